@@ -6,6 +6,7 @@
 //! Does not open books, sockets or listeners' certificates, and does not know which pools the books already have, so
 //! missing pools are not an error here. Reads the certificates of hooks, so that a reload applies new ones or is refused.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use self::hooks::Files;
@@ -16,9 +17,7 @@ mod document;
 mod door;
 mod drivers;
 mod error;
-pub mod filling;
 pub mod hooks;
-mod http;
 pub mod keys;
 pub mod keys_page;
 mod locate;
@@ -33,10 +32,7 @@ pub mod value;
 pub use books_file::{BooksFile, Content, ResolvedFile};
 pub use door::{DoorSettings, TcpAddress, Tls};
 pub use error::ConfigError;
-pub use filling::WarnAt;
 pub use hooks::Hook;
-pub use http::Http;
-pub use keys::Values;
 pub use options::{Options, Surroundings};
 pub use origin::{Origin, Shown};
 pub use pools::PoolsOrigin;
@@ -57,8 +53,6 @@ pub struct Config {
     pub admin_access: SocketAccess,
     /// The directories in which Docker looks for plugins.
     pub plugin_dirs: PluginDirs,
-    /// The log level.
-    pub log: tracing::Level,
     /// The plan's settings; `secret` keeps its default here, and the daemon fills it in.
     pub settings: Settings,
     /// The configuration file, if there is one.
@@ -72,8 +66,8 @@ pub struct Config {
     /// The thresholds at which a pool or subnet that fills up causes a warning.
     pub warn_at: WarnAt,
     pub hooks: Vec<Hook>,
-    /// The top-level keys of the file that can be read without looking at other keys.
-    pub values: Values,
+    /// The keys as they are written in the file or set by options, or their defaults.
+    pub keys: keys::Top,
     /// Warnings to print at startup, one sentence each.
     pub warnings: Vec<String>,
     /// Every key with its value and origin, for `gipam config show`.
@@ -132,6 +126,37 @@ pub struct Gc {
     pub grace: crate::plan::settings::Millis,
     /// Whether subnets that this Engine does not know may be freed, because no other Engine uses these books.
     pub free_unknown_subnets: bool,
+}
+
+/// Where the page and the metrics are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Where to listen.
+    pub address: TcpAddress,
+    /// Accepted host names, in addition to addresses and `localhost`.
+    pub hosts: Vec<String>,
+    /// The number of subnets for which the metrics count addresses individually.
+    pub subnets: usize,
+}
+
+/// How full a pool or subnet may be before there is a warning, in percent; `None` = never warn.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WarnAt {
+    /// For pools without their own threshold, and for subnets outside of all pools.
+    pub others: Option<u8>,
+    /// Pools that have their own threshold.
+    pub pools: BTreeMap<String, Option<u8>>,
+}
+
+impl WarnAt {
+    pub fn of(&self, pool: &str) -> Option<u8> {
+        self.pools.get(pool).copied().unwrap_or(self.others)
+    }
+
+    /// Whether all warnings are switched off.
+    pub fn is_off(&self) -> bool {
+        self.others.is_none() && self.pools.values().all(Option::is_none)
+    }
 }
 
 impl Config {

@@ -10,7 +10,7 @@ use crate::daemon;
 /// Resolves the configuration, sets up logging and runs the daemon until it ends.
 pub(super) fn run(flags: &Options, surroundings: &Surroundings) -> Result<(), CliError> {
     let config = Config::start(flags, surroundings).map_err(CliError::Configuration)?;
-    logging::set_up(config.log, surroundings);
+    logging::set_up(**config.keys.log, surroundings);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }

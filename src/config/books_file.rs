@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::options::Surroundings;
-use super::origin::{Origin, Sourced};
+use super::origin::Origin;
 
 /// What a file contains, as determined by the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,12 +94,12 @@ fn appended(path: &Path, ending: &str) -> PathBuf {
 
 /// Finds the books for these options; `written` is `--file` with its origin. May add a warning.
 pub(super) fn find(
-    written: Option<Sourced<PathBuf>>,
+    written: Option<(PathBuf, Origin)>,
     surroundings: &Surroundings,
     warnings: &mut Vec<String>,
 ) -> BooksFile {
-    if let Some(written) = written {
-        return BooksFile::new(written.value, written.origin);
+    if let Some((path, origin)) = written {
+        return BooksFile::new(path, origin);
     }
     if let Some(found) = in_directory(&surroundings.directory, warnings) {
         return BooksFile::new(found, Origin::Found("found in the working directory"));

@@ -1,96 +1,205 @@
-//! The parsed TOML configuration file: typed values, each with its position in the file.
+//! The TOML configuration file, with flags, variables and defaults written into the same tables before they are read.
 //!
-//! Promises: unknown keys, wrong types and broken TOML are refused with file, line, column and key; every later error
-//! about a value of the file goes through [`Document::refuse`] and reports the same. Does not interpret values.
+//! Promises: the one order of precedence (R69) is implemented here: a flag replaces a variable, that the file, that the
+//! default; an empty flag leaves the default. Unknown keys, wrong types and broken TOML are refused with file, line,
+//! column and key, or with the flag or variable; every later error about a value goes through [`Document::refuse`] and
+//! reports the same. Pools are the exception: see `pools.rs`. Does not interpret values.
 
-use std::fmt;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use toml::Spanned;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue, Deserializer};
 
 use super::error::{ConfigError, Problem, problem};
-use super::keys::{BaseTable, Top};
-use super::locate;
-use super::origin::{Origin, Sourced};
-use super::value;
-use crate::plan::settings::AddressOrder;
+use super::keys::{BASE, GC, HOOK, Key, POOL, TOP, Top};
+use super::options::{CONFIG, Options, Spelling, Surroundings};
+use super::origin::{At, DEFAULT, Origin, Place};
+use super::{locate, value};
 
-/// One family of a pool: either a table, or only its base as a string.
+/// The configuration file and the options, to say where values are from.
 #[derive(Debug)]
-pub(super) struct BaseEntry(pub(super) BaseTable);
+pub(super) struct Document {
+    /// The file's path, if there is a file.
+    pub(super) path: Option<PathBuf>,
+    text: String,
+    lines: locate::Lines,
+    /// Where paths in options and variables start.
+    directory: PathBuf,
+    flags: Options,
+    variables: Options,
+    /// The options that were written into the tables; their places follow the end of the text, in this order.
+    options: Vec<Origin>,
+}
 
-impl<'de> Deserialize<'de> for BaseEntry {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// A visitor that accepts a base as a string, or a table.
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = Result<String, BaseTable>;
+impl Document {
+    /// Reads the file that the options name, or the usual one if it exists, and merges the options into it.
+    pub(super) fn read(flags: &Options, surroundings: &Surroundings) -> Result<(Self, Top), ConfigError> {
+        let mut document = Self {
+            path: None,
+            text: String::new(),
+            lines: locate::Lines::default(),
+            directory: surroundings.directory.clone(),
+            flags: flags.clone(),
+            variables: Options::from_variables(&surroundings.variables),
+            options: Vec::new(),
+        };
+        let usual = || Some(&surroundings.default_configuration).filter(|path| path.is_file()).cloned();
+        document.path =
+            document.given(CONFIG).map(|(text, _)| surroundings.directory.join(text)).or_else(usual);
+        if let Some(path) = &document.path {
+            document.text = std::fs::read_to_string(path)
+                .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+            document.lines = locate::Lines::of(&document.text);
+        }
+        let top = document.merge()?;
+        Ok((document, top))
+    }
 
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a prefix, or a table with base and size")
+    fn merge(&mut self) -> Result<Top, ConfigError> {
+        let text = self.text.clone();
+        // If the text is not valid TOML, report the first mistake.
+        let (table, broken) = DeTable::parse_recoverable(&text);
+        let first = broken.into_iter().min_by_key(|error| error.span().map_or(0, |span| span.start));
+        let read = match first {
+            Some(error) => Err(error),
+            None => {
+                let mut table = table.into_inner();
+                self.write_options(&mut table)?;
+                write_defaults(&mut table);
+                Top::deserialize(Deserializer::from(Spanned::new(0..0, table)))
             }
+        };
+        read.map_err(|error| {
+            let place = error.span().unwrap_or(0..0);
+            let key = locate::key(&self.text, &place).unwrap_or_default();
+            let hides = key.starts_with("hook");
+            let said = if hides { unquoted(error.message()) } else { error.message().to_owned() };
+            self.refuse(&place, reworded(&said, &key))
+        })
+    }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Ok(text.to_owned()))
+    /// An option as it was typed, with its flag, or its variable.
+    fn given(&self, spelling: Spelling) -> Option<(String, Origin)> {
+        let variable =
+            || Some(((spelling.get)(&self.variables).clone()?, Origin::Variable(spelling.variable)));
+        let flag = (spelling.get)(&self.flags).clone().map(|text| (text, Origin::Flag(spelling.flag)));
+        flag.or_else(variable)
+    }
+
+    /// An option that is not empty, with its place.
+    pub(super) fn option(&mut self, spelling: Spelling) -> Option<At<String>> {
+        let (text, origin) = self.given(spelling).filter(|(text, _)| !text.is_empty())?;
+        let at = self.text.len() + 1 + self.options.len();
+        self.options.push(origin);
+        Some(At::new(text, at..at))
+    }
+
+    /// Writes the options that have a key of their own into the table.
+    fn write_options(&mut self, table: &mut DeTable<'_>) -> Result<(), ConfigError> {
+        for key in TOP {
+            let &[spelling] = key.options else { continue };
+            if self.given(spelling).is_some() {
+                table.remove(key.name);
             }
+            let Some(text) = self.option(spelling) else { continue };
+            let value = if key.name == "unix" {
+                DeValue::Boolean(self.value(&text, |text| value::boolean(text))?)
+            } else {
+                DeValue::String((*text).clone().into())
+            };
+            let name = Spanned::new(text.place.clone(), key.name.into());
+            table.insert(name, Spanned::new(text.place, value));
+        }
+        Ok(())
+    }
 
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                BaseTable::deserialize(de::value::MapAccessDeserializer::new(map)).map(Err)
+    /// The error about the value at this place.
+    pub(super) fn refuse(&self, place: &Place, problem: Problem) -> ConfigError {
+        match self.origin(place) {
+            Origin::Flag(name) | Origin::Variable(name) | Origin::Found(name) => {
+                ConfigError::Option { name, problem }
+            }
+            Origin::Default => ConfigError::Together(problem),
+            Origin::Document { path, line } => {
+                let (_, column) = self.lines.position(&self.text, place.start);
+                ConfigError::Document { path, line, column, key: locate::key(&self.text, place), problem }
             }
         }
-        /// A wrapper with which `Spanned` can record the position of the string.
-        struct Placed(Result<String, BaseTable>);
-        impl<'de> Deserialize<'de> for Placed {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any(Either).map(Self)
-            }
+    }
+
+    /// Interprets a value with `read`; an error gets the place of the value.
+    pub(super) fn value<T, R>(
+        &self,
+        written: &At<T>,
+        read: impl FnOnce(&T) -> Result<R, Problem>,
+    ) -> Result<R, ConfigError> {
+        read(written).map_err(|problem| self.refuse(&written.place, problem))
+    }
+
+    /// Where the value at this place was set.
+    pub(super) fn origin(&self, place: &Place) -> Origin {
+        if let Some(option) = place.start.checked_sub(self.text.len() + 1) {
+            return self.options.get(option).cloned().unwrap_or(Origin::Default);
         }
-        let placed = Spanned::<Placed>::deserialize(deserializer)?;
-        let span = placed.span();
-        Ok(Self(match placed.into_inner().0 {
-            Ok(text) => BaseTable { base: Spanned::new(span, text), size: None, addresses: None },
-            Err(table) => table,
-        }))
+        let (line, _) = self.lines.position(&self.text, place.start);
+        Origin::Document { path: self.path.clone().unwrap_or_default(), line }
+    }
+
+    /// Whether a value is in the file.
+    pub(super) const fn has(&self, place: &Place) -> bool {
+        place.start <= self.text.len()
+    }
+
+    /// A path made absolute: one in the file starts at the file's directory, any other at the working directory.
+    pub(super) fn path(&self, written: &At<impl ToString>) -> PathBuf {
+        let here = self.path.as_deref().and_then(Path::parent).filter(|_| self.has(&written.place));
+        here.unwrap_or(&self.directory).join(written.to_string())
     }
 }
 
-/// The names of [`AddressOrder`] in the file.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum OrderName {
-    Sequential,
-    Eui64,
-    Stable,
-}
-
-impl From<OrderName> for AddressOrder {
-    fn from(name: OrderName) -> Self {
-        match name {
-            OrderName::Sequential => Self::Sequential,
-            OrderName::Eui64 => Self::Eui64,
-            OrderName::Stable => Self::Stable,
+/// Writes the defaults of all keys into the tables that lack them. `v4 = "PREFIX"` becomes a table with this base.
+fn write_defaults(top: &mut DeTable<'_>) {
+    let empty = || Spanned::new(DEFAULT, DeValue::Table(DeTable::default()));
+    top.entry(Spanned::new(DEFAULT, "gc".into())).or_insert_with(empty);
+    fill(top, TOP);
+    for gc in tables(top, "gc") {
+        fill(gc, GC);
+    }
+    for hook in tables(top, "hook") {
+        fill(hook, HOOK);
+    }
+    for pool in tables(top, "pool") {
+        fill(pool, POOL);
+        for family in ["v4", "v6"] {
+            if let Some(entry) = pool.get_mut(family).filter(|entry| entry.get_ref().is_str()) {
+                let place = entry.span();
+                let base = std::mem::replace(entry.get_mut(), DeValue::Boolean(false));
+                let base = (Spanned::new(place.clone(), "base".into()), Spanned::new(place, base));
+                *entry.get_mut() = DeValue::Table([base].into_iter().collect());
+            }
+            for base in tables(pool, family) {
+                fill(base, BASE);
+            }
         }
     }
 }
 
-/// What to do with subnets that the Engine does not know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum UnknownSubnets {
-    Report,
-    Free,
+/// The table, or the tables of a list, under this key.
+fn tables<'a, 'i>(table: &'a mut DeTable<'i>, key: &str) -> impl Iterator<Item = &'a mut DeTable<'i>> {
+    let values = match table.get_mut(key).map(Spanned::get_mut) {
+        Some(DeValue::Array(list)) => list.iter_mut().map(Spanned::get_mut).collect(),
+        value => Vec::from_iter(value),
+    };
+    values.into_iter().filter_map(|value| if let DeValue::Table(table) = value { Some(table) } else { None })
 }
 
-/// At which event a new hook starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum FromName {
-    Now,
-    Start,
+fn fill(table: &mut DeTable<'_>, keys: &[Key]) {
+    for key in keys.iter().filter(|key| key.is_value()) {
+        if let (false, Ok(value)) = (table.contains_key(key.name), DeValue::parse(key.default)) {
+            table.insert(Spanned::new(DEFAULT, key.name.into()), Spanned::new(DEFAULT, value.into_inner()));
+        }
+    }
 }
 
 /// Removes the quoted value, which may be a password, from a message of the TOML library.
@@ -103,82 +212,8 @@ fn unquoted(message: &str) -> String {
     }
 }
 
-/// A configuration file that was read, or an empty one.
-#[derive(Debug, Default)]
-pub(super) struct Document {
-    /// Its path, if there is a file.
-    pub(super) path: Option<PathBuf>,
-    text: String,
-    lines: locate::Lines,
-    /// Its content.
-    pub(super) top: Top,
-}
-
-impl Document {
-    /// Reads a file.
-    pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        Self::parse(path, text)
-    }
-
-    /// Parses the text of a configuration file.
-    pub(super) fn parse(path: &Path, text: String) -> Result<Self, ConfigError> {
-        // If the text is not valid TOML, report the first mistake.
-        let (_, broken) = DeTable::parse_recoverable(&text);
-        let first = broken.into_iter().min_by_key(|error| error.span().map_or(0, |span| span.start));
-        let lines = locate::Lines::of(&text);
-        let error = match first.map_or_else(|| toml::from_str(&text), Err) {
-            Ok(top) => return Ok(Self { path: Some(path.to_owned()), text, lines, top }),
-            Err(error) => error,
-        };
-        let document = Self { path: Some(path.to_owned()), text, lines, top: Top::default() };
-        let span = error.span().unwrap_or(0..0);
-        let key = locate::key(&document.text, &span).unwrap_or_default();
-        let is_hook = key.starts_with("hook");
-        let said = if is_hook { unquoted(error.message()) } else { error.message().to_owned() };
-        Err(document.refuse(&span, problem(&said, &key)))
-    }
-
-    /// The error for the text in this byte range.
-    pub(super) fn refuse(&self, span: &Range<usize>, problem: Problem) -> ConfigError {
-        let (line, column) = self.lines.position(&self.text, span.start);
-        let path = self.path.clone().unwrap_or_default();
-        ConfigError::Document { path, line, column, key: locate::key(&self.text, span), problem }
-    }
-
-    /// Interprets a value with `read`; an error gets the position of the value.
-    pub(super) fn value<T, R>(
-        &self,
-        written: &Spanned<T>,
-        read: impl FnOnce(&T) -> Result<R, Problem>,
-    ) -> Result<R, ConfigError> {
-        read(written.get_ref()).map_err(|problem| self.refuse(&written.span(), problem))
-    }
-
-    /// The origin (path and line) of a position in the file.
-    pub(super) fn origin(&self, span: &Range<usize>) -> Origin {
-        let (line, _) = self.lines.position(&self.text, span.start);
-        Origin::Document { path: self.path.clone().unwrap_or_default(), line }
-    }
-
-    /// A value with its origin.
-    pub(super) fn sourced<T: Clone>(&self, written: &Spanned<T>) -> Sourced<T> {
-        let span = written.span();
-        Sourced { value: written.get_ref().clone(), origin: self.origin(&span), span: Some(span) }
-    }
-
-    /// A path in the file: a relative path is relative to the file's directory.
-    pub(super) fn path(&self, text: &str) -> Result<PathBuf, Problem> {
-        if text.is_empty() {
-            return Err(problem!("must not be empty"));
-        }
-        Ok(self.path.as_deref().and_then(Path::parent).unwrap_or(Path::new("/")).join(text))
-    }
-}
-
 /// The parser's message, reworded if a key is unknown or a value has the wrong type.
-fn problem(message: &str, key: &str) -> Problem {
+fn reworded(message: &str, key: &str) -> Problem {
     if let Some((start, known)) = message.split_once("`, expected ")
         && start.starts_with("unknown field")
     {

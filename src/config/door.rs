@@ -83,6 +83,12 @@ impl TcpAddress {
         if good { Ok(Self { host: inner.unwrap_or(host).to_owned(), port }) } else { Err(refuse()) }
     }
 
+    /// Whether only this machine can reach it, judging by its text (names are not resolved).
+    pub(super) fn is_loopback(&self) -> bool {
+        let parsed = self.host.parse::<std::net::IpAddr>();
+        self.host == "localhost" || parsed.is_ok_and(|address| address.is_loopback())
+    }
+
     /// The addresses to bind to, in order of preference. Calls the resolver if the host is a name.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         if self.host.is_empty() {

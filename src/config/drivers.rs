@@ -6,248 +6,205 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use toml::Spanned;
-
-use super::door::{self, DoorSettings, TcpAddress, Tls};
-use super::error::{ConfigError, Problem, problem};
-use super::keys::DriverTable;
-use super::options;
-use super::origin::{Origin, Sourced};
+use super::door::{self, DoorSettings, Rank, TcpAddress, Tls};
+use super::error::{ConfigError, problem};
+use super::keys::{DriverTable, Top};
+use super::origin::{At, DEFAULT, Origin, Place};
+use super::pools::DEFAULT_POOL;
 use super::resolve::Resolver;
-use super::value;
+use super::value::{self, Text};
 use super::{DriverSettings, PluginDirs};
-use crate::config::pools::DEFAULT_POOL;
 use crate::plan::settings::Settings;
 
+/// The precedence of what is written in a driver's table: after flags and variables, before the top of the file.
+const IN_TABLE: Rank = 2;
 /// The default admin socket.
 const DEFAULT_ADMIN: &str = "/run/gipam/admin.sock";
 
-fn both_doors() -> Problem {
-    problem!("both a socket and a TCP address are given here; keep one of them")
+/// What is written about a driver's listener.
+struct Written<'a> {
+    name: &'a str,
+    /// Where the driver is named, for mistakes that belong to no key.
+    place: &'a Place,
+    unix: Option<(bool, Rank)>,
+    socket: Option<(&'a At<Text>, Rank)>,
+    address: Option<(&'a At<TcpAddress>, Rank)>,
+    advertise: Option<&'a At<TcpAddress>>,
+    /// Where its socket is unless written; `None` if it needs an address.
+    directory: Option<&'a Path>,
 }
 
 impl Resolver<'_> {
     /// Resolves all drivers and the admin socket.
     pub(super) fn drivers(
         &mut self,
+        top: &Top,
         settings: &Settings,
         directories: &PluginDirs,
-        asks_for_macs: bool,
     ) -> Result<(Vec<DriverSettings>, PathBuf), ConfigError> {
-        let name = self.first_name()?;
-        let tls = self.tls()?;
-        let (door, socket) = self.first_door(&name, directories, tls.as_ref())?;
-        let pools = self.driver_pools(&name, settings)?;
-        let requires_mac_address = self.asks_for_macs(&name).unwrap_or(asks_for_macs);
-        let mut drivers = vec![DriverSettings { name, pools, door, requires_mac_address }];
-        for further in self.further_names(&drivers[0].name) {
-            self.document.value(&further, |name| value::driver_name(name))?;
-            let pools = self.driver_pools(further.get_ref(), settings)?;
-            let door = self.further_door(&further, &drivers[0].door, tls.as_ref())?;
-            let name = further.into_inner();
-            let requires_mac_address = self.asks_for_macs(&name).unwrap_or(asks_for_macs);
-            drivers.push(DriverSettings { name, pools, door, requires_mac_address });
+        let tls = self.tls(top)?;
+        let first = top.name.as_str();
+        let none = DriverTable::default();
+        let table = top.driver.get(first).unwrap_or(&none);
+        let written = Written {
+            name: first,
+            place: &top.name.place,
+            unix: top.unix.as_ref().map(|unix| (**unix, self.rank(&unix.place))),
+            socket: self.first_written(top.socket.as_ref(), table.socket.as_ref()),
+            address: self.first_written(top.address.as_ref(), table.address.as_ref()),
+            advertise: table.advertise.as_ref().or(top.advertise.as_ref()),
+            directory: Some(&directories.sockets),
+        };
+        let driver = |name: &str, table: &DriverTable, door| {
+            let pools = self.driver_pools(table, settings)?;
+            let requires_mac_address =
+                **table.requires_mac_address.as_ref().unwrap_or(&top.requires_mac_address);
+            Ok(DriverSettings { name: name.to_owned(), pools, door, requires_mac_address })
+        };
+        let mut drivers = vec![driver(first, table, self.door(&written, tls.as_ref())?)?];
+        let directory = match &drivers[0].door {
+            DoorSettings::Unix { path } => Some(path.parent().unwrap_or(Path::new("/")).to_owned()),
+            DoorSettings::Tcp { .. } => None,
+        };
+        let socket = written.socket.filter(|_| directory.is_some());
+        for (name, table) in top.driver.iter().filter(|(name, _)| name.get_ref() != first) {
+            let place = &name.span();
+            value::driver_name(name.get_ref()).map_err(|problem| self.document.refuse(place, problem))?;
+            let written = Written {
+                name: name.get_ref(),
+                place,
+                unix: None,
+                socket: table.socket.as_ref().map(|socket| (socket, IN_TABLE)),
+                address: table.address.as_ref().map(|address| (address, IN_TABLE)),
+                advertise: table.advertise.as_ref(),
+                directory: directory.as_deref(),
+            };
+            drivers.push(driver(name.get_ref(), table, self.door(&written, tls.as_ref())?)?);
         }
         if tls.is_some() && drivers.iter().all(|driver| matches!(driver.door, DoorSettings::Unix { .. })) {
             self.warnings.push("[tls] has no effect, because no driver listens on TCP".to_owned());
         }
-        let admin = self.admin(socket.as_ref())?;
-        self.refuse_shared_doors(&drivers, &admin)?;
+        let admin = self.admin(top, socket.map(|(socket, _)| socket))?;
+        self.refuse_shared_doors(top, &drivers, &admin)?;
         self.warn_of_names(&drivers);
-        self.show_drivers(&drivers);
+        self.show_drivers(top, &drivers);
         Ok((drivers, admin))
     }
 
-    fn first_name(&mut self) -> Result<String, ConfigError> {
-        let (name, origin) = match self.text(options::NAME, self.document.top.name.as_ref()) {
-            Some(written) => {
-                self.read(&written, value::driver_name)?;
-                (written.value, written.origin)
-            }
-            None => ("gipam".to_owned(), Origin::Default),
-        };
-        self.show("name", &name, origin);
-        Ok(name)
-    }
-
-    fn further_names(&self, first: &str) -> Vec<Spanned<String>> {
-        self.document.top.driver.keys().filter(|name| name.get_ref() != first).cloned().collect()
-    }
-
-    fn table(&self, name: &str) -> Option<&DriverTable> {
-        let tables = &self.document.top.driver;
-        tables.iter().find(|(key, _)| key.get_ref() == name).map(|(_, table)| table)
-    }
-
-    /// The driver table's own `requires_mac_address`, if it is set.
-    fn asks_for_macs(&self, name: &str) -> Option<bool> {
-        self.table(name)?.requires_mac_address.as_ref().map(|asks| *asks.get_ref())
-    }
-
-    /// The first driver's listener, and its socket if a path was given.
-    fn first_door(
-        &mut self,
-        name: &str,
-        directories: &PluginDirs,
-        tls: Option<&Tls>,
-    ) -> Result<(DoorSettings, Option<Sourced<PathBuf>>), ConfigError> {
-        let (top, table) = (&self.document.top, self.table(name));
-        let in_table = [
-            table.is_some_and(|table| table.socket.is_some()),
-            table.is_some_and(|table| table.address.is_some()),
-        ];
-        let socket = table.and_then(|table| table.socket.as_ref()).or(top.socket.as_ref());
-        let socket = self.text(options::SOCKET, socket);
-        let address = table.and_then(|table| table.address.as_ref()).or(top.address.as_ref());
-        let address = self.text(options::ADDRESS, address);
-        let unix = top.unix.as_ref().map(|unix| Spanned::new(unix.span(), unix.get_ref().to_string()));
-        let unix = self.text(options::UNIX, unix.as_ref());
-        let rank = |written: &Sourced<String>, in_table| match written.origin {
+    fn rank(&self, place: &Place) -> Rank {
+        match self.document.origin(place) {
             Origin::Flag(_) => 0,
             Origin::Variable(_) => 1,
-            _ if in_table => 2,
-            _ => 3,
-        };
-        let unix = match &unix {
-            Some(unix) => Some((self.read(unix, value::boolean)?, rank(unix, false))),
-            None => None,
-        };
-        let socket_rank = socket.as_ref().map(|socket| rank(socket, in_table[0]));
-        let address_rank = address.as_ref().map(|address| rank(address, in_table[1]));
-        let Some(is_tcp) = door::is_tcp(unix, socket_rank, address_rank) else {
-            let here = address.filter(|_| address_rank == socket_rank).or(socket);
-            let both = |written: Sourced<String>| self.refuse(&written, both_doors());
-            return Err(here.map_or_else(|| ConfigError::together(both_doors()), both));
-        };
-        if !is_tcp {
-            let socket = socket.map(|written| self.path(written)).transpose()?;
-            let default = || directories.sockets.join(format!("{name}.sock"));
-            let path = socket.as_ref().map_or_else(default, |socket| socket.value.clone());
-            if let Err(problem) = door::socket_path(&path) {
-                let refuse = |socket: &Sourced<PathBuf>| self.refuse(socket, problem.clone());
-                return Err(socket.as_ref().map_or_else(|| ConfigError::together(problem.clone()), refuse));
-            }
-            return Ok((DoorSettings::Unix { path }, socket));
+            _ => IN_TABLE + 1,
         }
-        let address = match address {
-            Some(written) => self.read(&written, TcpAddress::parse)?,
-            None => TcpAddress::first_generation(),
-        };
-        let advertise = self.table(name).and_then(|table| table.advertise.as_ref());
-        let advertise = self.advertise(advertise.or(self.document.top.advertise.as_ref()))?;
-        Ok((DoorSettings::Tcp { address, advertise, tls: tls.cloned() }, None))
     }
 
-    fn further_door(
+    /// The first driver's setting: an option, otherwise the key in its table, otherwise the one at the top of the file.
+    fn first_written<'a, T>(
         &self,
-        name: &Spanned<String>,
-        first: &DoorSettings,
-        tls: Option<&Tls>,
-    ) -> Result<DoorSettings, ConfigError> {
-        let document = &self.document;
-        let table = self.table(name.get_ref());
-        let socket = table.and_then(|table| table.socket.as_ref());
-        let address = table.and_then(|table| table.address.as_ref());
-        let socket_at = |path: PathBuf, span| match door::socket_path(&path) {
-            Ok(()) => Ok(DoorSettings::Unix { path }),
-            Err(problem) => Err(document.refuse(&span, problem)),
+        top: Option<&'a At<T>>,
+        table: Option<&'a At<T>>,
+    ) -> Option<(&'a At<T>, Rank)> {
+        let top = top.map(|at| (at, self.rank(&at.place)));
+        let options = top.filter(|(_, rank)| *rank < IN_TABLE);
+        options.or(table.map(|at| (at, IN_TABLE))).or(top)
+    }
+
+    /// Where a driver listens.
+    fn door(&self, written: &Written<'_>, tls: Option<&Tls>) -> Result<DoorSettings, ConfigError> {
+        let Written { name, place, unix, socket, address, advertise, directory } = *written;
+        let (socket_rank, address_rank) = (socket.map(|(_, rank)| rank), address.map(|(_, rank)| rank));
+        let Some(is_tcp) = door::is_tcp(unix, socket_rank, address_rank) else {
+            let of_address = address.filter(|_| address_rank == socket_rank).map(|(at, _)| &at.place);
+            let place = of_address.or(socket.map(|(at, _)| &at.place)).unwrap_or(place);
+            let problem = problem!("both a socket and a TCP address are given here; keep one of them");
+            return Err(self.document.refuse(place, problem));
         };
-        match (socket, address, first) {
-            (Some(_), Some(address), _) => Err(document.refuse(&address.span(), both_doors())),
-            (Some(socket), None, _) => {
-                socket_at(document.value(socket, |text| document.path(text))?, socket.span())
-            }
-            (None, Some(address), _) => {
-                let address = document.value(address, |text| TcpAddress::parse(text))?;
-                let advertise = self.advertise(table.and_then(|table| table.advertise.as_ref()))?;
-                Ok(DoorSettings::Tcp { address, advertise, tls: tls.cloned() })
-            }
-            (None, None, DoorSettings::Unix { path }) => {
-                let directory = path.parent().unwrap_or(Path::new("/"));
-                socket_at(directory.join(format!("{}.sock", name.get_ref())), name.span())
-            }
-            (None, None, DoorSettings::Tcp { .. }) => {
+        if is_tcp {
+            let address =
+                address.map_or_else(TcpAddress::first_generation, |(address, _)| (**address).clone());
+            let advertise = advertise.map(|advertise| (**advertise).clone());
+            return Ok(DoorSettings::Tcp { address, advertise, tls: tls.cloned() });
+        }
+        let (path, place) = match (socket, directory) {
+            (Some((socket, _)), _) => (self.document.path(socket), &socket.place),
+            (None, Some(directory)) => (directory.join(format!("{name}.sock")), place),
+            (None, None) => {
                 let problem = problem!(
-                    "driver {} needs an address (or a socket) of its own, because the first driver listens on TCP",
-                    name.get_ref()
+                    "driver {name} needs an address (or a socket) of its own, because the first driver listens on TCP"
                 );
-                Err(document.refuse(&name.span(), problem))
+                return Err(self.document.refuse(place, problem));
             }
-        }
+        };
+        door::socket_path(&path).map_err(|problem| self.document.refuse(place, problem))?;
+        Ok(DoorSettings::Unix { path })
     }
 
-    fn advertise(&self, written: Option<&Spanned<String>>) -> Result<Option<TcpAddress>, ConfigError> {
-        written.map(|written| self.document.value(written, |text| TcpAddress::parse(text))).transpose()
-    }
-
-    fn tls(&self) -> Result<Option<Tls>, ConfigError> {
-        let document = &self.document;
-        let Some(table) = &document.top.tls else { return Ok(None) };
-        let path = |written: &Spanned<String>| document.value(written, |text| document.path(text));
-        let optional = |written: &Option<Spanned<String>>| written.as_ref().map(path).transpose();
-        match (&table.engine_cert, &table.engine_key) {
-            (Some(alone), None) | (None, Some(alone)) => {
-                let problem = problem!("engine_cert and engine_key belong together; give both or neither");
-                return Err(document.refuse(&alone.span(), problem));
-            }
-            _ => {}
+    fn tls(&self, top: &Top) -> Result<Option<Tls>, ConfigError> {
+        let Some(table) = &top.tls else { return Ok(None) };
+        if let (Some(alone), None) | (None, Some(alone)) = (&table.engine_cert, &table.engine_key) {
+            let problem = problem!("engine_cert and engine_key belong together; give both or neither");
+            return Err(self.document.refuse(&alone.place, problem));
         }
+        let optional = |written: &Option<At<Text>>| written.as_ref().map(|path| self.document.path(path));
         Ok(Some(Tls {
-            cert: path(&table.cert)?,
-            key: path(&table.key)?,
-            client_ca: optional(&table.client_ca)?,
-            engine_ca: optional(&table.engine_ca)?,
-            engine_cert: optional(&table.engine_cert)?,
-            engine_key: optional(&table.engine_key)?,
+            cert: self.document.path(&table.cert),
+            key: self.document.path(&table.key),
+            client_ca: optional(&table.client_ca),
+            engine_ca: optional(&table.engine_ca),
+            engine_cert: optional(&table.engine_cert),
+            engine_key: optional(&table.engine_key),
         }))
     }
 
-    fn driver_pools(&self, name: &str, settings: &Settings) -> Result<Option<Vec<String>>, ConfigError> {
-        let Some(list) = self.table(name).and_then(|table| table.pools.as_ref()) else { return Ok(None) };
-        if list.get_ref().is_empty() {
+    fn driver_pools(
+        &self,
+        table: &DriverTable,
+        settings: &Settings,
+    ) -> Result<Option<Vec<String>>, ConfigError> {
+        let Some(list) = &table.pools else { return Ok(None) };
+        if list.is_empty() {
             let problem =
                 problem!("an empty list opens no pool; name some, or leave the key out to open all");
-            return Err(self.document.refuse(&list.span(), problem));
+            return Err(self.document.refuse(&list.place, problem));
         }
         let known: Vec<&str> = match settings.pools.as_slice() {
             [] => vec![DEFAULT_POOL],
             pools => pools.iter().map(|pool| pool.name.as_str()).collect(),
         };
         let names: BTreeSet<&str> = known.iter().copied().collect();
-        let mut pools: Vec<String> = Vec::new();
         let mut listed: BTreeSet<&str> = BTreeSet::new();
-        for written in list.get_ref() {
-            let name = written.get_ref().clone();
+        for name in list.iter() {
             let problem = if !names.contains(name.as_str()) {
-                problem!("pool {name:?} does not exist; the pools are: {}", known.join(", "))
-            } else if !listed.insert(written.get_ref()) {
-                problem!("pool {name:?} is named twice")
+                problem!("pool {:?} does not exist; the pools are: {}", **name, known.join(", "))
+            } else if !listed.insert(name) {
+                problem!("pool {:?} is named twice", **name)
             } else {
-                pools.push(name);
                 continue;
             };
-            return Err(self.document.refuse(&written.span(), problem));
+            return Err(self.document.refuse(&name.place, problem));
         }
-        Ok(Some(pools))
+        Ok(Some(list.iter().map(|name| (**name).clone()).collect()))
     }
 
-    fn admin(&mut self, socket: Option<&Sourced<PathBuf>>) -> Result<PathBuf, ConfigError> {
-        let written = match self.text(options::ADMIN, self.document.top.admin.as_ref()) {
-            Some(written) => self.path(written)?,
-            None => match socket {
-                Some(socket) => {
-                    let value = door::admin_next_to(&socket.value);
-                    Sourced { value, origin: socket.origin.clone(), span: socket.span.clone() }
-                }
-                None => Sourced { value: DEFAULT_ADMIN.into(), origin: Origin::Default, span: None },
-            },
+    /// The admin socket, which follows a socket that was written for the first driver.
+    fn admin(&mut self, top: &Top, socket: Option<&At<Text>>) -> Result<PathBuf, ConfigError> {
+        let (path, place) = match (&top.admin, socket) {
+            (Some(written), _) => (self.document.path(written), &written.place),
+            (None, Some(socket)) => (door::admin_next_to(&self.document.path(socket)), &socket.place),
+            (None, None) => (DEFAULT_ADMIN.into(), &DEFAULT),
         };
-        door::socket_path(&written.value).map_err(|problem| self.refuse(&written, problem))?;
-        self.show("admin", written.value.display(), written.origin);
-        Ok(written.value)
+        door::socket_path(&path).map_err(|problem| self.document.refuse(place, problem))?;
+        self.show("admin", path.display(), place);
+        Ok(path)
     }
 
-    fn refuse_shared_doors(&self, drivers: &[DriverSettings], admin: &Path) -> Result<(), ConfigError> {
+    fn refuse_shared_doors(
+        &self,
+        top: &Top,
+        drivers: &[DriverSettings],
+        admin: &Path,
+    ) -> Result<(), ConfigError> {
         let mut taken = vec![("the admin socket".to_owned(), format!("unix://{}", admin.display()))];
         for driver in drivers {
             let owner = format!("driver {}", driver.name);
@@ -257,9 +214,7 @@ impl Resolver<'_> {
             };
             if let Some((first, _)) = taken.iter().find(|(_, other)| *other == place) {
                 let problem = problem!("{first} and {owner} would both listen at {place}; give each its own");
-                let span = self.document.top.driver.keys().find(|name| *name.get_ref() == driver.name);
-                let refuse = |name: &Spanned<String>| self.document.refuse(&name.span(), problem.clone());
-                return Err(span.map_or_else(|| ConfigError::together(problem.clone()), refuse));
+                return Err(self.document.refuse(&named(top, driver), problem));
             }
             taken.push((owner, place));
         }
@@ -281,18 +236,18 @@ impl Resolver<'_> {
         }
     }
 
-    fn show_drivers(&mut self, drivers: &[DriverSettings]) {
+    fn show_drivers(&mut self, top: &Top, drivers: &[DriverSettings]) {
         for driver in drivers {
-            let table = self.document.top.driver.keys().find(|name| *name.get_ref() == driver.name);
-            let origin = table.map_or(Origin::Default, |name| self.document.origin(&name.span()));
             let pools =
                 driver.pools.as_ref().map_or_else(|| "all pools".to_owned(), |pools| pools.join(", "));
             let without = if driver.requires_mac_address { "" } else { ", without MACs" };
-            self.show(
-                format!("driver.{}", driver.name),
-                format!("{pools} at {}{without}", driver.door),
-                origin,
-            );
+            let value = format!("{pools} at {}{without}", driver.door);
+            self.show(format!("driver.{}", driver.name), value, &named(top, driver));
         }
     }
+}
+
+/// Where the driver's table is, if it has one.
+fn named(top: &Top, driver: &DriverSettings) -> Place {
+    top.driver.get_key_value(driver.name.as_str()).map_or(DEFAULT, |(name, _)| name.span())
 }

@@ -40,16 +40,6 @@ pub enum ConfigError {
     Together(Problem),
 }
 
-impl ConfigError {
-    pub(super) fn option(name: &'static str, problem: Problem) -> Self {
-        Self::Option { name, problem }
-    }
-
-    pub(super) fn together(problem: Problem) -> Self {
-        Self::Together(problem)
-    }
-}
-
 fn in_key(key: Option<&str>) -> String {
     key.map(|key| format!(", key {key}")).unwrap_or_default()
 }

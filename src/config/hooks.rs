@@ -7,19 +7,15 @@
 mod tls;
 mod url;
 
-use std::path::PathBuf;
-
-use toml::Spanned;
-
 pub use self::tls::HookTls;
 pub(super) use self::tls::{Files, SYSTEM};
-pub use self::url::Url;
-use self::url::WrittenUrl;
-use super::document::{Document, FromName};
+pub use self::url::{Connect, Url};
+use super::document::Document;
 use super::error::{ConfigError, Problem, problem};
-use super::keys::{HOOK, HookTable, default_of};
+use super::keys::{HookTable, Top};
+use super::origin::At;
 use super::resolve::Resolver;
-use super::value;
+use super::value::Begin;
 use crate::plan::settings::Millis;
 
 /// Events that a hook can select, in addition to `gap`, which every hook gets.
@@ -112,123 +108,85 @@ impl Target {
     }
 }
 
-/// Reads the hooks from the file.
-pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Vec<Hook>, ConfigError> {
-    let mut hooks: Vec<Hook> = Vec::new();
-    for table in &resolver.document.top.hook {
-        let hook = read(&resolver.document, table, resolver.files, &resolver.surroundings.authorities)?;
-        if hooks.iter().any(|known| known.name == hook.name) {
-            let problem = problem!("duplicate hook {:?}; each needs a name of its own", hook.name);
-            return Err(resolver.document.refuse(&table.name.span(), problem));
+impl Resolver<'_> {
+    /// The hooks of the file.
+    pub(super) fn hooks(&mut self, top: &Top) -> Result<Vec<Hook>, ConfigError> {
+        let mut hooks: Vec<Hook> = Vec::new();
+        for table in &top.hook {
+            let hook = self.hook(table)?;
+            if hooks.iter().any(|known| known.name == hook.name) {
+                let problem = problem!("duplicate hook {:?}; each needs a name of its own", hook.name);
+                return Err(self.document.refuse(&table.name.place, problem));
+            }
+            self.show(format!("hook.{}", hook.name), &hook.target, &table.name.place);
+            hooks.push(hook);
         }
-        hooks.push(hook);
+        Ok(hooks)
     }
-    let places: Vec<_> =
-        resolver.document.top.hook.iter().map(|table| resolver.document.origin(&table.name.span())).collect();
-    for (hook, origin) in hooks.iter().zip(places) {
-        resolver.show(format!("hook.{}", hook.name), &hook.target, origin);
-    }
-    Ok(hooks)
-}
 
-fn read(
-    document: &Document,
-    table: &HookTable,
-    files: Files,
-    system: &[PathBuf],
-) -> Result<Hook, ConfigError> {
-    document.value(&table.name, |name| {
-        value::pool_name(name).map_err(|_| {
-            problem!("{name:?} cannot be a hook's name; use 1 to 63 letters, digits, '-', '_' and '.'")
-        })
-    })?;
-    let target = target(document, table, files, system)?;
-    let mut events = Vec::new();
-    for written in &table.events {
-        events.push(document.value(written, |event| known(event))?);
-    }
-    let timeout = match &table.timeout {
-        Some(written) => document.value(written, |text| match value::duration(text)? {
+    fn hook(&self, table: &HookTable) -> Result<Hook, ConfigError> {
+        let timeout = self.document.value(&table.timeout, |time| match **time {
             time if (1..=LONGEST_TIMEOUT).contains(&time) => Ok(time),
             _ => Err(problem!("the timeout of a hook must be above 0 and at most one hour")),
-        })?,
-        None => value::duration(default_of(HOOK, "timeout")).map_err(ConfigError::together)?,
-    };
-    Ok(Hook {
-        name: table.name.get_ref().clone(),
-        target,
-        events: (!events.is_empty()).then_some(events),
-        timeout,
-        from_start: table.from.as_ref().is_some_and(|from| *from.get_ref() == FromName::Start),
-    })
-}
+        })?;
+        let events: Vec<String> = table.events.iter().map(|event| event.to_string()).collect();
+        Ok(Hook {
+            name: table.name.to_string(),
+            target: self.target(table)?,
+            events: (!events.is_empty()).then_some(events),
+            timeout,
+            from_start: *table.from == Begin::Start,
+        })
+    }
 
-/// Reads how a hook receives events.
-fn target(
-    document: &Document,
-    table: &HookTable,
-    files: Files,
-    system: &[PathBuf],
-) -> Result<Target, ConfigError> {
-    Ok(match (&table.command, &table.url) {
-        (Some(command), None) => {
-            if let Some(batch) = &table.batch {
-                let problem = problem!("a command gets one event at a time; batch needs a url");
-                return Err(document.refuse(&batch.span(), problem));
+    /// How a hook receives events.
+    fn target(&self, table: &HookTable) -> Result<Target, ConfigError> {
+        let HookTable { name, command, url, connect, ca, cert, key, batch, .. } = table;
+        let document = &self.document;
+        match (command, url) {
+            (Some(command), None) => {
+                if document.has(&batch.place) {
+                    let problem = problem!("a command gets one event at a time; batch needs a url");
+                    return Err(document.refuse(&batch.place, problem));
+                }
+                let files = [ca, cert, key].into_iter().flatten().map(|file| &file.place);
+                if let Some(foreign) = connect.iter().map(|connect| &connect.place).chain(files).next() {
+                    let problem = problem!("connect, ca, cert and key need a url");
+                    return Err(document.refuse(foreign, problem));
+                }
+                Ok(Target::Command(document.value(command, |words| program(document, words))?))
             }
-            let foreign = [&table.connect, &table.ca, &table.cert, &table.key];
-            if let Some(key) = foreign.into_iter().flatten().next() {
-                let problem = problem!("connect, ca, cert and key need a url");
-                return Err(document.refuse(&key.span(), problem));
-            }
-            Target::Command(document.value(command, |words| program(document, words))?)
-        }
-        (None, Some(url)) => {
-            let written = document.value(url, |text| WrittenUrl::parse(text))?;
-            let tls = tls::read(document, table, url, &written, (files, system))?.map(Box::new);
-            let url = match &table.connect {
-                Some(connect) => document.value(connect, |text| written.at(Some(text)))?,
-                None => document.value(url, |_| written.at(None))?,
-            };
-            let batch = match &table.batch {
-                Some(written) => document.value(written, |batch| match *batch {
+            (None, Some(written)) => {
+                let tls = tls::read(document, table, written, self.files, &self.surroundings.authorities)?;
+                let url = document.value(written, |url| url.at(connect.as_deref()))?;
+                let batch = document.value(batch, |batch| match *batch {
                     batch if (1..=LARGEST_BATCH).contains(&batch) => Ok(batch),
                     _ => Err(problem!("must be a number of events; give 1 to {LARGEST_BATCH}")),
-                })?,
-                None => default_of(HOOK, "batch").parse().unwrap_or(LARGEST_BATCH),
-            };
-            Target::Web { url, tls, batch: batch.into() }
+                })?;
+                Ok(Target::Web { url, tls: tls.map(Box::new), batch: batch.into() })
+            }
+            _ => {
+                let problem = problem!("a hook has either a command or a url; give one of them");
+                Err(document.refuse(&name.place, problem))
+            }
         }
-        _ => {
-            let problem = problem!("a hook has either a command or a url; give one of them");
-            return Err(document.refuse(&table.name.span(), problem));
-        }
-    })
-}
-
-fn known(event: &str) -> Result<String, Problem> {
-    if EVENTS.contains(&event) {
-        Ok(event.to_owned())
-    } else {
-        Err(problem!("unknown event {event:?}; the events are: {}", EVENTS.join(", ")))
     }
 }
 
 /// A first word with a `/` is a path relative to the file's directory; one without is looked up in `PATH`.
-fn program(document: &Document, words: &[Spanned<String>]) -> Result<Vec<String>, Problem> {
-    let mut words: Vec<String> = words.iter().map(|word| word.get_ref().clone()).collect();
-    let refuse = || {
-        problem!(
+fn program(document: &Document, words: &[At<String>]) -> Result<Vec<String>, Problem> {
+    let mut program: Vec<String> = words.iter().map(|word| (**word).clone()).collect();
+    match (program.first_mut(), words) {
+        (Some(first), [written, ..])
+            if !first.is_empty() && !words.iter().any(|word| word.contains('\0')) =>
+        {
+            if first.contains('/') {
+                *first = document.path(written).display().to_string();
+            }
+            Ok(program)
+        }
+        _ => Err(problem!(
             "must be a list: the program and its arguments, such as [\"/usr/local/bin/hook\", \"ARGUMENT\"]"
-        )
-    };
-    if words.iter().any(|word| word.contains('\0')) {
-        return Err(refuse());
+        )),
     }
-    match words.first_mut() {
-        Some(first) if first.contains('/') => *first = document.path(first)?.display().to_string(),
-        Some(first) if !first.is_empty() => {}
-        _ => return Err(refuse()),
-    }
-    Ok(words)
 }

@@ -2,7 +2,7 @@
 //! sets.
 //!
 //! Promises: from this table are made the types that the reader fills, the defaults, what waits for the next start and
-//! `docs/configuration.md`. Does not read files; the page itself is made in `keys_page`.
+//! `docs/configuration.md`. Does not read files or texts; the page itself is made in `keys_page`.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -10,11 +10,16 @@ use std::num::NonZeroU16;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::document::{BaseEntry, FromName, OrderName, UnknownSubnets};
-use super::error::ConfigError;
+use super::door::TcpAddress;
+use super::hooks::{Connect, Url};
 use super::options::{ADDRESS, ADMIN, FILE, HTTP, LOG, NAME, SOCKET, Spelling, UNIX, V4, V4AB, V6, V6AB};
-use super::resolve::{Resolver, field};
-use crate::plan::settings::Millis;
+use super::origin::{At, Place};
+use super::value::{
+    Begin, DriverName, EventName, HookName, HostName, LogLevel, Mode, PageAddress, PoolName, Share, Text,
+    Time, UnknownSubnets,
+};
+use crate::plan::prefix::AddressRange;
+use crate::plan::settings::AddressOrder;
 
 /// A table of the file with its keys.
 #[derive(Clone, Copy, Debug)]
@@ -53,15 +58,11 @@ impl std::fmt::Display for Follows {
 }
 
 impl Key {
-    /// The default as a text, where it is one.
-    pub(super) fn value(&self) -> Option<&'static str> {
-        let bare = self.default.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        bare.or(Some(self.default).filter(|text| is_number(text) || *text == "true"))
+    /// Whether the default is written as a value of TOML, not in words.
+    pub(super) fn is_value(&self) -> bool {
+        let number = self.default.bytes().all(|byte| byte.is_ascii_digit());
+        number || self.default == "true" || self.default.starts_with(['"', '['])
     }
-}
-
-pub(super) fn default_of(keys: &[Key], name: &str) -> &'static str {
-    keys.iter().find(|key| key.name == name).and_then(Key::value).unwrap_or_default()
 }
 
 /// Whether a change of this setting, as `gipam config show` calls it, waits for the next start.
@@ -117,11 +118,11 @@ macro_rules! keys {
             $($(#[$how:meta])* $name:ident: $kind:ty = $default:literal, $options:expr, $follows:ident, $meaning:literal;)*
         }
     )*) => {$(
+        #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
         $(#[$attribute])*
-        #[derive(Debug, Deserialize)]
         #[serde(deny_unknown_fields)]
-        pub(super) struct $table {
-            $($(#[$how])* pub(super) $name: $kind,)*
+        pub struct $table {
+            $($(#[$how])* pub $name: $kind,)*
         }
 
         pub(super) const $rows: &[Key] = &[$(Key {
@@ -137,63 +138,62 @@ macro_rules! keys {
 // name: type = default as it would be written, or in words; options; when it follows; what it sets.
 keys! {
     /// The top level of the file.
-    #[derive(Default)]
     Top TOP {
-        file: Option<Spanned<String>> = "see below", &[FILE], Start,
+        file: Option<At<Text>> = "see below", &[FILE], Start,
             "the books, or a lease file of the old gipam";
-        name: Option<Spanned<String>> = "\"gipam\"", &[NAME], Start,
+        name: At<DriverName> = "\"gipam\"", &[NAME], Start,
             "name of the first driver";
-        socket: Option<Spanned<String>> = "`/run/docker/plugins/NAME.sock`", &[SOCKET], Start,
+        socket: Option<At<Text>> = "`/run/docker/plugins/NAME.sock`", &[SOCKET], Start,
             "plugin socket of the first driver";
-        address: Option<Spanned<String>> = "none", &[ADDRESS], Start,
+        address: Option<At<TcpAddress>> = "none", &[ADDRESS], Start,
             "TCP instead of the socket: `HOST:PORT` or `:PORT`";
-        advertise: Option<Spanned<String>> = "the address; 127.0.0.1 for all", &[], Start,
+        advertise: Option<At<TcpAddress>> = "the address; 127.0.0.1 for all", &[], Start,
             "`HOST:PORT` announced to Docker instead of `address`; over plain TCP, also the only host name that requests may use";
-        unix: Option<Spanned<bool>> = "none", &[UNIX], Start,
+        unix: Option<At<bool>> = "none", &[UNIX], Start,
             "true: the socket, whatever `address` says; false: TCP, `:9090`";
-        admin: Option<Spanned<String>> = "`/run/gipam/admin.sock`", &[ADMIN], Start,
+        admin: Option<At<Text>> = "`/run/gipam/admin.sock`", &[ADMIN], Start,
             "admin socket; see below";
-        log: Option<Spanned<String>> = "\"info\"", &[LOG], Start,
+        log: At<LogLevel> = "\"info\"", &[LOG], Start,
             "error, warn, info, debug or trace";
-        socket_mode: Option<Spanned<String>> = "\"0600\"", &[], Start,
+        socket_mode: At<Mode> = "\"0600\"", &[], Start,
             "permission bits of the plugin sockets, octal";
-        socket_owner: Option<Spanned<String>> = "the user of the gipam process", &[], Start,
+        socket_owner: Option<At<Text>> = "the user of the gipam process", &[], Start,
             "their owner, by name or number";
-        socket_group: Option<Spanned<String>> = "the group of the gipam process", &[], Start,
+        socket_group: Option<At<Text>> = "the group of the gipam process", &[], Start,
             "their group";
-        admin_mode: Option<Spanned<String>> = "\"0600\"", &[], Start,
+        admin_mode: At<Mode> = "\"0600\"", &[], Start,
             "permission bits of the admin socket: everyone who can open it can free addresses";
-        admin_owner: Option<Spanned<String>> = "the user of the gipam process", &[], Start,
+        admin_owner: Option<At<Text>> = "the user of the gipam process", &[], Start,
             "its owner";
-        admin_group: Option<Spanned<String>> = "the group of the gipam process", &[], Start,
+        admin_group: Option<At<Text>> = "the group of the gipam process", &[], Start,
             "its group";
-        socket_dir: Option<Spanned<String>> = "\"/run/docker/plugins\"", &[], Start,
+        socket_dir: At<Text> = "\"/run/docker/plugins\"", &[], Start,
             "where Docker looks for plugin sockets";
-        spec_dir: Option<Spanned<String>> = "\"/etc/docker/plugins\"", &[], Start,
+        spec_dir: At<Text> = "\"/etc/docker/plugins\"", &[], Start,
             "where Docker looks for `.spec` and `.json` files";
-        requires_mac_address: Option<Spanned<bool>> = "true", &[], Start,
+        requires_mac_address: At<bool> = "true", &[], Start,
             "ask Docker for the MAC of every address; Engines before 28 then generate random MACs instead of deriving them from the address. For ipvlan networks, set it to false for a separate driver name";
-        cooling: Option<Spanned<String>> = "\"10m\"", &[], Reload,
+        cooling: At<Time> = "\"10m\"", &[], Reload,
             "how long a released address is not given to others; \"0\" = off";
-        subnet_cooling: Option<Spanned<String>> = "\"60s\"", &[], Reload,
+        subnet_cooling: At<Time> = "\"60s\"", &[], Reload,
             "how long a released subnet is not given to others";
-        restart_window: Option<Spanned<String>> = "\"15s\"", &[], Reload,
+        restart_window: At<Time> = "\"15s\"", &[], Reload,
             "for Engines that do not send container names (before 29): if only one address of a subnet was released within this time, the next container without a known MAC gets it, so that a restart keeps the address; \"0\" = off";
-        storm_limit: Option<Spanned<u32>> = "64", &[], Reload,
+        storm_limit: At<u32> = "64", &[], Reload,
             "how many subnets Docker may request directly after one another within a minute, without using them, before the next is refused; 16 times as many if they are requested one by one or in parallel; 0 = off";
-        history: Option<Spanned<u32>> = "10000", &[], Start,
+        history: At<u32> = "10000", &[], Start,
             "entries of the history that the books keep; 0 = none";
-        max_connections: Option<Spanned<NonZeroU16>> = "512", &[], Start,
+        max_connections: At<NonZeroU16> = "512", &[], Start,
             "connections that one listener serves at a time; further connections wait, and gipam closes idle ones for them";
-        http: Option<Spanned<String>> = "none", &[HTTP], Start,
+        http: Option<At<PageAddress>> = "none", &[HTTP], Start,
             "where the page and the metrics are served: `PORT` or `:PORT` on loopback, or `HOST:PORT`; see page.md";
-        #[serde(default)] http_hosts: Vec<Spanned<String>> = "[]", &[], Start,
+        http_hosts: At<Vec<At<HostName>>> = "[]", &[], Start,
             "host names that the page answers to, besides IP addresses and `localhost`: those of this host, or of a proxy in front of it";
-        metrics_subnets: Option<Spanned<u16>> = "100", &[], Start,
+        metrics_subnets: At<u16> = "100", &[], Start,
             "subnets whose addresses the metrics count one by one, the fullest first; the others are counted together";
-        warn_at: Option<Spanned<String>> = "\"80%\"", &[], Reload,
+        warn_at: At<Share> = "\"80%\"", &[], Reload,
             "share of a pool's space, or of a subnet's addresses, from which gipam warns that it is filling up; \"off\" = never";
-        #[serde(default)] reserved: Vec<Spanned<String>> = "[]", &[], Reload,
+        reserved: Vec<At<AddressRange>> = "[]", &[], Reload,
             "addresses, prefixes and ranges (`A-B`) that are never given dynamically";
         #[serde(default)] pool: Vec<PoolTable> = "none", &[V4, V4AB, V6, V6AB], Reload,
             "the pools, see below; the options create one named `default`";
@@ -201,7 +201,7 @@ keys! {
             "further drivers, and pools for each, see below";
         tls: Option<TlsTable> = "none", &[], Start,
             "certificates, see below";
-        #[serde(default)] gc: GcTable = "as below", &[], Start,
+        gc: GcTable = "as below", &[], Start,
             "repair of what Docker lost, see below";
         #[serde(default)] hook: Vec<HookTable> = "none", &[], Reload,
             "programs and URLs that receive events, see below";
@@ -209,140 +209,123 @@ keys! {
 
     /// One `[[pool]]`.
     PoolTable POOL {
-        name: Spanned<String> = "must be given", &[], Reload,
+        name: At<PoolName> = "must be given", &[], Reload,
             "1 to 63 letters, digits, `-`, `_`, `.`; for `--ipam-opt pool=NAME`";
-        v4: Option<BaseEntry> = "none", &[V4], Reload,
+        v4: Option<BaseTable> = "none", &[V4], Reload,
             "its IPv4 part; a pool has v4, v6 or both";
-        v6: Option<BaseEntry> = "none", &[V6], Reload,
+        v6: Option<BaseTable> = "none", &[V6], Reload,
             "its IPv6 part";
-        #[serde(default)] reserved: Vec<Spanned<String>> = "[]", &[], Reload,
+        reserved: Vec<At<AddressRange>> = "[]", &[], Reload,
             "as above, for addresses of this pool";
-        cooling: Option<Spanned<String>> = "as above", &[], Reload,
+        cooling: Option<At<Time>> = "as above", &[], Reload,
             "as above, for addresses in this pool";
-        subnet_cooling: Option<Spanned<String>> = "as above", &[], Reload,
+        subnet_cooling: Option<At<Time>> = "as above", &[], Reload,
             "as above, for subnets of this pool";
-        warn_at: Option<Spanned<String>> = "as above", &[], Reload,
+        warn_at: Option<At<Share>> = "as above", &[], Reload,
             "as above, for this pool and its subnets";
     }
 
-    /// One family of a pool; see [`super::document::BaseEntry`].
+    /// One family of a pool.
+    #[serde(expecting = "a prefix, or a table with base and size")]
     BaseTable BASE {
-        base: Spanned<String> = "must be given", &[], Reload,
+        base: At<String> = "must be given", &[], Reload,
             "the prefix from which subnets are cut, without host bits";
-        size: Option<Spanned<u8>> = "24 for v4, 64 for v6", &[V4AB, V6AB], Reload,
+        size: Option<At<u8>> = "24 for v4, 64 for v6", &[V4AB, V6AB], Reload,
             "prefix length of a subnet, if the network does not ask for one";
-        addresses: Option<Spanned<OrderName>> = "\"sequential\"", &[], Reload,
+        addresses: At<AddressOrder> = "\"sequential\"", &[], Reload,
             "how addresses are chosen; for v6 also \"eui64\" (from the MAC) and \"stable\" (RFC 7217)";
     }
 
     /// One `[driver.NAME]`.
     #[derive(Default)]
     DriverTable DRIVER {
-        pools: Option<Spanned<Vec<Spanned<String>>>> = "all", &[], Start,
+        pools: Option<At<Vec<At<String>>>> = "all", &[], Start,
             "names of the pools that it may use, in the order in which gipam tries them";
-        socket: Option<Spanned<String>> = "`NAME.sock` next to the first", &[], Start,
+        socket: Option<At<Text>> = "`NAME.sock` next to the first", &[], Start,
             "its plugin socket";
-        address: Option<Spanned<String>> = "none", &[], Start,
+        address: Option<At<TcpAddress>> = "none", &[], Start,
             "TCP instead; required if the first driver listens on TCP";
-        advertise: Option<Spanned<String>> = "as above", &[], Start,
+        advertise: Option<At<TcpAddress>> = "as above", &[], Start,
             "as above";
-        requires_mac_address: Option<Spanned<bool>> = "as above", &[], Start,
+        requires_mac_address: Option<At<bool>> = "as above", &[], Start,
             "as above, for networks of this driver name; containers on ipvlan networks start only with false";
     }
 
     /// `[tls]`.
     TlsTable TLS {
-        cert: Spanned<String> = "must be given", &[], Start,
+        cert: At<Text> = "must be given", &[], Start,
             "gipam's certificate chain";
-        key: Spanned<String> = "must be given", &[], Start,
+        key: At<Text> = "must be given", &[], Start,
             "its private key";
-        client_ca: Option<Spanned<String>> = "none", &[], Start,
+        client_ca: Option<At<Text>> = "none", &[], Start,
             "the authority that signs the Engine's certificate; if set, the Engine must present one";
-        engine_ca: Option<Spanned<String>> = "none", &[], Start,
+        engine_ca: Option<At<Text>> = "none", &[], Start,
             "`CAFile`: the authority that signs gipam's certificate";
-        engine_cert: Option<Spanned<String>> = "none", &[], Start,
+        engine_cert: Option<At<Text>> = "none", &[], Start,
             "`CertFile`: the certificate that the Engine presents; with `engine_key`";
-        engine_key: Option<Spanned<String>> = "none", &[], Start,
+        engine_key: Option<At<Text>> = "none", &[], Start,
             "`KeyFile`: its private key";
     }
 
     /// `[gc]`.
-    #[derive(Default)]
     GcTable GC {
-        engine: Option<Spanned<String>> = "\"/var/run/docker.sock\"", &[], Start,
+        engine: At<String> = "\"/var/run/docker.sock\"", &[], Start,
             "the Engine's API socket; \"\" turns repair off";
-        grace: Option<Spanned<String>> = "\"10m\"", &[], Start,
+        grace: At<Time> = "\"10m\"", &[], Start,
             "time between the two checks that must find a lease dead before it is freed; the first is at least a minute after its grant";
-        unknown_subnets: Option<Spanned<UnknownSubnets>> = "\"report\"", &[], Start,
+        unknown_subnets: At<UnknownSubnets> = "\"report\"", &[], Start,
             "subnets that do not belong to any network of the Engine: \"report\", or \"free\" if this is the only Engine";
     }
 
     /// One `[[hook]]`.
     HookTable HOOK {
-        name: Spanned<String> = "must be given", &[], Reload,
+        name: At<HookName> = "must be given", &[], Reload,
             "1 to 63 letters, digits, `-`, `_`, `.`; the books store the hook's progress under this name";
-        command: Option<Spanned<Vec<Spanned<String>>>> = "none", &[], Reload,
+        command: Option<At<Vec<At<String>>>> = "none", &[], Reload,
             "a program and its arguments, run once for each event, without a shell; or `url`";
-        url: Option<Spanned<String>> = "none", &[], Reload,
+        url: Option<At<Url>> = "none", &[], Reload,
             "`http://HOST[:PORT]/PATH`, or `https://`: events are sent there with POST, as JSON; HOST is an address, `localhost`, or a name with `connect`";
-        connect: Option<Spanned<String>> = "the host of `url`", &[], Reload,
+        connect: Option<At<Connect>> = "the host of `url`", &[], Reload,
             "`ADDRESS[:PORT]` where the host of `url` is reached: gipam does not look names up";
-        ca: Option<Spanned<String>> = "the system's", &[], Reload,
+        ca: Option<At<Text>> = "the system's", &[], Reload,
             "with `https://`: the only authorities that are trusted (PEM file)";
-        cert: Option<Spanned<String>> = "none", &[], Reload,
+        cert: Option<At<Text>> = "none", &[], Reload,
             "with `https://`: the certificate chain that gipam presents (PEM file); with `key`";
-        key: Option<Spanned<String>> = "none", &[], Reload,
+        key: Option<At<Text>> = "none", &[], Reload,
             "its private key (PEM file)";
-        #[serde(default)] events: Vec<Spanned<String>> = "[]", &[], Reload,
+        events: Vec<At<EventName>> = "[]", &[], Reload,
             "the events that it receives; empty = all";
-        timeout: Option<Spanned<String>> = "\"10s\"", &[], Reload,
+        timeout: At<Time> = "\"10s\"", &[], Reload,
             "how long one delivery may take, at most 1h; after that it counts as failed";
-        batch: Option<Spanned<u16>> = "32", &[], Reload,
+        batch: At<u16> = "32", &[], Reload,
             "with `url`: at most this many events at a time, 1 to 256";
-        from: Option<Spanned<FromName>> = "\"now\"", &[], Reload,
+        from: At<Begin> = "\"now\"", &[], Reload,
             "where a new hook begins: \"now\", or \"start\" for everything that is still in the history";
     }
 }
 
-/// Declares which keys at the top of the file need no other key to be understood, and how each is read.
-macro_rules! values {
-    ($($name:ident: $kind:ty = $read:ident;)*) => {
-        /// What these keys are set to, or their defaults.
-        #[derive(Clone, Debug, PartialEq, Eq)]
-        pub struct Values {
-            $(pub $name: $kind,)*
-        }
-
-        impl Values {
-            pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Result<Self, ConfigError> {
-                Ok(Self { $($name: resolver.$read(field!($name))?,)* })
+/// Declares which keys `gipam config show` shows as they are written.
+macro_rules! plain {
+    ($($name:ident)*) => {
+        impl Top {
+            pub(super) fn plain(&self) -> Vec<(&'static str, String, &Place)> {
+                vec![$((stringify!($name), self.$name.to_string(), &self.$name.place)),*]
             }
         }
     };
 }
 
-values! {
-    cooling: Millis = time;
-    subnet_cooling: Millis = time;
-    restart_window: Millis = time;
-    storm_limit: u32 = plain;
-    history: u32 = plain;
-    max_connections: NonZeroU16 = plain;
-    metrics_subnets: u16 = plain;
-    requires_mac_address: bool = plain;
-}
-
-/// Whether a default is a number.
-pub(super) fn is_number(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit())
-}
+plain!(
+    name log socket_mode admin_mode requires_mac_address cooling subnet_cooling restart_window storm_limit history
+    max_connections metrics_subnets warn_at
+);
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::{Config, Options, Surroundings, document::Document};
+    use crate::config::{Config, ConfigError, Options, Surroundings};
 
     fn root() -> &'static Path {
         Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -350,8 +333,8 @@ mod tests {
 
     /// The keys that the reader says it accepts, where it meets one that it does not.
     fn accepted(toml: &str) -> Vec<String> {
-        let error = Document::parse(Path::new("x"), toml.to_owned()).unwrap_err();
-        let crate::config::ConfigError::Document { problem, .. } = error else { panic!("{error}") };
+        let error = read(toml).unwrap_err();
+        let ConfigError::Document { problem, .. } = error else { panic!("{error}") };
         let said = problem.to_string();
         let known = said.strip_prefix("unknown key; the keys here are: ").unwrap();
         known.split(", ").map(ToOwned::to_owned).collect()
@@ -376,18 +359,22 @@ mod tests {
         }
     }
 
-    fn load(toml: &str) -> Config {
+    fn read(toml: &str) -> Result<Config, ConfigError> {
         let directory = tempfile::tempdir().unwrap();
         let default_configuration = directory.path().join("gipam.toml");
         std::fs::write(&default_configuration, toml).unwrap();
         let surroundings = Surroundings { default_configuration, ..Surroundings::default() };
-        Config::load(&Options::default(), &surroundings).unwrap_or_else(|error| panic!("{toml}\n{error}"))
+        Config::load(&Options::default(), &surroundings)
+    }
+
+    fn load(toml: &str) -> Config {
+        read(toml).unwrap_or_else(|error| panic!("{toml}\n{error}"))
     }
 
     #[test]
     fn every_default_that_is_written_as_a_value_is_the_default() {
         let without = load("");
-        for key in TOP.iter().filter(|key| key.default.starts_with(['"', '[']) || is_number(key.default)) {
+        for key in TOP.iter().filter(|key| key.is_value()) {
             let with = load(&format!("{} = {}", key.name, key.default));
             let same = |config: &Config| {
                 let mut config = config.clone();
@@ -434,6 +421,12 @@ mod tests {
         }
         assert_eq!(config.admin, Path::new("/run/gipam/admin.sock"));
         assert_eq!(config.settings, load("").settings);
-        assert_eq!(config.values, load("").values);
+        let same = |key: &Key| !["pool", "driver", "tls", "gc", "hook", "file"].contains(&key.name);
+        let shown = |config: &Config| {
+            let all =
+                config.shown.iter().filter(|shown| TOP.iter().any(|key| same(key) && key.name == shown.key));
+            all.map(|shown| (shown.key.clone(), shown.value.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&config), shown(&load("")));
     }
 }

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::keys::{SECTIONS, is_number};
+use super::keys::SECTIONS;
 
 const BEFORE: &str = "\
 # Configuration
@@ -56,9 +56,7 @@ pub fn page() -> String {
             "| key | default | option, variable | followed at | meaning |\n|---|---|---|---|---|\n",
         );
         for key in section.keys {
-            let value =
-                key.default == "true" || key.default.starts_with(['"', '[']) || is_number(key.default);
-            let default = if value { format!("`{}`", key.default) } else { key.default.to_owned() };
+            let default = if key.is_value() { format!("`{}`", key.default) } else { key.default.to_owned() };
             let options = match key.options {
                 [one] => vec![one.flag, one.variable],
                 several => several.iter().map(|option| option.flag).collect(),

@@ -1,14 +1,21 @@
-//! Where a value came from, for messages and `gipam config show`.
+//! Values with the place where each was set: in the file, with an option, or nowhere (the default).
 //!
-//! Promises: an origin is shown the way the user wrote it. Does not rank origins; `resolve.rs` does that.
+//! Promises: every value of the configuration is read by its type, once, and keeps its place; an origin is shown the way
+//! the user wrote it. Does not know the keys; `document.rs` decides which of several places applies.
 
 use std::fmt;
+use std::ops::{Deref, Range};
 use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, Error};
+use toml::Spanned;
+
+use super::error::Problem;
 
 /// Where a value was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// It was not set: the default.
     Default,
     /// On the command line, with this flag.
     Flag(&'static str),
@@ -16,9 +23,8 @@ pub enum Origin {
     Variable(&'static str),
     /// In the configuration file, on this line.
     Document {
-        /// The file.
         path: PathBuf,
-        /// Line, from 1.
+        /// From 1.
         line: usize,
     },
     /// Found in the working directory, or derived from another setting.
@@ -35,23 +41,75 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A value with its origin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Sourced<T> {
-    pub(super) value: T,
-    /// Where it was set.
-    pub(super) origin: Origin,
-    /// Its byte range in the configuration file, if it was set there.
-    pub(super) span: Option<std::ops::Range<usize>>,
-}
-
 /// A key and its resolved value, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
     /// The key as the configuration file spells it.
     pub key: String,
-    /// Its value as text.
     pub value: String,
-    /// Where it was set.
     pub origin: Origin,
+}
+
+/// The bytes of the file that contain a value; beyond the end of the file, a number that stands for an option or a default.
+pub(super) type Place = Range<usize>;
+
+/// The place of every default.
+pub(super) const DEFAULT: Place = usize::MAX..usize::MAX;
+
+/// A value with its place, which does not count when values are compared.
+#[derive(Clone)]
+pub struct At<T> {
+    value: T,
+    pub(super) place: Place,
+}
+
+impl<T> At<T> {
+    pub(super) const fn new(value: T, place: Place) -> Self {
+        Self { value, place }
+    }
+}
+
+impl<T> Deref for At<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for At<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.value.fmt(formatter)
+    }
+}
+
+impl<T: PartialEq> PartialEq for At<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl<T: Eq> Eq for At<T> {}
+
+/// A type of values of the file.
+pub trait Value: Sized {
+    /// What TOML has for it.
+    type Raw: DeserializeOwned;
+
+    fn read(raw: Self::Raw) -> Result<Self, Problem>;
+}
+
+impl<'de, T: Value> Deserialize<'de> for At<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// With this type around it, an error has the place of the value also in a list.
+        #[derive(Deserialize)]
+        #[serde(bound = "T: Value")]
+        struct Inner<T>(#[serde(deserialize_with = "read")] T);
+        fn read<'de, T: Value, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+            T::read(T::Raw::deserialize(deserializer)?).map_err(D::Error::custom)
+        }
+        let spanned = Spanned::<Inner<T>>::deserialize(deserializer)?;
+        let place = spanned.span();
+        Ok(Self { value: spanned.into_inner().0, place })
+    }
 }

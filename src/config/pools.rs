@@ -7,19 +7,15 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use toml::Spanned;
-
-use super::document::{Document, OrderName};
+use super::WarnAt;
 use super::error::{ConfigError, Problem, problem};
-use super::keys::BaseTable;
-use super::options::{self, Spelling};
-use super::origin::Origin;
+use super::keys::{BaseTable, PoolTable, Top};
+use super::options::{Spelling, V4, V4AB, V6, V6AB};
+use super::origin::{At, DEFAULT, Origin};
 use super::resolve::Resolver;
-use super::value;
+use super::value::{self, PoolName};
 use crate::plan::prefix::{AddressRange, Family, Prefix};
-use crate::plan::settings::{
-    AddressOrder, Base, Millis, PoolSettings, Settings, SettingsError, default_size,
-};
+use crate::plan::settings::{AddressOrder, Base, PoolSettings, Settings, default_size};
 use crate::plan::written;
 
 /// Where the pools of a configuration come from.
@@ -41,98 +37,161 @@ pub enum PoolsOrigin {
 /// The name of the pool that `-v4` and `-v6` define.
 pub(super) const DEFAULT_POOL: &str = "default";
 
-/// Reads the pools from the file, and adds their reservations to `reserved`.
-pub(super) fn of_document(
-    document: &Document,
-    cooling: Millis,
-    subnet_cooling: Millis,
-    reserved: &mut Vec<AddressRange>,
-) -> Result<Vec<PoolSettings>, ConfigError> {
-    let mut pools = Vec::new();
-    for table in &document.top.pool {
-        document.value(&table.name, |name| value::pool_name(name))?;
-        let time = |written: &Option<Spanned<String>>, default| match written {
-            Some(written) => document.value(written, |text| value::duration(text)),
-            None => Ok(default),
+impl Resolver<'_> {
+    /// The plan's settings, where its pools come from, and from when on a pool that fills up causes a warning.
+    pub(super) fn settings(&mut self, top: &Top) -> Result<(Settings, PoolsOrigin, WarnAt), ConfigError> {
+        let of_options = self.pool_of_options()?;
+        let wanted = of_options.as_ref().map(|table| self.pool(table, top)).transpose()?;
+        let mut pools = Vec::new();
+        for table in &top.pool {
+            pools.push(self.pool(table, top)?);
+        }
+        let (mut tables, mut origin) = (&top.pool[..], PoolsOrigin::Nowhere);
+        if let Some(path) = self.document.path.clone().filter(|_| !tables.is_empty()) {
+            if wanted.is_some_and(|pool| !pools.contains(&pool)) {
+                let path = path.display();
+                let text =
+                    format!("the pools of {path} are used; -v4, -v6, GIPAM_V4 and GIPAM_V6 are ignored");
+                self.warnings.push(text);
+            }
+            origin = PoolsOrigin::Document(path);
+        } else if let Some(table) = &of_options {
+            let set = |base: &Option<BaseTable>| Some(self.document.origin(&base.as_ref()?.base.place));
+            origin = PoolsOrigin::Options { v4: set(&table.v4), v6: set(&table.v6) };
+            tables = std::slice::from_ref(table);
+            pools.extend(wanted);
+        }
+        let written = || top.reserved.iter().chain(tables.iter().flat_map(|table| &table.reserved));
+        let settings = Settings {
+            reserved: written().map(|range| **range).collect(),
+            pools,
+            cooling: **top.cooling,
+            subnet_cooling: **top.subnet_cooling,
+            restart_window: **top.restart_window,
+            storm_limit: *top.storm_limit,
+            ..Settings::default()
         };
+        settings.check().map_err(|error| {
+            let table = tables.iter().rev().find(|table| **table.name == error.pool);
+            let of_base = |base: Prefix| base_of(table?, base.family()).map(|base| &base.base.place);
+            let place = error.base.and_then(of_base).or(table.map(|table| &table.name.place));
+            self.document.refuse(place.unwrap_or(&DEFAULT), problem!("{error}"))
+        })?;
+        self.warnings.extend(remarks(&settings));
+        for (pool, table) in settings.pools.iter().zip(tables) {
+            for family in Family::BOTH {
+                let Some((base, table)) = pool.base(family).zip(base_of(table, family)) else { continue };
+                let value = format!("{} cut into /{}", base.base, base.size);
+                self.show(format!("pool.{}.{}", pool.name, family.name()), value, &table.base.place);
+            }
+        }
+        if let Some(first) = written().next() {
+            let reserved: Vec<String> = settings.reserved.iter().map(ToString::to_string).collect();
+            self.show("reserved", reserved.join(", "), &first.place);
+        }
+        let own = |table: &PoolTable| Some((table.name.to_string(), ***table.warn_at.as_ref()?));
+        let warn_at = WarnAt { others: **top.warn_at, pools: tables.iter().filter_map(own).collect() };
+        Ok((settings, origin, warn_at))
+    }
+
+    fn pool(&mut self, table: &PoolTable, top: &Top) -> Result<PoolSettings, ConfigError> {
         let pool = PoolSettings {
-            name: table.name.get_ref().clone(),
-            v4: base(document, table.v4.as_ref().map(|base| &base.0), Family::V4)?,
-            v6: base(document, table.v6.as_ref().map(|base| &base.0), Family::V6)?,
-            cooling: time(&table.cooling, cooling)?,
-            subnet_cooling: time(&table.subnet_cooling, subnet_cooling)?,
+            name: table.name.to_string(),
+            v4: self.base(table.v4.as_ref(), Family::V4)?,
+            v6: self.base(table.v6.as_ref(), Family::V6)?,
+            cooling: ***table.cooling.as_ref().unwrap_or(&top.cooling),
+            subnet_cooling: ***table.subnet_cooling.as_ref().unwrap_or(&top.subnet_cooling),
             closed: false,
         };
         for written in &table.reserved {
-            let inside = |text: &String| reserved_in(&pool, value::range(text)?);
-            reserved.push(document.value(written, inside)?);
+            self.document.value(written, |range| reserved_in(&pool, range))?;
         }
-        pools.push(pool);
+        Ok(pool)
     }
-    let settings = Settings { pools, ..Settings::default() };
-    settings.check().map_err(|error| refuse(document, error))?;
-    Ok(settings.pools)
+
+    fn base(&mut self, table: Option<&BaseTable>, family: Family) -> Result<Option<Base>, ConfigError> {
+        let Some(table) = table else { return Ok(None) };
+        let (written, in_file) = (&table.base, self.document.has(&table.base.place));
+        let (base, masked) = self.document.value(written, |text| match value::base(text, family)? {
+            (prefix, true) if in_file => Err(problem!("{text} has host bits set; write {prefix}")),
+            read => Ok(read),
+        })?;
+        let size = table.size.as_ref().map_or(default_size(family), |size| **size);
+        if size < base.length() || size > family.bits() {
+            let (least, most) = (base.length(), family.bits());
+            let place = table.size.as_ref().map_or(&written.place, |size| &size.place);
+            let problem = problem!("size /{size} does not fit {base}; give a length from {least} to {most}");
+            return Err(self.document.refuse(place, problem));
+        }
+        if masked {
+            let origin = self.document.origin(&written.place);
+            let text = format!("{origin}: {} has host bits set; {base} is used", **written);
+            self.warnings.push(text);
+        }
+        let addresses = self.document.value(&table.addresses, |order| match (order, family) {
+            (AddressOrder::Eui64, Family::V4) => Err(problem!("eui64 addresses need IPv6")),
+            (AddressOrder::Stable, Family::V4) => Err(problem!("stable addresses need IPv6")),
+            (AddressOrder::Eui64, Family::V6) if size > 64 => {
+                Err(problem!("eui64 addresses need subnets of /64 or larger"))
+            }
+            (order, _) => Ok(*order),
+        })?;
+        Ok(Some(Base { base, size, addresses }))
+    }
+
+    /// The pool `default` that flags and variables define, if they give a base, as the file would have it.
+    fn pool_of_options(&mut self) -> Result<Option<PoolTable>, ConfigError> {
+        let v4 = self.base_of_options(Family::V4, V4, V4AB)?;
+        let v6 = self.base_of_options(Family::V6, V6, V6AB)?;
+        let name = At::new(PoolName(DEFAULT_POOL.to_owned()), DEFAULT);
+        let (reserved, cooling, subnet_cooling, warn_at) = (Vec::new(), None, None, None);
+        let any = v4.is_some() || v6.is_some();
+        Ok(any.then_some(PoolTable { name, v4, v6, reserved, cooling, subnet_cooling, warn_at }))
+    }
+
+    fn base_of_options(
+        &mut self,
+        family: Family,
+        base: Spelling,
+        size: Spelling,
+    ) -> Result<Option<BaseTable>, ConfigError> {
+        let written = self.document.option(size);
+        let read = |size: &At<String>| {
+            let value = self.document.value(size, |text| value::size(text, family))?;
+            Ok(At::new(value, size.place.clone()))
+        };
+        let size = written.as_ref().map(read).transpose()?;
+        let Some(base) = self.document.option(base) else {
+            if let Some(size) = size {
+                let origin = self.document.origin(&size.place);
+                let text =
+                    format!("{origin} {} also needs {} PREFIX; without it, it is ignored", *size, base.flag);
+                self.warnings.push(text);
+            }
+            return Ok(None);
+        };
+        Ok(Some(BaseTable { base, size, addresses: At::new(AddressOrder::default(), DEFAULT) }))
+    }
+}
+
+const fn base_of(table: &PoolTable, family: Family) -> Option<&BaseTable> {
+    match family {
+        Family::V4 => table.v4.as_ref(),
+        Family::V6 => table.v6.as_ref(),
+    }
 }
 
 /// Refuses a reservation that does not overlap its pool, because it must be a typing error.
-fn reserved_in(pool: &PoolSettings, range: AddressRange) -> Result<AddressRange, Problem> {
+fn reserved_in(pool: &PoolSettings, range: &AddressRange) -> Result<(), Problem> {
     let touches = pool
         .base(range.family)
         .is_some_and(|base| range.first <= base.base.last() && base.base.first() <= range.last);
-    touches.then_some(range).ok_or_else(|| {
+    touches.then_some(()).ok_or_else(|| {
         problem!(
             "{range} lies outside pool {}; write it under its own pool, or under the top-level key reserved",
             pool.name
         )
     })
-}
-
-fn base(document: &Document, table: Option<&BaseTable>, family: Family) -> Result<Option<Base>, ConfigError> {
-    let Some(table) = table else { return Ok(None) };
-    let base = document.value(&table.base, |text| match value::base(text, family)? {
-        (prefix, true) => Err(problem!("{text} has host bits set; write {prefix}")),
-        (prefix, false) => Ok(prefix),
-    })?;
-    let size = table.size.as_ref().map_or(default_size(family), |size| *size.get_ref());
-    if size < base.length() || size > family.bits() {
-        let span = table.size.as_ref().map_or(table.base.span(), Spanned::span);
-        return Err(document.refuse(&span, outside(size, base)));
-    }
-    let mut addresses = AddressOrder::default();
-    if let Some(written) = &table.addresses {
-        addresses = document.value(written, |name| order(*name, family, size))?;
-    }
-    Ok(Some(Base { base, size, addresses }))
-}
-
-fn outside(size: u8, base: Prefix) -> Problem {
-    let (least, most) = (base.length(), base.family().bits());
-    problem!("size /{size} does not fit {base}; give a length from {least} to {most}")
-}
-
-fn order(name: OrderName, family: Family, size: u8) -> Result<AddressOrder, Problem> {
-    match (name, family) {
-        (OrderName::Eui64, Family::V4) => Err(problem!("eui64 addresses need IPv6")),
-        (OrderName::Stable, Family::V4) => Err(problem!("stable addresses need IPv6")),
-        (OrderName::Eui64, Family::V6) if size > 64 => {
-            Err(problem!("eui64 addresses need subnets of /64 or larger"))
-        }
-        _ => Ok(name.into()),
-    }
-}
-
-/// Reports an error of [`Settings::check`] at its position in the file.
-pub(super) fn refuse(document: &Document, error: SettingsError) -> ConfigError {
-    let tables = &document.top.pool;
-    let last = |name: &str| tables.iter().rev().find(|table| table.name.get_ref() == name);
-    let span = last(&error.pool).and_then(|table| match error.base {
-        None => Some(table.name.span()),
-        Some(base) => {
-            let base = if base.family() == Family::V4 { &table.v4 } else { &table.v6 };
-            base.as_ref().map(|base| base.0.base.span())
-        }
-    });
-    document.refuse(&span.unwrap_or(0..0), problem!("{error}"))
 }
 
 /// Remarks about settings that are valid but may not be intended.
@@ -156,55 +215,4 @@ pub(super) fn remarks(settings: &Settings) -> Vec<String> {
         format!("reserved {range} lies outside all pools; it affects only networks with a --subnet there")
     }));
     remarks
-}
-
-/// The pool `default` that flags and variables define, if they give a base.
-pub(super) fn of_options(
-    resolver: &mut Resolver<'_>,
-    cooling: Millis,
-    subnet_cooling: Millis,
-) -> Result<(Option<PoolSettings>, PoolsOrigin), ConfigError> {
-    let v4 = option_base(resolver, Family::V4, options::V4, options::V4AB)?;
-    let v6 = option_base(resolver, Family::V6, options::V6, options::V6AB)?;
-    if v4.is_none() && v6.is_none() {
-        return Ok((None, PoolsOrigin::Nowhere));
-    }
-    let (v4, v4_origin) = v4.unzip();
-    let (v6, v6_origin) = v6.unzip();
-    let name = DEFAULT_POOL.to_owned();
-    let pool = PoolSettings { name, v4, v6, cooling, subnet_cooling, closed: false };
-    Ok((Some(pool), PoolsOrigin::Options { v4: v4_origin, v6: v6_origin }))
-}
-
-fn option_base(
-    resolver: &mut Resolver<'_>,
-    family: Family,
-    base: Spelling,
-    size: Spelling,
-) -> Result<Option<(Base, Origin)>, ConfigError> {
-    let written_size = resolver.text(size, None);
-    let size = match &written_size {
-        Some(written) => resolver.read(written, |text| value::size(text, family))?,
-        None => default_size(family),
-    };
-    let Some(written) = resolver.text(base, None) else {
-        if let Some(size) = written_size {
-            let warning = format!(
-                "{} {} also needs {} PREFIX; without it, it is ignored",
-                size.origin, size.value, base.flag
-            );
-            resolver.warnings.push(warning);
-        }
-        return Ok(None);
-    };
-    let (base, masked) = resolver.read(&written, |text| value::base(text, family))?;
-    if size < base.length() {
-        let place = written_size.as_ref().unwrap_or(&written);
-        return Err(resolver.refuse(place, outside(size, base)));
-    }
-    if masked {
-        let warning = format!("{}: {} has host bits set; {base} is used", written.origin, written.value);
-        resolver.warnings.push(warning);
-    }
-    Ok(Some((Base { base, size, addresses: AddressOrder::default() }, written.origin)))
 }

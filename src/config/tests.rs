@@ -92,10 +92,10 @@ fn nothing_given_is_a_socket_named_gipam_and_no_mistake() {
 fn flags_stand_over_variables_over_the_file_over_defaults() {
     let toml = "log = \"error\"\nname = \"third\"\n";
     let variables = [("GIPAM_LOG", "warn"), ("GIPAM_NAME", "second")];
-    assert_eq!(good(toml, &variables, &[("log", "debug")]).log, tracing::Level::DEBUG);
-    assert_eq!(good(toml, &variables, &[]).log, tracing::Level::WARN);
-    assert_eq!(good(toml, &[], &[]).log, tracing::Level::ERROR);
-    assert_eq!(good("", &[], &[]).log, tracing::Level::INFO);
+    assert_eq!(**good(toml, &variables, &[("log", "debug")]).keys.log, tracing::Level::DEBUG);
+    assert_eq!(**good(toml, &variables, &[]).keys.log, tracing::Level::WARN);
+    assert_eq!(**good(toml, &[], &[]).keys.log, tracing::Level::ERROR);
+    assert_eq!(**good("", &[], &[]).keys.log, tracing::Level::INFO);
     assert_eq!(good(toml, &variables, &[]).drivers[0].name, "second");
 }
 
@@ -354,7 +354,10 @@ fn a_reload_reads_the_file_again() {
     let house = house("log = \"warn\"", &[]);
     let config = Config::load(&Options::default(), &house.surroundings).unwrap();
     std::fs::write(&house.surroundings.default_configuration, "log = \"debug\"").unwrap();
-    assert_eq!((config.log, config.reload().unwrap().log), (tracing::Level::WARN, tracing::Level::DEBUG));
+    assert_eq!(
+        (**config.keys.log, **config.reload().unwrap().keys.log),
+        (tracing::Level::WARN, tracing::Level::DEBUG)
+    );
 }
 
 #[test]

@@ -1,15 +1,170 @@
-//! Parsers for configuration values: durations, modes, names, levels, booleans, prefixes.
+//! The types of configuration values: durations, modes, names, levels, prefixes.
 //!
 //! Promises: nothing is trimmed or guessed; an error says how to write the value. Times are in milliseconds.
 //! Does not know where a text is in the file; the caller adds that.
 
+use std::fmt;
+use std::num::NonZeroU16;
+use std::ops::Deref;
+
 use jiff::{Span, SpanRelativeTo};
+use serde::Deserialize;
 use tracing::Level;
 
+use super::door::TcpAddress;
 use super::error::{Problem, problem};
+use super::hooks::EVENTS;
+use super::origin::{At, Value};
 use crate::plan::prefix::{AddressRange, Family, Prefix};
-use crate::plan::settings::Millis;
+use crate::plan::settings::{AddressOrder, Millis};
 use crate::plan::written;
+
+/// Types that TOML or serde reads as they are.
+macro_rules! plain {
+    ($($kind:ty),*) => {$(
+        impl Value for $kind {
+            type Raw = Self;
+
+            fn read(raw: Self) -> Result<Self, Problem> {
+                Ok(raw)
+            }
+        }
+    )*};
+}
+
+plain!(bool, u8, u16, u32, NonZeroU16, String, AddressOrder, UnknownSubnets, Begin);
+
+impl<T: Value> Value for Vec<At<T>> {
+    type Raw = Self;
+
+    fn read(raw: Self) -> Result<Self, Problem> {
+        Ok(raw)
+    }
+}
+
+/// Types that are read from a text.
+macro_rules! texts {
+    ($($kind:ty = $read:expr;)*) => {$(
+        impl Value for $kind {
+            type Raw = String;
+
+            fn read(text: String) -> Result<Self, Problem> {
+                let read: fn(&str) -> Result<Self, Problem> = $read;
+                read(&text)
+            }
+        }
+    )*};
+}
+
+texts! {
+    AddressRange = |text| written::range(text).map_err(|error| problem!("{error}"));
+    TcpAddress = TcpAddress::parse;
+}
+
+/// Types that are a text or a number with a rule, and how each is shown.
+macro_rules! ruled {
+    ($($(#[$about:meta])* $kind:ident($inner:ty) = $read:expr, $show:expr;)*) => {$(
+        $(#[$about])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $kind(pub $inner);
+
+        texts! { $kind = |text| $read(text).map($kind); }
+
+        impl Deref for $kind {
+            type Target = $inner;
+
+            fn deref(&self) -> &$inner {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $kind {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let show: fn(&$inner) -> String = $show;
+                formatter.write_str(&show(&self.0))
+            }
+        }
+    )*};
+}
+
+ruled! {
+    LogLevel(Level) = level, |level| level.as_str().to_ascii_lowercase();
+    Time(Millis) = duration, |millis| duration_text(*millis);
+    /// Permission bits.
+    Mode(u32) = mode, |mode| format!("{mode:04o}");
+    /// A threshold in percent; `None` = never.
+    Share(Option<u8>) = share, |share| share.map_or_else(|| "off".to_owned(), |share| format!("{share}%"));
+    /// A text that is not empty.
+    Text(String) = text, String::clone;
+    DriverName(String) = driver_name, String::clone;
+    PoolName(String) = pool_name, String::clone;
+    HookName(String) = hook_name, String::clone;
+    /// The name of an event that a hook can select.
+    EventName(String) = event, String::clone;
+    HostName(String) = host_name, String::clone;
+    /// An address of the page, where a port alone is on loopback.
+    PageAddress(TcpAddress) = page_address, ToString::to_string;
+}
+
+/// What to do with subnets that the Engine does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownSubnets {
+    Report,
+    Free,
+}
+
+/// At which event a new hook starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Begin {
+    Now,
+    Start,
+}
+
+fn text(text: &str) -> Result<String, Problem> {
+    if text.is_empty() { Err(problem!("must not be empty")) } else { Ok(text.to_owned()) }
+}
+
+/// Reads `80%` or `off`.
+fn share(text: &str) -> Result<Option<u8>, Problem> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let number = text.strip_suffix('%').and_then(|number| number.parse().ok());
+    let number = number.filter(|number| (1..=100).contains(number));
+    number
+        .map(Some)
+        .ok_or_else(|| problem!("{text:?} is not a percentage; write \"1%\" to \"100%\", or \"off\""))
+}
+
+fn host_name(text: &str) -> Result<String, Problem> {
+    let letters = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'));
+    if letters && !text.is_empty() {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err(problem!("{text:?} is not a host name; write letters, digits, '-' and '.', without a port"))
+}
+
+/// Reads `PORT`, `:PORT` (both loopback) or `HOST:PORT`.
+fn page_address(text: &str) -> Result<TcpAddress, Problem> {
+    let port = text.strip_prefix(':').unwrap_or(text);
+    let alone = port.bytes().all(|byte| byte.is_ascii_digit());
+    let address =
+        if alone { TcpAddress::parse(&format!("127.0.0.1:{port}")) } else { TcpAddress::parse(text) };
+    address.map_err(|_| {
+        problem!(
+            "{text:?} is not an address for the page; write PORT (on loopback), HOST:PORT or [IPV6]:PORT"
+        )
+    })
+}
+
+fn event(text: &str) -> Result<String, Problem> {
+    if EVENTS.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    Err(problem!("unknown event {text:?}; the events are: {}", EVENTS.join(", ")))
+}
 
 /// A log level by its name, in any case.
 pub(super) fn level(text: &str) -> Result<Level, Problem> {
@@ -80,36 +235,35 @@ pub fn size(text: &str, family: Family) -> Result<u8, Problem> {
     size.ok_or_else(|| problem!("{text:?} is not a prefix length; write a number from 0 to {most}"))
 }
 
-/// A reservation: an address, a prefix or a range.
-pub fn range(text: &str) -> Result<AddressRange, Problem> {
-    written::range(text).map_err(|error| problem!("{error}"))
-}
-
-/// Checks a driver name, which becomes a file name that Docker looks up.
-pub fn driver_name(name: &str) -> Result<(), Problem> {
+/// A driver name, which becomes a file name that Docker looks up.
+pub(super) fn driver_name(name: &str) -> Result<String, Problem> {
     let refuse = |why| Err(problem!("{name:?} cannot be a driver name: {why}"));
     match name {
-        "" => return refuse("it is empty"),
-        "default" | "null" => return refuse("the Engine has a driver of its own by this name"),
-        _ => {}
+        "" => refuse("it is empty"),
+        "default" | "null" => refuse("the Engine has a driver of its own by this name"),
+        _ if name.len() > 63 => refuse("it is longer than 63 letters"),
+        _ if !name.bytes().all(word_byte) => refuse("use letters, digits, '-', '_' and '.'"),
+        _ if !name.starts_with(|first: char| first.is_ascii_alphanumeric()) => {
+            refuse("it must begin with a letter or a digit")
+        }
+        _ => Ok(name.to_owned()),
     }
-    if name.len() > 63 {
-        return refuse("it is longer than 63 letters");
-    }
-    if !name.bytes().all(word_byte) {
-        return refuse("use letters, digits, '-', '_' and '.'");
-    }
-    if !name.starts_with(|first: char| first.is_ascii_alphanumeric()) {
-        return refuse("it must begin with a letter or a digit");
-    }
-    Ok(())
 }
 
-/// Checks a pool name, which may appear in `--ipam-opt pool=A,B`.
-pub fn pool_name(name: &str) -> Result<(), Problem> {
-    let good = (1..=63).contains(&name.len()) && name.bytes().all(word_byte);
+fn is_word(name: &str) -> bool {
+    (1..=63).contains(&name.len()) && name.bytes().all(word_byte)
+}
+
+/// A pool name, which may appear in `--ipam-opt pool=A,B`.
+pub fn pool_name(name: &str) -> Result<String, Problem> {
     let refuse = || problem!("{name:?} cannot be a pool name; use 1 to 63 letters, digits, '-', '_' and '.'");
-    good.then_some(()).ok_or_else(refuse)
+    is_word(name).then(|| name.to_owned()).ok_or_else(refuse)
+}
+
+fn hook_name(name: &str) -> Result<String, Problem> {
+    let refuse =
+        || problem!("{name:?} cannot be a hook's name; use 1 to 63 letters, digits, '-', '_' and '.'");
+    is_word(name).then(|| name.to_owned()).ok_or_else(refuse)
 }
 
 const fn word_byte(byte: u8) -> bool {
@@ -198,17 +352,52 @@ mod tests {
     fn names_that_docker_owns_or_cannot_spell_are_refused() {
         let (longest, longer) = ("x".repeat(63), "x".repeat(64));
         for name in ["gipam", "gipam-demo", "a", "0", "Lan_2.x", &longest] {
-            assert_eq!(driver_name(name), Ok(()), "{name}");
+            assert_eq!(driver_name(name), Ok(name.to_owned()), "{name}");
         }
         for name in ["", "default", "null", "a/b", "../x", ".x", ".", "-x", "a b", "a:b", "é", "a\n", &longer]
         {
             assert!(driver_name(name).is_err(), "{name:?}");
         }
         for name in ["default", "dmz-2", "_x"] {
-            assert_eq!(pool_name(name), Ok(()), "{name}");
+            assert_eq!(pool_name(name), Ok(name.to_owned()), "{name}");
         }
         for name in ["", "a,b", "a b", "a=b"] {
             assert!(pool_name(name).is_err(), "{name:?}");
+        }
+    }
+    #[test]
+    fn a_share_is_a_whole_percentage_or_off() {
+        assert_eq!(share("80%"), Ok(Some(80)));
+        assert_eq!(share("100%"), Ok(Some(100)));
+        assert_eq!(share("off"), Ok(None));
+        for text in ["", "80", "0%", "101%", "8.5%", "-1%", "%", "never"] {
+            assert!(share(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_port_alone_is_loopback() {
+        for text in ["9468", ":9468", "127.0.0.1:9468"] {
+            let found = page_address(text).map(|found| found.to_string());
+            assert_eq!(found, Ok("127.0.0.1:9468".to_owned()), "{text}");
+        }
+        assert_eq!(page_address("[::1]:80").map(|found| found.to_string()), Ok("[::1]:80".to_owned()));
+        for text in ["", "host", "host:", "65536", ":-1", "http://x:1", "0x1"] {
+            assert!(page_address(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn loopback_differs_from_what_others_reach() {
+        for (text, inside) in [
+            (":1", true),
+            ("localhost:1", true),
+            ("[::1]:1", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            ("host:1", false),
+        ] {
+            assert_eq!(page_address(text).map(|found| found.is_loopback()), Ok(inside), "{text}");
         }
     }
 }

@@ -104,7 +104,7 @@ pub fn boot(config: &Config) -> Result<Booted, DaemonError> {
     })?;
     let new = !path.exists();
     let mut books = Books::open(&path)?;
-    books.keep_history(config.values.history.into());
+    books.keep_history((*config.keys.history).into());
     let known = books.settings()?;
     let mut plan = Plan::new(known.clone());
     books.load(|change| plan.apply(&change))?;

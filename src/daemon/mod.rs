@@ -139,7 +139,7 @@ async fn serve(
     let halves = Arc::new(Halves::default());
     let (survey, questions) = Survey::new();
     look::start(questions, bases).map_err(DaemonError::start)?;
-    let limits = Limits { max_connections: config.values.max_connections.get().into(), ..Limits::default() };
+    let limits = Limits { max_connections: config.keys.max_connections.get().into(), ..Limits::default() };
     let callers =
         Arc::new(Callers::new(ledger.clone(), callers, processes::boot(), crate::docker::containers()));
     let (repair, reconciler) = repair(config, &ledger, callers.clone(), &books);

@@ -23,7 +23,7 @@ pub(super) async fn shake(
     tls: &HookTls,
 ) -> Result<TlsStream<TcpStream>, String> {
     let client = tls.client.clone().map_err(|why| unusable(&why))?;
-    let connecting = TlsConnector::from(client).connect(tls.name.clone(), stream);
+    let connecting = TlsConnector::from(client).connect(url.name.clone(), stream);
     connecting.await.map_err(|error| {
         let early = error.kind() == std::io::ErrorKind::UnexpectedEof;
         let why = || if early { EARLY.to_owned() } else { error.to_string() };
@@ -44,9 +44,10 @@ fn other(url: &str, why: &str) -> String {
 /// The reason comes first, because `gipam status` may cut off the rest.
 pub(super) fn failure(error: &std::io::Error, url: &Url, tls: &HookTls) -> Option<String> {
     let error = error.get_ref()?.downcast_ref::<TlsError>()?;
+    let name = url.name.to_str();
     let url = url.shown();
     Some(match error {
-        TlsError::InvalidCertificate(error) => certificate(error, &url, tls),
+        TlsError::InvalidCertificate(error) => certificate(error, &url, &name, tls),
         TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => {
             format!("no TLS: {url} does not speak TLS; write http:// if it is a plain HTTP server")
         }
@@ -65,7 +66,7 @@ pub(super) fn failure(error: &std::io::Error, url: &Url, tls: &HookTls) -> Optio
 }
 
 /// The message for an error in the server's certificate.
-fn certificate(error: &CertificateError, url: &str, tls: &HookTls) -> String {
+fn certificate(error: &CertificateError, url: &str, name: &str, tls: &HookTls) -> String {
     match error {
         // A bad signature means that a CA with the same name has another key.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
@@ -73,7 +74,7 @@ fn certificate(error: &CertificateError, url: &str, tls: &HookTls) -> String {
             tls.authorities.display()
         ),
         CertificateError::NotValidForNameContext { presented, .. } => {
-            let (names, name) = (names(presented), tls.name.to_str());
+            let names = names(presented);
             format!(
                 "wrong name: the certificate of {url} is for {names}, not for {name}; use one of these names in url (with connect \
                  for its address), or give the server a certificate for {name}"

@@ -73,8 +73,9 @@ async fn call(
     if let Some(Err(why)) = tls.map(|tls| &tls.client) {
         return Err(secure::unusable(why));
     }
-    let stream = TcpStream::connect(url.address).await;
-    let stream = stream.map_err(|error| format!("cannot reach {}: {error}", url.address))?;
+    let address = url.address.ok_or("its url has no address")?;
+    let stream = TcpStream::connect(address).await;
+    let stream = stream.map_err(|error| format!("cannot reach {address}: {error}"))?;
     let answer = match tls {
         None => send(stream, request).await,
         Some(tls) => send(secure::shake(stream, url, tls).await?, request).await,

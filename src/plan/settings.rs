@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Deserialize;
+
 use super::prefix::{AddressRange, Family, Prefix, meeting};
 use super::subnet::merged;
 use super::written::never_serves;
@@ -30,7 +32,8 @@ impl Moment {
 }
 
 /// The order in which an IPv6 pool gives its dynamic addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum AddressOrder {
     /// Next-fit: in ascending order, while some addresses were never given.
     #[default]

@@ -10,17 +10,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::{Resumption, WantsClientCert};
+use rustls::client::Resumption;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use sha2::{Digest, Sha256};
-use toml::Spanned;
 
-use super::url::WrittenUrl;
+use super::url::Url;
 use crate::config::document::Document;
 use crate::config::error::{ConfigError, Problem, problem};
 use crate::config::keys::HookTable;
+use crate::config::origin::At;
 
 /// Where systems keep their trusted CAs; the first path that exists is used.
 pub(in crate::config) const SYSTEM: [&str; 4] = [
@@ -35,8 +35,6 @@ const NO_CERTIFICATE: &str = "it does not contain a certificate";
 /// TLS settings of one hook.
 #[derive(Clone)]
 pub struct HookTls {
-    /// The host name or address that the server's certificate must contain.
-    pub name: ServerName<'static>,
     /// The file of trusted CAs.
     pub authorities: PathBuf,
     /// The TLS client, or why it could not be made, if gipam was started with unusable files.
@@ -47,7 +45,7 @@ pub struct HookTls {
 
 impl PartialEq for HookTls {
     fn eq(&self, other: &Self) -> bool {
-        (&self.name, &self.authorities, self.content) == (&other.name, &other.authorities, other.content)
+        (&self.authorities, self.content) == (&other.authorities, other.content)
     }
 }
 
@@ -55,12 +53,7 @@ impl Eq for HookTls {}
 
 impl std::fmt::Debug for HookTls {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (name, authorities) = (&self.name, &self.authorities);
-        formatter
-            .debug_struct("Tls")
-            .field("name", name)
-            .field("authorities", authorities)
-            .finish_non_exhaustive()
+        formatter.debug_struct("HookTls").field("authorities", &self.authorities).finish_non_exhaustive()
     }
 }
 
@@ -71,7 +64,7 @@ pub(in crate::config) enum Files {
     Read,
     /// Read them, but an unusable one disables only its hook, because serving addresses must not wait for it.
     Serve,
-    /// Do not read them, because a command that only queries the daemon does not need them. Then no server is trusted.
+    /// Do not read them, because a command that only queries the daemon does not need them.
     Named,
 }
 
@@ -79,42 +72,33 @@ pub(in crate::config) enum Files {
 pub(super) fn read(
     document: &Document,
     table: &HookTable,
-    url: &Spanned<String>,
-    written: &WrittenUrl,
-    (files, system): (Files, &[PathBuf]),
+    url: &At<Url>,
+    files: Files,
+    system: &[PathBuf],
 ) -> Result<Option<HookTls>, ConfigError> {
     let first = table.ca.as_ref().or(table.cert.as_ref()).or(table.key.as_ref());
-    if let (false, Some(key)) = (written.secure, first) {
-        return Err(document.refuse(&key.span(), problem!("ca, cert and key are for a url with https://")));
+    if let (false, Some(key)) = (url.secure, first) {
+        return Err(document.refuse(&key.place, problem!("ca, cert and key are for a url with https://")));
     }
     if let (Some(alone), None) | (None, Some(alone)) = (&table.cert, &table.key) {
-        return Err(
-            document.refuse(&alone.span(), problem!("cert and key belong together; give both or neither"))
-        );
+        let problem = problem!("cert and key belong together; give both or neither");
+        return Err(document.refuse(&alone.place, problem));
     }
-    if !written.secure {
+    if !url.secure {
         return Ok(None);
     }
     let mut digest = Sha256::new();
-    let mut from = || {
-        let (file, roots) = trusted(document, table, url, system, &mut digest)?;
-        Ok((file, client(document, table, url, roots, &mut digest)?))
-    };
     let (authorities, client) = match files {
-        Files::Read => from().map(|(file, client)| (file, Ok(client)))?,
-        Files::Serve => match from() {
-            Err(error) if is_of_a_file(&error) => {
+        Files::Named => (PathBuf::new(), Err("its files were not read".to_owned())),
+        Files::Read | Files::Serve => match client(document, table, url, system, &mut digest) {
+            Ok((authorities, client)) => (authorities, Ok(Arc::new(client))),
+            Err(error) if matches!(files, Files::Serve) && is_of_a_file(&error) => {
                 (PathBuf::new(), Err(format!("{error}; fix it, then run gipam reload")))
             }
-            done => done.map(|(file, client)| (file, Ok(client)))?,
+            Err(error) => return Err(error),
         },
-        Files::Named => {
-            let trusting_nobody = builder(document, url, RootCertStore::empty())?;
-            (PathBuf::new(), Ok(trusting_nobody.with_no_client_auth()))
-        }
     };
-    let (client, content) = (client.map(Arc::new), digest.finalize().into());
-    Ok(Some(HookTls { name: written.name.clone(), authorities, client, content }))
+    Ok(Some(HookTls { authorities, client, content: digest.finalize().into() }))
 }
 
 /// Whether the error is a missing file or one with the wrong content.
@@ -122,59 +106,31 @@ fn is_of_a_file(error: &ConfigError) -> bool {
     matches!(error, ConfigError::Document { problem: Problem::File(_), .. })
 }
 
-/// The path of the CA file, and the CAs that it contains.
-fn trusted(
-    document: &Document,
-    table: &HookTable,
-    url: &Spanned<String>,
-    system: &[PathBuf],
-    digest: &mut Sha256,
-) -> Result<(PathBuf, RootCertStore), ConfigError> {
-    let mut roots = RootCertStore::empty();
-    if let Some(ca) = &table.ca {
-        return document.value(ca, |text| {
-            let path = document.path(text)?;
-            for authority in certificates(&path, digest)? {
-                roots
-                    .add(authority)
-                    .map_err(|_| unusable(&path, "it contains something other than certificates"))?;
-            }
-            Ok((path, roots))
-        });
-    }
-    document.value(url, |_| {
-        let path = system.iter().find(|path| path.exists()).ok_or_else(|| {
-            let places = system.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-            let text = format!("this system has no CA bundle ({places}); name a CA file with the key ca");
-            Problem::File(text)
-        })?;
-        // The user does not control the system's list, so an unreadable certificate among hundreds is skipped.
-        match roots.add_parsable_certificates(certificates(path, digest)?) {
-            (0, _) => Err(unusable(path, NO_CERTIFICATE)),
-            _ => Ok((path.clone(), roots)),
-        }
-    })
-}
-
-/// A TLS client that trusts these CAs and presents the hook's certificate, if it has one.
+/// The path of the CA file, and a TLS client that trusts its CAs and presents the hook's certificate, if it has one.
 fn client(
     document: &Document,
     table: &HookTable,
-    url: &Spanned<String>,
-    roots: RootCertStore,
+    url: &At<Url>,
+    system: &[PathBuf],
     digest: &mut Sha256,
-) -> Result<ClientConfig, ConfigError> {
-    let builder = builder(document, url, roots)?;
+) -> Result<(PathBuf, ClientConfig), ConfigError> {
+    let (authorities, roots) = match &table.ca {
+        Some(ca) => document.value(ca, |_| named(document.path(ca), digest))?,
+        None => document.value(url, |_| of_system(system, digest))?,
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let refuse = |error| document.refuse(&url.place, problem!("cannot call over TLS: {error}"));
+    let builder = builder.map_err(refuse)?.with_root_certificates(roots);
     let mut client = match (&table.cert, &table.key) {
         (Some(cert), Some(key)) => {
-            let chain = document.value(cert, |text| certificates(&document.path(text)?, digest))?;
-            document.value(key, |text| {
-                let path = document.path(text)?;
-                let secret = private_key(&path, digest)?;
-                let cert = document.path(cert.get_ref())?;
+            let [cert_path, key_path] = [cert, key].map(|file| document.path(file));
+            let chain = document.value(cert, |_| certificates(&cert_path, digest))?;
+            document.value(key, |_| {
+                let secret = private_key(&key_path, digest)?;
                 builder.with_client_auth_cert(chain, secret).map_err(|why| {
-                    let text = format!("{} and {} do not match: {why}", cert.display(), path.display());
-                    Problem::File(text)
+                    let (cert, key) = (cert_path.display(), key_path.display());
+                    Problem::File(format!("{cert} and {key} do not match: {why}"))
                 })
             })?
         }
@@ -183,21 +139,31 @@ fn client(
     client.alpn_protocols = vec![b"http/1.1".to_vec()];
     // Each delivery does a full handshake; events are rare enough for that.
     client.resumption = Resumption::disabled();
-    Ok(client)
+    Ok((authorities, client))
 }
 
-/// The builder of a TLS client that trusts these CAs.
-fn builder(
-    document: &Document,
-    url: &Spanned<String>,
-    roots: RootCertStore,
-) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, ConfigError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = document.value(url, |_| {
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        builder.map_err(|error| problem!("cannot call over TLS: {error}"))
+/// The CAs in the file that the hook names.
+fn named(path: PathBuf, digest: &mut Sha256) -> Result<(PathBuf, RootCertStore), Problem> {
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(&path, digest)? {
+        let other = |_| unusable(&path, "it contains something other than certificates");
+        roots.add(authority).map_err(other)?;
+    }
+    Ok((path, roots))
+}
+
+/// The CAs that the system trusts.
+fn of_system(system: &[PathBuf], digest: &mut Sha256) -> Result<(PathBuf, RootCertStore), Problem> {
+    let path = system.iter().find(|path| path.exists()).ok_or_else(|| {
+        let places = system.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        Problem::File(format!("this system has no CA bundle ({places}); name a CA file with the key ca"))
     })?;
-    Ok(builder.with_root_certificates(roots))
+    let mut roots = RootCertStore::empty();
+    // The user does not control the system's list, so an unreadable certificate among hundreds is skipped.
+    match roots.add_parsable_certificates(certificates(path, digest)?) {
+        (0, _) => Err(unusable(path, NO_CERTIFICATE)),
+        _ => Ok((path.clone(), roots)),
+    }
 }
 
 fn certificates(path: &Path, digest: &mut Sha256) -> Result<Vec<CertificateDer<'static>>, Problem> {
@@ -235,6 +201,8 @@ fn unusable(path: &Path, why: impl Display) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::keys::Top;
+    use crate::config::{Options, Surroundings};
 
     const ODD: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
 
@@ -243,21 +211,32 @@ mod tests {
         rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap().pem()
     }
 
+    fn parsed(directory: &Path, toml: &str) -> (Document, Top) {
+        let path = directory.join("gipam.toml");
+        fs::write(&path, toml).unwrap();
+        let surroundings = Surroundings { default_configuration: path, ..Surroundings::default() };
+        Document::read(&Options::default(), &surroundings).unwrap()
+    }
+
     /// A hook with these keys next to its URL, in a directory with these files; the system's first CA bundle is missing.
     fn hook(keys: &str, files: &[(&str, &str)]) -> Result<(PathBuf, usize, HookTls), String> {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         files.iter().for_each(|(name, content)| fs::write(path(name), content).unwrap());
         let toml = format!("[[hook]]\nname = \"x\"\nurl = \"https://192.0.2.7/\"\n{keys}\n");
-        let document = Document::parse(&path("gipam.toml"), toml).unwrap();
-        let table = &document.top.hook[0];
+        let (document, top) = parsed(directory.path(), &toml);
+        let table = &top.hook[0];
         let url = table.url.as_ref().unwrap();
-        let written = WrittenUrl::parse(url.get_ref()).unwrap();
         let system = ["missing.pem", "system.pem", "other.pem"].map(path);
         let shown =
             |error: ConfigError| error.to_string().replace(&directory.path().display().to_string(), "");
-        let tls = read(&document, table, url, &written, (Files::Read, &system)).map_err(shown)?.unwrap();
-        let (file, roots) = trusted(&document, table, url, &system, &mut Sha256::new()).map_err(shown)?;
+        let tls = read(&document, table, url, Files::Read, &system).map_err(shown)?.unwrap();
+        let digest = &mut Sha256::new();
+        let (file, roots) = match &table.ca {
+            Some(ca) => named(document.path(ca), digest),
+            None => of_system(&system, digest),
+        }
+        .unwrap();
         assert_eq!(tls.authorities, file);
         Ok((file.strip_prefix(directory.path()).unwrap().to_owned(), roots.len(), tls))
     }
@@ -287,11 +266,9 @@ mod tests {
         let load = |keys: &str| {
             let toml =
                 format!("[[hook]]\nname = \"x\"\nurl = \"https://192.0.2.7/\"\nca = \"ca.pem\"\n{keys}");
-            let document = Document::parse(&directory.path().join("gipam.toml"), toml).unwrap();
-            let table = &document.top.hook[0];
-            let url = table.url.as_ref().unwrap();
-            let written = WrittenUrl::parse(url.get_ref()).unwrap();
-            read(&document, table, url, &written, (Files::Read, &[])).unwrap().unwrap()
+            let (document, top) = parsed(directory.path(), &toml);
+            let table = &top.hook[0];
+            read(&document, table, table.url.as_ref().unwrap(), Files::Read, &[]).unwrap().unwrap()
         };
         let write = |name: &str, content: String| fs::write(directory.path().join(name), content).unwrap();
         write("ca.pem", made("a"));

@@ -9,6 +9,7 @@ use hyper::http::uri::PathAndQuery;
 use rustls::pki_types::ServerName;
 
 use crate::config::error::{Problem, problem};
+use crate::config::origin::Value;
 
 /// Shorter parts of a path or an argument are not treated as passwords.
 pub(super) const SECRET: usize = 6;
@@ -18,29 +19,37 @@ pub(super) const SECRET: usize = 6;
 pub struct Url {
     /// The URL as written in the configuration.
     pub text: String,
-    /// The address to connect to.
-    pub address: SocketAddr,
+    /// Whether the scheme is `https://`.
+    pub secure: bool,
     /// The value of the `Host` header.
     pub host: String,
+    /// The host without its port, which the certificate must name.
+    pub name: ServerName<'static>,
     /// The path with the query.
     pub path: String,
+    /// The address to connect to; a URL with a name has none before [`Url::at`].
+    pub address: Option<SocketAddr>,
+    port: u16,
     /// Whether the address was given with `connect`.
-    pub elsewhere: bool,
+    elsewhere: bool,
 }
 
 impl std::fmt::Display for Url {
     /// For people: omits the path and the query, which may contain a password.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(&self.shown())?;
-        if self.elsewhere { write!(formatter, " at {}", self.address) } else { Ok(()) }
+        match self.address.filter(|_| self.elsewhere) {
+            Some(address) => write!(formatter, " at {address}"),
+            None => Ok(()),
+        }
     }
 }
 
 impl Url {
     /// The server that it calls, without path and query.
     pub fn shown(&self) -> String {
-        let place = self.text.split_once("://").map_or("", |(scheme, _)| scheme);
-        format!("{place}://{}/{}", self.host, if self.path == "/" { "" } else { "..." })
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}/{}", self.host, if self.path == "/" { "" } else { "..." })
     }
 
     /// Removes the secret parts of this URL from a text.
@@ -55,41 +64,18 @@ impl Url {
     }
 }
 
-/// The parts of `url`, before `connect` is applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct WrittenUrl {
-    /// Whether the scheme is `https://`.
-    pub(super) secure: bool,
-    /// The host in the URL, which the certificate must name.
-    pub(super) name: ServerName<'static>,
-    text: String,
-    host: String,
-    place: HostAndPort,
-    path: String,
-}
+impl Value for Url {
+    type Raw = String;
 
-/// A host with an optional port, as used by both `url` and `connect`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct HostAndPort {
-    name: ServerName<'static>,
-    /// The zone index of a link-local address.
-    zone: u32,
-    port: Option<u16>,
-}
-
-impl WrittenUrl {
     /// Parses `http://HOST[:PORT][/PATH]` or `https://HOST[:PORT][/PATH]`.
-    pub(super) fn parse(text: &str) -> Result<Self, Problem> {
+    fn read(text: String) -> Result<Self, Problem> {
         let (secure, rest) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
             (Some(rest), _) => (false, rest),
             (_, Some(rest)) => (true, rest),
             _ => return Err(refuse("it must begin with http:// or https://")),
         };
-        let (host, path) = match rest.find(['/', '?']) {
-            Some(at) if rest[at..].starts_with('/') => (&rest[..at], rest[at..].to_owned()),
-            Some(at) => (&rest[..at], format!("/{}", &rest[at..])),
-            None => (rest, "/".to_owned()),
-        };
+        let (host, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         let graphic = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
         if !graphic || PathAndQuery::try_from(path.as_str()).is_err() {
             return Err(refuse("the path has blanks, '#' or other bytes that a request cannot carry"));
@@ -97,38 +83,53 @@ impl WrittenUrl {
         let place = HostAndPort::parse(host).ok_or_else(|| {
             refuse("the host must be an IP address (IPv6 in [brackets]) or a name, perhaps with :PORT")
         })?;
-        Ok(Self {
-            secure,
-            name: place.name.clone(),
-            text: text.to_owned(),
-            host: host.to_owned(),
-            place,
-            path,
-        })
+        let (port, host) = (place.port.unwrap_or(if secure { 443 } else { 80 }), host.to_owned());
+        let (address, name) = (place.address(port), place.name);
+        Ok(Self { secure, host, name, path, address, port, elsewhere: false, text })
     }
+}
 
-    /// Combines it with `connect`: the same host at another address, with the URL's port unless `connect` has one.
-    pub(super) fn at(self, connect: Option<&str>) -> Result<Url, Problem> {
-        let port = self.place.port.unwrap_or(if self.secure { 443 } else { 80 });
+impl Url {
+    /// With `connect`: the same host at another address, with the URL's port unless `connect` has one.
+    pub(super) fn at(&self, connect: Option<&Connect>) -> Result<Self, Problem> {
         let address = match connect {
-            None => self.place.address(port).ok_or_else(|| {
-                refuse("gipam does not look host names up; add its address: connect = \"ADDRESS\"")
-            })?,
-            Some(connect) => HostAndPort::parse(connect)
-                .and_then(|place| place.address(place.port.unwrap_or(port)))
-                .ok_or_else(|| {
-                    problem!(
-                        "{connect:?} is not an address to connect to; write 192.0.2.80, 192.0.2.80:8443, \
-                         [2001:db8::80]:8443 or localhost:8443"
-                    )
-                })?,
+            None => self.address,
+            Some(Connect(place)) => place.address(place.port.unwrap_or(self.port)),
         };
-        Ok(Url { text: self.text, address, host: self.host, path: self.path, elsewhere: connect.is_some() })
+        let unknown = || refuse("gipam does not look host names up; add its address: connect = \"ADDRESS\"");
+        let address = Some(address.ok_or_else(unknown)?);
+        Ok(Self { address, elsewhere: connect.is_some(), ..self.clone() })
     }
 }
 
 fn refuse(why: &str) -> Problem {
     problem!("this URL cannot be called: {why}")
+}
+
+/// Where a URL is reached: an address or `localhost`, perhaps with a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connect(HostAndPort);
+
+impl Value for Connect {
+    type Raw = String;
+
+    fn read(text: String) -> Result<Self, Problem> {
+        let place = HostAndPort::parse(&text).filter(|place| place.address(0).is_some());
+        place.map(Self).ok_or_else(|| {
+            problem!(
+                "{text:?} is not an address to connect to; write 192.0.2.80, 192.0.2.80:8443, [2001:db8::80]:8443 or localhost:8443"
+            )
+        })
+    }
+}
+
+/// A host with an optional port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct HostAndPort {
+    name: ServerName<'static>,
+    /// The zone index of a link-local address.
+    zone: u32,
+    port: Option<u16>,
 }
 
 impl HostAndPort {
@@ -169,8 +170,13 @@ impl HostAndPort {
 mod tests {
     use super::*;
 
+    fn parsed(text: &str) -> Result<Url, Problem> {
+        Url::read(text.to_owned())
+    }
+
     fn read(text: &str, connect: Option<&str>) -> Result<Url, Problem> {
-        WrittenUrl::parse(text)?.at(connect)
+        let connect = connect.map(|text| Connect::read(text.to_owned())).transpose()?;
+        parsed(text)?.at(connect.as_ref())
     }
 
     #[test]
@@ -190,7 +196,11 @@ mod tests {
             ("https://192.0.2.7/", Some("127.0.0.1:8443"), "127.0.0.1:8443", "/"),
         ] {
             let url = read(text, connect).unwrap();
-            assert_eq!((url.address.to_string().as_str(), url.path.as_str()), (address, path), "{text}");
+            assert_eq!(
+                (url.address.unwrap().to_string().as_str(), url.path.as_str()),
+                (address, path),
+                "{text}"
+            );
         }
         for text in [
             "",
@@ -235,13 +245,13 @@ mod tests {
 
     #[test]
     fn the_certificate_must_name_whom_the_url_names_wherever_it_is() {
-        let written = WrittenUrl::parse("https://inventory.example:8443/").unwrap();
+        let written = parsed("https://inventory.example:8443/").unwrap();
         assert_eq!(
             (written.name.to_str().as_ref(), written.host.as_str()),
             ("inventory.example", "inventory.example:8443")
         );
         assert_eq!(
-            written.at(Some("192.0.2.7")).unwrap().to_string(),
+            read(&written.text, Some("192.0.2.7")).unwrap().to_string(),
             "https://inventory.example:8443/ at 192.0.2.7:8443"
         );
         let secret = read("https://192.0.2.7/services/T0secret?token=abcdefgh", Some("localhost")).unwrap();
@@ -255,6 +265,6 @@ mod tests {
             let hidden = secret.hide(said);
             assert!(!hidden.contains("secret") && !hidden.contains("abcdefgh"), "{hidden}");
         }
-        assert_eq!(WrittenUrl::parse("https://[2001:db8::1]/").unwrap().name.to_str(), "2001:db8::1");
+        assert_eq!(parsed("https://[2001:db8::1]/").unwrap().name.to_str(), "2001:db8::1");
     }
 }
