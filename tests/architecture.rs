@@ -240,7 +240,10 @@ fn type_names() -> BTreeMap<String, Vec<PathBuf>> {
                 && !associated
             {
                 let name: String = name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-                names.entry(name).or_default().push(path.clone());
+                // A name that a macro fills in is empty here.
+                if !name.is_empty() {
+                    names.entry(name).or_default().push(path.clone());
+                }
             }
         }
     }

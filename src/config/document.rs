@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue, Deserializer};
 use super::error::{ConfigError, Problem, problem};
 use super::keys::{BASE, GC, HOOK, Key, POOL, TOP, Top};
 use super::options::{CONFIG, Options, Spelling, Surroundings};
-use super::origin::{At, DEFAULT, Origin, Place};
+use super::origin::{At, DEFAULT, Origin, Spot};
 use super::{locate, value};
 
 /// The configuration file and the options, to say where values are from.
@@ -115,7 +115,7 @@ impl Document {
     }
 
     /// The error about the value at this place.
-    pub(super) fn refuse(&self, place: &Place, problem: Problem) -> ConfigError {
+    pub(super) fn refuse(&self, place: &Spot, problem: Problem) -> ConfigError {
         match self.origin(place) {
             Origin::Flag(name) | Origin::Variable(name) | Origin::Found(name) => {
                 ConfigError::Option { name, problem }
@@ -138,7 +138,7 @@ impl Document {
     }
 
     /// Where the value at this place was set.
-    pub(super) fn origin(&self, place: &Place) -> Origin {
+    pub(super) fn origin(&self, place: &Spot) -> Origin {
         if let Some(option) = place.start.checked_sub(self.text.len() + 1) {
             return self.options.get(option).cloned().unwrap_or(Origin::Default);
         }
@@ -147,7 +147,7 @@ impl Document {
     }
 
     /// Whether a value is in the file.
-    pub(super) const fn has(&self, place: &Place) -> bool {
+    pub(super) const fn has(&self, place: &Spot) -> bool {
         place.start <= self.text.len()
     }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::door::{self, DoorSettings, Rank, TcpAddress, Tls};
 use super::error::{ConfigError, problem};
 use super::keys::{DriverTable, Top};
-use super::origin::{At, DEFAULT, Origin, Place};
+use super::origin::{At, DEFAULT, Origin, Spot};
 use super::pools::DEFAULT_POOL;
 use super::resolve::Resolver;
 use super::value::{self, Text};
@@ -22,10 +22,10 @@ const IN_TABLE: Rank = 2;
 const DEFAULT_ADMIN: &str = "/run/gipam/admin.sock";
 
 /// What is written about a driver's listener.
-struct Written<'a> {
+struct DoorKeys<'a> {
     name: &'a str,
     /// Where the driver is named, for mistakes that belong to no key.
-    place: &'a Place,
+    place: &'a Spot,
     unix: Option<(bool, Rank)>,
     socket: Option<(&'a At<Text>, Rank)>,
     address: Option<(&'a At<TcpAddress>, Rank)>,
@@ -46,7 +46,7 @@ impl Resolver<'_> {
         let first = top.name.as_str();
         let none = DriverTable::default();
         let table = top.driver.get(first).unwrap_or(&none);
-        let written = Written {
+        let written = DoorKeys {
             name: first,
             place: &top.name.place,
             unix: top.unix.as_ref().map(|unix| (**unix, self.rank(&unix.place))),
@@ -70,7 +70,7 @@ impl Resolver<'_> {
         for (name, table) in top.driver.iter().filter(|(name, _)| name.get_ref() != first) {
             let place = &name.span();
             value::driver_name(name.get_ref()).map_err(|problem| self.document.refuse(place, problem))?;
-            let written = Written {
+            let written = DoorKeys {
                 name: name.get_ref(),
                 place,
                 unix: None,
@@ -91,7 +91,7 @@ impl Resolver<'_> {
         Ok((drivers, admin))
     }
 
-    fn rank(&self, place: &Place) -> Rank {
+    fn rank(&self, place: &Spot) -> Rank {
         match self.document.origin(place) {
             Origin::Flag(_) => 0,
             Origin::Variable(_) => 1,
@@ -111,8 +111,8 @@ impl Resolver<'_> {
     }
 
     /// Where a driver listens.
-    fn door(&self, written: &Written<'_>, tls: Option<&Tls>) -> Result<DoorSettings, ConfigError> {
-        let Written { name, place, unix, socket, address, advertise, directory } = *written;
+    fn door(&self, written: &DoorKeys<'_>, tls: Option<&Tls>) -> Result<DoorSettings, ConfigError> {
+        let DoorKeys { name, place, unix, socket, address, advertise, directory } = *written;
         let (socket_rank, address_rank) = (socket.map(|(_, rank)| rank), address.map(|(_, rank)| rank));
         let Some(is_tcp) = door::is_tcp(unix, socket_rank, address_rank) else {
             let of_address = address.filter(|_| address_rank == socket_rank).map(|(at, _)| &at.place);
@@ -248,6 +248,6 @@ impl Resolver<'_> {
 }
 
 /// Where the driver's table is, if it has one.
-fn named(top: &Top, driver: &DriverSettings) -> Place {
+fn named(top: &Top, driver: &DriverSettings) -> Spot {
     top.driver.get_key_value(driver.name.as_str()).map_or(DEFAULT, |(name, _)| name.span())
 }

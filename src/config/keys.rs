@@ -13,7 +13,7 @@ use toml::Spanned;
 use super::door::TcpAddress;
 use super::hooks::{Connect, Url};
 use super::options::{ADDRESS, ADMIN, FILE, HTTP, LOG, NAME, SOCKET, Spelling, UNIX, V4, V4AB, V6, V6AB};
-use super::origin::{At, Place};
+use super::origin::{At, Spot};
 use super::value::{
     Begin, DriverName, EventName, HookName, HostName, LogLevel, Mode, PageAddress, PoolName, Share, Text,
     Time, UnknownSubnets,
@@ -308,7 +308,7 @@ keys! {
 macro_rules! plain {
     ($($name:ident)*) => {
         impl Top {
-            pub(super) fn plain(&self) -> Vec<(&'static str, String, &Place)> {
+            pub(super) fn plain(&self) -> Vec<(&'static str, String, &Spot)> {
                 vec![$((stringify!($name), self.$name.to_string(), &self.$name.place)),*]
             }
         }
@@ -316,8 +316,8 @@ macro_rules! plain {
 }
 
 plain!(
-    name log socket_mode admin_mode requires_mac_address cooling subnet_cooling restart_window storm_limit history
-    max_connections metrics_subnets warn_at
+    name log cooling subnet_cooling restart_window storm_limit history max_connections metrics_subnets
+    requires_mac_address socket_mode admin_mode warn_at
 );
 
 #[cfg(test)]

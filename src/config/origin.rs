@@ -51,20 +51,20 @@ pub struct Shown {
 }
 
 /// The bytes of the file that contain a value; beyond the end of the file, a number that stands for an option or a default.
-pub(super) type Place = Range<usize>;
+pub(super) type Spot = Range<usize>;
 
 /// The place of every default.
-pub(super) const DEFAULT: Place = usize::MAX..usize::MAX;
+pub(super) const DEFAULT: Spot = usize::MAX..usize::MAX;
 
 /// A value with its place, which does not count when values are compared.
 #[derive(Clone)]
 pub struct At<T> {
     value: T,
-    pub(super) place: Place,
+    pub(super) place: Spot,
 }
 
 impl<T> At<T> {
-    pub(super) const fn new(value: T, place: Place) -> Self {
+    pub(super) const fn new(value: T, place: Spot) -> Self {
         Self { value, place }
     }
 }

@@ -10,7 +10,7 @@ use super::error::ConfigError;
 use super::hooks::Files;
 use super::keys::{GcTable, Top};
 use super::options::{self, Options, Surroundings};
-use super::origin::{At, DEFAULT, Origin, Place, Shown};
+use super::origin::{At, DEFAULT, Origin, Shown, Spot};
 use super::value::{Mode, Text, UnknownSubnets};
 use super::{BooksFile, Config, Gc, Given, Http, PluginDirs, SocketAccess, books_file};
 
@@ -25,7 +25,7 @@ pub(super) struct Resolver<'a> {
 
 impl Resolver<'_> {
     /// Records a setting for `gipam config show`.
-    pub(super) fn show(&mut self, key: impl Into<String>, value: impl ToString, place: &Place) {
+    pub(super) fn show(&mut self, key: impl Into<String>, value: impl ToString, place: &Spot) {
         let origin = self.document.origin(place);
         self.shown.push(Shown { key: key.into(), value: value.to_string(), origin });
     }
