@@ -1,84 +1,87 @@
-# Two commands are enough: `make run` shows gipam at work on this machine's Docker Engine, `make test` proves it.
+# Two commands are enough: `make run` demonstrates gipam on this machine's Docker Engine, `make test` runs every test.
 
 CARGO ?= cargo
-# Words after it choose scenarios and engines: make engines SCENARIOS="takeover --engine 28"
+# Selects scenarios and Engines: make engines SCENARIOS="takeover --engine 28"
 SCENARIOS ?=
 
 .PHONY: build run demo check test engines units faults torture page bench bench-check load deb dist plugin packages reproducible arm64
 
-# The program for use: target/package/gipam. The same one is run below, installed by docs/install.md, and packed.
+# Builds target/package/gipam. This is the program that the targets below run, that docs/install.md installs, and that
+# the packages contain.
 build:
 	GIPAM_MACHINE="$(MACHINE)" scripts/package.sh program
 
-# Builds gipam, starts it with a dual-stack network and two containers, shows the books, serves until Ctrl-C and says what to
-# type meanwhile. Leaves nothing behind.
+# Builds gipam, starts it with a dual-stack network and two containers, shows the books, prints commands to try, and serves
+# until Ctrl-C. Leaves nothing behind.
 run:
 	scripts/demo.sh run
 
-# The same, ending by itself: exit code 0 only if every step was true.
+# The same, but ends by itself; exit code 0 only if every step succeeded.
 demo:
 	scripts/demo.sh demo
 
-# The fast part: format, lints, and the tests that need no Docker Engine.
+# The fast part of `make test`: format, lints, and the tests that need no Docker Engine.
 check:
 	scripts/check.sh
 
-# Every scenario on every Docker Engine that Debian's suites hold.
+# Every scenario on every Docker Engine in Debian's suites.
 engines:
 	$(CARGO) test --locked --quiet --test engines -- $(SCENARIOS)
 
-# The units, and every command of docs/install.md, on machines whose first process is systemd.
+# Tests the units, and every command of docs/install.md, on machines whose first process is systemd.
 units:
 	$(CARGO) test --locked --quiet --test units -- $(SCENARIOS)
 
-# The page in a real Chromium (Debian's, in a root of its own). GIPAM_SCREENSHOTS=DIRECTORY keeps pictures of it.
+# Tests the page in a real Chromium (Debian's, in its own root file system). GIPAM_SCREENSHOTS=DIRECTORY saves screenshots.
 page:
 	$(CARGO) test --locked --quiet --test page -- $(SCENARIOS)
 
-# target/package: a Debian package; a tarball with an install script; a directory for docker plugin create. The same bytes
-# from the same sources. For arm64, in target/package/aarch64: make deb MACHINE=aarch64
+# Builds in target/package: a Debian package; a tarball with an install script; a directory for docker plugin create. The
+# same sources give the same bytes. For arm64, in target/package/aarch64: make deb MACHINE=aarch64
 MACHINE ?=
 deb dist plugin:
 	GIPAM_MACHINE="$(MACHINE)" scripts/package.sh $@
 
-# The packages in fresh roots of every Debian suite, and on machines whose first process is systemd.
+# Tests the packages in fresh root file systems of every Debian suite, and on machines whose first process is systemd.
 packages: override MACHINE :=
 packages: deb dist plugin
 	$(CARGO) test --locked --quiet --test packages -- $(SCENARIOS)
 
-# Builds the packages' program here and once more, from nothing, in another directory, and compares the bytes.
+# Builds the program of the packages twice, here and from scratch in another directory, and compares the bytes.
 reproducible:
 	GIPAM_MACHINE="$(MACHINE)" scripts/package.sh $@
 
-# All three packages for arm64, and their program at work, emulated by qemu where this machine is another (needs root).
+# Builds all three packages for arm64 and tests their program, emulated by qemu unless this machine is arm64 (needs root).
 arm64:
 	scripts/arm64.sh
 
-# The real daemon killed, cut off from its disk, starved and flooded, a few times each (needs root; see docs/reliability.md).
+# Kills the real daemon, cuts it off from its disk, starves and floods it, a few times each (needs root; see
+# docs/reliability.md).
 faults:
 	scripts/torture.sh --short
 
-# The same at length, with the plan's model, every interleaving and the fuzz targets: a table, then "N passed, N failed".
-# WORDS choose rows: make torture WORDS=power_cut
+# The same for longer, with the plan's model, every interleaving and the fuzz targets; prints a table, then "N passed,
+# N failed".
+# WORDS selects rows: make torture WORDS=power_cut
 WORDS ?=
 torture:
 	scripts/torture.sh --long $(WORDS)
 
-# What it costs, against bare loops and other plugins: docs/benchmarks.md, on a machine that does nothing else.
+# Measures gipam against bare loops and other plugins (docs/benchmarks.md); needs an otherwise idle machine.
 # make bench PEERS="--peer NAME=/run/docker/plugins/NAME.sock"
 PEERS ?=
 bench:
 	scripts/bench.sh run $(PEERS)
 
-# No call costs more than its budget of instructions, or more the more there is. Times nothing.
+# Checks that no call needs more instructions than its budget, or more in larger books. Measures no times.
 bench-check:
 	scripts/bench.sh check
 
-# Load on any IPAM plugin: make load WORDS="--socket /run/docker/plugins/NAME.sock"
+# Puts load on any IPAM plugin: make load WORDS="--socket /run/docker/plugins/NAME.sock"
 load:
 	scripts/bench.sh load $(WORDS)
 
-# Everything, step by step, and at the end what each took. STEPS chooses: make test STEPS="build check"
+# Runs everything, step by step, then prints the time of each step. STEPS selects steps: make test STEPS="build check"
 STEPS ?=
 test:
 	scripts/suite.sh $(STEPS)

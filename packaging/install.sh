@@ -1,13 +1,13 @@
 #!/bin/sh
-# install.sh - installs gipam from this directory, upgrades it, removes it.
+# install.sh - installs, upgrades or removes gipam, from this directory.
 #
 #   ./install.sh              install or upgrade: program, manual pages and completions below /usr/local, units in
-#                             /etc/systemd/system, configuration in /etc/gipam unless there is one
-#   ./install.sh --remove     stop it and remove all of that; configuration and books stay
-#   --prefix DIR              instead of /usr/local
-#   --root DIR                below DIR instead of /, for images: nothing is started or stopped
+#                             /etc/systemd/system, configuration in /etc/gipam unless it exists
+#   ./install.sh --remove     stop gipam and remove these files except the configuration; the books stay, too
+#   --prefix DIR              install below DIR instead of /usr/local
+#   --root DIR                install below DIR instead of /, for images; starts and stops nothing
 #
-# A gipam that runs is restarted by an upgrade; its socket stays with systemd, so no request of Docker is lost.
+# An upgrade restarts a running gipam; systemd keeps its socket open, so no request from Docker is lost.
 set -eu
 
 PREFIX=/usr/local ROOT='' REMOVE=no
@@ -27,10 +27,10 @@ done
 cd "$(dirname "$0")"
 UNITS=$ROOT/etc/systemd/system
 
-# Is there a systemd to talk to?
+# Whether systemd is running.
 live() { [ -z "$ROOT" ] && [ -d /run/systemd/system ]; }
 
-# FILE TARGET of everything but the configuration.
+# Prints "FILE TARGET" for everything except the configuration.
 files() {
   echo "gipam $PREFIX/bin/gipam"
   for page in man1/*; do echo "$page $PREFIX/share/man/$page"; done
@@ -45,7 +45,7 @@ if [ $REMOVE = yes ]; then
   if live; then systemctl --quiet disable --now gipam.socket gipam.service 2>/dev/null || true; fi
   files | while read -r _ target; do rm -f "$ROOT$target"; done
   if live; then systemctl daemon-reload; fi
-  echo "gipam is removed; configuration (/etc/gipam) and books (/var/lib/gipam) stay"
+  echo "gipam is removed; its configuration (/etc/gipam) and books (/var/lib/gipam) are kept"
   exit
 fi
 
@@ -53,7 +53,7 @@ files | while read -r file target; do
   mode=644
   [ "$file" != gipam ] || mode=755
   mkdir -p "$ROOT$(dirname "$target")"
-  # next to it first, then in its place: a running program is never overwritten
+  # write a new file and rename it: a running program is never overwritten
   install -m "$mode" "$file" "$ROOT$target.new"
   mv -f "$ROOT$target.new" "$ROOT$target"
 done
@@ -62,10 +62,10 @@ mkdir -p "$ROOT/etc/gipam"
 for file in gipam.toml gipam.env; do
   target=$ROOT/etc/gipam/$file
   [ -e "$target" ] || install -m 640 "$file" "$target"
-  # A hook's URL or command may hold a password. Earlier versions installed 644; any other mode is somebody's decision.
+  # A hook's URL or command may contain a password. Earlier versions installed mode 644; a person chose any other mode.
   if [ "$(stat -c %a "$target")" = 644 ]; then
     chmod 640 "$target"
-    echo "$target was readable by everybody; its mode is 640 now"
+    echo "$target was readable by everybody; its mode is now 640"
   fi
 done
 if live; then
@@ -76,5 +76,5 @@ if live; then
     exit
   fi
 fi
-echo "gipam is installed. Put the pools that are routed to this host into /etc/gipam/gipam.toml, then:"
+echo "gipam is installed. Add the pools that are routed to this host to /etc/gipam/gipam.toml, then run:"
 echo "  systemctl enable --now gipam.socket gipam.service"

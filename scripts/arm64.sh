@@ -1,10 +1,11 @@
 #!/bin/bash
-# arm64.sh - the packages for arm64, built here; and their program at work, emulated by qemu where this machine is another.
+# arm64.sh - builds the packages for arm64 and tests their program, emulated by qemu unless this machine is arm64.
 #
-# Builds the Debian package, the tarball and the managed plugin (package.sh), looks into them, and plays the Engine to a daemon:
-# subnet, addresses, kill -9, start again, TLS. In a network namespace of its own; nothing is left behind but
-# target/package/aarch64. What it does not do: run a Docker Engine, or a machine. Needs root, curl and openssl; installs
-# qemu-user-static where it is missing, which then stays installed. Exit code 0 only if every step was true.
+# Builds the Debian package, the tarball and the managed plugin (package.sh), inspects them, and acts as the Engine
+# for a daemon:
+# subnet, addresses, kill -9, restart, TLS. Uses a network namespace of its own and leaves nothing behind except
+# target/package/aarch64. It does not run a Docker Engine or a machine. Needs root, curl and openssl; if
+# qemu-user-static is missing, installs it and leaves it installed. Exit code 0 only if every step succeeded.
 set -euo pipefail
 SELF=$(readlink -f "$0")
 cd "$(dirname "$SELF")/.."
@@ -17,7 +18,7 @@ RUN=()
 [ "$(uname -m)" = aarch64 ] || { OUT=$OUT/aarch64; RUN=(qemu-aarch64-static); }
 VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p;/^version/q' Cargo.toml)
 PROGRAM=$OUT/gipam
-# gipam COMMAND..., for arm64
+# Runs gipam COMMAND... for arm64.
 gipam() { "${RUN[@]}" "$PROGRAM" "$@"; }
 
 tools() {
@@ -31,22 +32,22 @@ tools() {
   DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# Names and labels say arm64, and all three carry the one program.
+# Checks that names and labels say arm64, and that all three packages contain the same program.
 packages() {
   local deb=$OUT/gipam_${VERSION}_arm64.deb name=gipam-$VERSION-aarch64-linux size
   [ "$(dpkg-deb -f "$deb" Architecture)" = arm64 ] || fail "$deb is not for arm64"
   dpkg-deb --fsys-tarfile "$deb" | tar -xO ./usr/bin/gipam | cmp - "$PROGRAM"
   tar -xzOf "$OUT/$name.tar.gz" "$name/gipam" | cmp - "$PROGRAM"
   cmp "$OUT/plugin/rootfs/gipam" "$PROGRAM"
-  say "the .deb (arm64), the tarball ($name) and the plugin carry the same program"
-  # a program that needs libraries names their loader at its beginning
-  ! head -c 4096 "$PROGRAM" | grep -aq ld-linux || fail "it asks for libraries"
+  say "the .deb (arm64), the tarball ($name) and the plugin contain the same program"
+  # a dynamic program names its loader near the beginning
+  ! head -c 4096 "$PROGRAM" | grep -aq ld-linux || fail "the program is dynamic"
   size=$(stat -c %s "$PROGRAM")
   [ "$size" -le $((8 << 20)) ] || fail "$size bytes are more than 8 MiB"
   say "it is static, $size bytes"
 }
 
-# What runs without a daemon.
+# Tests the commands that need no daemon.
 alone() {
   [ "$(gipam --version)" = "gipam $VERSION" ] || fail "gipam --version: $(gipam --version)"
   gipam config check packaging/gipam.toml >/dev/null || fail "the sample configuration is refused"
@@ -73,9 +74,9 @@ stop() { # SIGNAL EXIT_CODE
   [ "$code" = "$2" ] || fail "after SIG$1 the daemon ended with $code"
 }
 
-# ask METHOD BODY, as the Engine does, at WHERE with the options of DOOR.
+# ask METHOD BODY: sends a request as the Engine does, to WHERE with the options of DOOR.
 ask() { curl -sS --max-time 30 "${DOOR[@]}" "$WHERE/$1" -d "$2"; }
-# field NAME: out of an answer.
+# field NAME: prints a field of an answer.
 field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
 
 calls() {
@@ -87,11 +88,11 @@ calls() {
   ip route add 198.51.100.16/28 dev gipam0
   start --socket "$PLACE/gipam.sock"
   DOOR=(--unix-socket "$PLACE/gipam.sock") WHERE=http://plugin
-  ask Plugin.Activate '{}' | grep -q IpamDriver || fail "it does not introduce itself"
+  ask Plugin.Activate '{}' | grep -q IpamDriver || fail "Plugin.Activate does not answer IpamDriver"
   answer=$(ask IpamDriver.RequestPool '{"AddressSpace":"local","Pool":"","SubPool":"","Options":{},"V6":false}')
   subnet=$(field Pool <<<"$answer") id=$(field PoolID <<<"$answer")
-  [ "$subnet" = 198.51.100.32/28 ] || fail "an interface has the first subnet and a route the second, the third is due: $answer"
-  say "RequestPool: $subnet, as netlink shows an interface in the first subnet and a route to the second"
+  [ "$subnet" = 198.51.100.32/28 ] || fail "expected the third subnet, because an interface has the first and a route the second: $answer"
+  say "RequestPool: $subnet, because netlink shows an interface in the first subnet and a route to the second"
   answer=$(ask IpamDriver.RequestPool '{"AddressSpace":"local","Pool":"","SubPool":"","Options":{},"V6":true}')
   [ "$(field Pool <<<"$answer")" = 2001:db8::/64 ] || fail "IPv6: $answer"
   answer=$(ask IpamDriver.RequestAddress "{\"PoolID\":\"$id\",\"Address\":\"\",\"Options\":{\"RequestAddressType\":\"com.docker.network.gateway\"}}")
@@ -110,14 +111,14 @@ calls() {
   ! grep -q "${address%/*} .*leased" <<<"$answer" || fail "after kill -9 $address is leased: $answer"
   answer=$(ask IpamDriver.RequestAddress "{\"PoolID\":\"$id\",\"Address\":\"${held%/*}\",\"Options\":{}}")
   grep -q 'already in use' <<<"$answer" || fail "$held is given twice: $answer"
-  say "kill -9, start again: $held is leased, ${address%/*} is not"
+  say "kill -9 and restart: $held is leased, ${address%/*} is not"
   [ "$(ask IpamDriver.ReleasePool "{\"PoolID\":\"$id\"}")" = '{}' ] || fail "ReleasePool"
   stop TERM 0
   [ ! -e "$PLACE/gipam.sock" ] || fail "the socket is left behind"
   say "ReleasePool; SIGTERM ends it with 0"
 }
 
-# An authority, our certificate and the Engine's.
+# Creates a CA, gipam's certificate and the Engine's.
 certificates() {
   local name
   cd "$PLACE"
@@ -134,7 +135,7 @@ EXTENSIONS
 tls() {
   local version answer
   ip link set lo up
-  (certificates >"$PLACE/openssl.log" 2>&1) || fail "no certificates: $(tail -n 3 "$PLACE/openssl.log")"
+  (certificates >"$PLACE/openssl.log" 2>&1) || fail "cannot create certificates: $(tail -n 3 "$PLACE/openssl.log")"
   cat >>"$PLACE/gipam.toml" <<TOML
 [tls]
 cert = "$PLACE/gipam.pem"
@@ -142,7 +143,7 @@ key = "$PLACE/gipam.key"
 client_ca = "$PLACE/ca.pem"
 TOML
   start -address 127.0.0.1:9090
-  grep -q 127.0.0.1:9090 "$PLACE/spec/gipam.json" || fail "Docker is not told where it listens"
+  grep -q 127.0.0.1:9090 "$PLACE/spec/gipam.json" || fail "the plugin file does not name the address"
   WHERE=https://127.0.0.1:9090
   for version in 1.2 1.3; do
     DOOR=(--cacert "$PLACE/ca.pem" --cert "$PLACE/engine.pem" --key "$PLACE/engine.key" "--tlsv$version" --tls-max "$version")
@@ -150,9 +151,9 @@ TOML
     [ "$(field LocalDefaultAddressSpace <<<"$answer")" = local ] || fail "TLS $version: $answer"
   done
   DOOR=(--cacert "$PLACE/ca.pem")
-  ! ask IpamDriver.GetDefaultAddressSpaces '{}' >/dev/null 2>&1 || fail "it answers without a certificate"
+  ! ask IpamDriver.GetDefaultAddressSpaces '{}' >/dev/null 2>&1 || fail "gipam answers a client without a certificate"
   stop TERM 0
-  say "TLS 1.2 and 1.3 with a client's certificate; refused without"
+  say "TLS 1.2 and 1.3 with a client certificate; refused without"
 }
 
 inside() {
@@ -174,10 +175,10 @@ TOML
 }
 
 if [ "${1:-}" = __inside ]; then inside; exit; fi
-[ "$(id -u)" = 0 ] || fail "a network namespace of its own needs root"
+[ "$(id -u)" = 0 ] || fail "creating a network namespace needs root"
 tools
 export GIPAM_MACHINE=aarch64
 for kind in deb dist plugin; do scripts/package.sh "$kind"; done
 if [ "${#RUN[@]}" -gt 0 ]; then say "emulated by $("${RUN[0]}" --version | head -n 1)"; else say "run on this machine, which is arm64"; fi
 unshare -n "$SELF" __inside
-echo "every step was true"
+echo "every step succeeded"

@@ -1,5 +1,6 @@
 #!/bin/bash
-# bench.sh run|check|load [WORD...] - measures gipam (docs/benchmarks.md), checks what calls cost, or puts any plugin under load.
+# bench.sh run|check|load [WORD...] - measures gipam (docs/benchmarks.md), checks what calls cost, or puts any plugin
+# under load.
 #
 # Builds the benchmark or the guard in the same way as the packages, together with the packaged program. `check` counts
 # instructions; if valgrind is missing, it installs it and leaves it installed. Load goes only to daemons that the benchmark

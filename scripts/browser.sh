@@ -1,12 +1,12 @@
 #!/bin/bash
 # browser.sh - a headless Chromium for the tests of the page, from Debian's package of that name.
 #
-#   browser.sh root                    have one: the host's own, or a root file system with Chromium in it (built once)
+#   browser.sh root                    use the host's Chromium, or build (once) a root file system that contains one
 #   browser.sh run DIRECTORY [FLAG...] run it headless; its profile is DIRECTORY/profile, and it is driven over the named
 #                                      pipes DIRECTORY/in and DIRECTORY/out (Chromium's --remote-debugging-pipe)
 #
-# The root stays in the cache; nothing else stays. Inside the root the host's network is seen as it is, so that a page on
-# this machine's loopback can be opened; no name of the world is looked up. Building the root needs root and apt.
+# Only the root file system stays, in the cache. Chromium uses the host's network, so that it can open a page on this
+# machine's loopback; it looks no names up. Building the root file system needs root and apt.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$(readlink -f "$0")")/engine.sh"
@@ -38,7 +38,7 @@ build_browser_root() {
   exec 8>&-
 }
 
-# Everything that Chromium must not do for a test, and what it cannot do as root or in a small machine.
+# Turns off what Chromium must not do in a test, and what it cannot do as root or on a small machine.
 FLAGS=(--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --no-default-browser-check
   --disable-background-networking --disable-component-update --disable-sync --disable-extensions --mute-audio
   '--disable-features=Translate,OptimizationHints,MediaRouter' --host-resolver-rules='MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'
@@ -51,7 +51,7 @@ run_browser() { # DIRECTORY [FLAG...]
     browser=$(own_browser) || fail "no browser found: browser.sh root"
     exec "$browser" "${FLAGS[@]}" --user-data-dir="$directory/profile" "$@" about:blank 3<"$directory/in" 4>"$directory/out"
   fi
-  # Namespaces of its own for mounts and processes: what Chromium starts ends with it.
+  # Chromium has its own mount and process namespaces: its child processes end with it.
   exec unshare -m -p --fork --kill-child --propagation private "$SELF_BROWSER" __inside "$directory" "$@" \
     3<"$directory/in" 4>"$directory/out"
 }

@@ -1,12 +1,12 @@
 #!/bin/bash
-# check.sh [build|run] - format, lints, and the tests that need no Docker Engine; without a word both.
+# check.sh [build|run] - format, lints, and the tests that need no Docker Engine; without an argument both.
 #
-#   check.sh build   format, lints (a warning is a mistake), and the tests' programs are compiled
-#   check.sh run     those programs, two side by side, since many only wait; a line for each, the output of those that fail
+#   check.sh build   checks format and lints (a warning is an error), and compiles the test programs
+#   check.sh run     runs the test programs, two at a time, because many only wait; prints a line for each and the output of failures
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 CARGO=${CARGO:-cargo}
-# Scenarios: compiled here, run by steps of their own.
+# Scenarios are compiled here, but other steps run them.
 SCENARIOS=(--test engines --test units --test torture --test page --test packages)
 
 build() {
@@ -17,13 +17,13 @@ build() {
   "$CARGO" test --locked --quiet --no-run "${SCENARIOS[@]}"
 }
 
-# What cargo test would run, as paths.
+# Prints the paths of the programs that cargo test would run.
 programs() {
   "$CARGO" test --locked --quiet --no-run --message-format=json |
     sed -n '/"profile":{[^}]*"test":true}/s/.*"executable":"\([^"]*\)".*/\1/p'
 }
 
-# One program; what it said only if it failed.
+# Runs one program, and prints its output only if it failed.
 one() { # PROGRAM LOGS
   local name log code=0 began=$EPOCHREALTIME took
   name=$(basename "$1")

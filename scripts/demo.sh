@@ -161,7 +161,7 @@ clean_up() {
   exit "$code"
 }
 
-# --- the show -------------------------------------------------------------------------------------------------------
+# --- demonstration -------------------------------------------------------------------------------------------------------
 
 # Prints a port for the page: the one in the documentation, or the next free one if something already listens there.
 free_port() {

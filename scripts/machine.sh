@@ -1,22 +1,22 @@
 #!/bin/bash
-# machine.sh - a whole Debian machine next to this one: systemd is its first process, Docker is one of its units.
+# machine.sh - runs a complete Debian machine in namespaces: systemd is its first process, Docker is one of its units.
 #
 #   machine.sh hold NAME               boot it, load the image "bb", print "ready PID", and stop NAME again when standard
 #                                      input ends: the holder of the other end of the pipe cannot leave a machine behind
-#   machine.sh boot NAME               boot it again after it was powered off, with the disk it had; print "ready PID"
+#   machine.sh boot NAME               boot it again after a poweroff, with the same disk; print "ready PID"
 #   machine.sh exec NAME COMMAND...    run a command inside, for example: machine.sh exec NAME systemctl poweroff
-#   machine.sh stop NAME               end everything in NAME and delete its data
+#   machine.sh stop NAME               kill every process in NAME and delete its data
 #
-# As in engine.sh, all namespaces are its own; here control groups, devices and settings of the kernel are, too: its
-# systemd sees a tree of groups that begins at /gipam-NAME, its /dev holds what every container has, and of /proc/sys
-# only what belongs to its network can be written. Needs root, and a host with control groups v1 (name=systemd among them).
+# As in engine.sh, a machine has its own namespaces, and also its own control groups, devices and kernel settings: its
+# systemd sees a tree of groups that begins at /gipam-NAME, its /dev is that of a container, and in /proc/sys it can
+# write only the settings of its network. Needs root, and a host with control groups v1 (including name=systemd).
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$(readlink -f "$0")")/engine.sh"
 
 SUITE=machine
 
-# The first process of the new namespaces joins its control groups, so that a namespace of groups can begin there.
+# The first process of the new namespaces joins its control groups, so that a cgroup namespace can begin there.
 join_groups() { # NAME
   local tree group file
   for tree in /sys/fs/cgroup/*/; do
@@ -53,7 +53,7 @@ mount_devices() { # TOP
   ln -s /proc/self/fd "$1/dev/fd"
 }
 
-# What is the whole kernel's can be read only; the network's settings are this namespace's own, and Docker's to make.
+# Makes kernel-wide settings read-only; the network's settings belong to this namespace, and Docker may change them.
 shut_kernel() { # TOP
   mount --bind "$1/proc/sys/net" "$1/host"
   mount --bind "$1/proc/sys" "$1/proc/sys"
@@ -74,7 +74,7 @@ first_process() { # NAME
   mount -t tmpfs -o mode=755 tmpfs "$top/run"
   mount --bind "$home/docker" "$top/var/lib/docker"
   mount --bind "$home/containerd" "$top/var/lib/containerd"
-  # no look at the kernel, nothing by the clock
+  # disable units that read the kernel's state or run by a timer
   for unit in sys-kernel-debug.mount sys-kernel-tracing.mount sys-fs-fuse-connections.mount timers.target; do
     ln -sf /dev/null "$top/etc/systemd/system/$unit"
   done
@@ -102,18 +102,18 @@ boot() { # NAME
     case $(inside "$name" systemctl is-system-running 2>/dev/null || true) in
       running | degraded) return ;;
     esac
-    find_first "$name" || { cat "$home/first.log" >&2; fail "systemd of $name ended"; }
+    find_first "$name" || { cat "$home/first.log" >&2; fail "systemd of $name exited"; }
     sleep 0.1
   done
   inside "$name" systemctl list-jobs --no-pager >&2
-  fail "$name does not come up"
+  fail "$name does not boot"
 }
 
 hold() { # NAME
   trap '' INT HUP
   trap 'stop "$HELD"' EXIT
   HELD=$1
-  [ -e /sys/fs/cgroup/systemd/tasks ] || fail "this host has no control groups v1 with name=systemd among them"
+  [ -e /sys/fs/cgroup/systemd/tasks ] || fail "this host does not have control groups v1 with name=systemd"
   build_root "$SUITE"
   boot "$1"
   load_image "$1"

@@ -1,20 +1,21 @@
 #!/bin/bash
-# package.sh - packages of gipam, the same bytes from the same sources.
+# package.sh - builds the packages of gipam; the same sources give the same bytes.
 #
-#   package.sh program      build the program that is run, installed and packed: static, for any Debian, in target/package/gipam
-#   package.sh measured     build it and what measures it (see scripts/bench.sh); prints where
-#   package.sh guarded      build it and what counts its instructions, of the same crates; prints where
+#   package.sh program      build the program for running, installing and packing: static, for any Debian, in target/package/gipam
+#   package.sh measured     build it and the benchmark (see scripts/bench.sh); print the path of the benchmark
+#   package.sh guarded      build it and the program that counts instructions, from the same crates; print the path
 #   package.sh deb          target/package/gipam_VERSION_ARCH.deb
 #   package.sh dist         target/package/gipam-VERSION-MACHINE-linux.tar.gz, with an install script
 #   package.sh plugin       target/package/plugin, for docker plugin create
 #   package.sh reproducible build the program here and in another directory, and compare
 #
-# GIPAM_MACHINE=aarch64 builds all of it for arm64, in target/package/aarch64 (and x86_64 for x86-64 where this machine is
-# another). GIPAM_BINARY packs that program instead of building one, GIPAM_VERSION names another version, GIPAM_OUT another
-# directory. Times inside come from SOURCE_DATE_EPOCH, else from the last commit. Needs cargo and a C compiler; dpkg-deb for
-# the .deb; for another machine Debian's cross compiler and Rust's library for it, which root gets from apt and rustup.
-# `make run` and `make build` take the program from here, too: it is built once. Where the C library has no static archive
-# the program uses the shared one; it runs and installs here, and cannot be packed.
+# GIPAM_MACHINE=aarch64 builds everything for arm64, in target/package/aarch64 (x86_64 does so for x86-64 on other
+# machines). GIPAM_BINARY is a program to pack instead of building one, GIPAM_VERSION a different version, GIPAM_OUT a
+# different directory. Times in the packages are SOURCE_DATE_EPOCH, or that of the last commit. Needs cargo and a C
+# compiler, and dpkg-deb for the .deb. A build for another machine needs Debian's cross compiler and Rust's library
+# for it; as root, the script installs them with apt and rustup.
+# `make run` and `make build` use the same program, so it is built once. If the C library has no static archive, the program
+# is dynamic: it runs and can be installed here, but cannot be packed.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 umask 022
@@ -24,18 +25,18 @@ fail() { echo "package.sh: $*" >&2; exit 1; }
 HERE=$(uname -m)
 MACHINE=${GIPAM_MACHINE:-$HERE}
 TARGET=$MACHINE-unknown-linux-gnu
-# What Debian calls it, and the number by which a program names it (e_machine).
+# Debian's name for the machine, and its number in the header of a program (e_machine).
 case $MACHINE in
   x86_64) ARCH=amd64 NUMBER=003e ;;
   aarch64) ARCH=arm64 NUMBER=00b7 ;;
   *) fail "GIPAM_MACHINE is $MACHINE: programs are built for x86_64 and aarch64" ;;
 esac
-# What is for another machine lies apart: nobody installs it here by mistake.
+# Packages for another machine have their own directory, so that nobody installs them here by mistake.
 OUT=$PWD/target/package
 [ "$MACHINE" = "$HERE" ] || OUT=$OUT/$MACHINE
 OUT=${GIPAM_OUT:-$OUT}
 VERSION=${GIPAM_VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p;/^version/q' Cargo.toml)}
-# A tree without history is as old as its change log.
+# Without a git history, use the date in the changelog.
 if [ -z "${SOURCE_DATE_EPOCH:-}" ]; then
   SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null) ||
     SOURCE_DATE_EPOCH=$(date -d "$(sed -n 's/^ -- .*>  //p;/^ -- /q' packaging/debian/changelog)" +%s)
@@ -43,22 +44,22 @@ fi
 # Not exported: cargo would rebuild everything for each commit.
 stamped() { env "SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH" LC_ALL=C TZ=UTC "$@"; }
 
-# Says what is missing, and where it comes from, before a build fails for it.
+# Says which tool is missing and where to get it, before a build fails.
 toolchain() {
   local need have
   need=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
   command -v cargo >/dev/null && command -v rustc >/dev/null ||
-    fail "Rust $need or newer is needed and cargo was not found: install Rust from https://rustup.rs"
+    fail "Rust $need or newer is needed, but cargo was not found: install Rust from https://rustup.rs"
   have=$(rustc --version | cut -d' ' -f2)
   [ "$(printf '%s\n' "$need" "$have" | sort -V | head -n 1)" = "$need" ] ||
-    fail "Rust $need or newer is needed and this is $have: install a newer one from https://rustup.rs (it may be installed next to the distribution's)"
-  command -v cc >/dev/null || fail "a C compiler is needed: apt-get install gcc libc6-dev, or what your distribution calls them"
+    fail "Rust $need or newer is needed, but this is $have: install a newer one from https://rustup.rs (the distribution's may stay installed)"
+  command -v cc >/dev/null || fail "a C compiler is needed: apt-get install gcc libc6-dev, or your distribution's equivalents"
 }
 
-# Whether a program can be linked statically: for this machine only with the C library's archive.
+# Whether a program can be linked statically; for this machine that needs the C library's static archive.
 static() { [ "$MACHINE" != "$HERE" ] || [ -e "$(cc -print-file-name=libc.a)" ]; }
 
-# What builds for another machine than this one; root may install it.
+# Finds the tools that build for another machine; as root, installs them.
 cross() {
   local gcc=$MACHINE-linux-gnu-gcc packages
   packages=("gcc-${MACHINE//_/-}-linux-gnu" "libc6-dev-$ARCH-cross")
@@ -68,14 +69,14 @@ cross() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}" >&2
   fi
   if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$TARGET/lib" ]; then
-    command -v rustup >/dev/null || fail "Rust's library for $TARGET is missing: install it as you installed Rust"
+    command -v rustup >/dev/null || fail "Rust's library for $TARGET is missing: install it in the same way as Rust itself"
     rustup target add "$TARGET" >&2
   fi
   local name=${TARGET//-/_}
   export "CC_$name=$gcc" "AR_$name=$MACHINE-linux-gnu-ar" "CARGO_TARGET_${name^^}_LINKER=$gcc"
 }
 
-# Every directory that could be named in the program gets a name that is the same everywhere; C gets the same.
+# Replaces every directory name that the program could contain with a fixed one, also in C code.
 build() { # DIRECTORY TARGET_DIRECTORY [CARGO'S WORD...]
   local registry=${CARGO_HOME:-$HOME/.cargo} sysroot
   toolchain
@@ -84,18 +85,18 @@ build() { # DIRECTORY TARGET_DIRECTORY [CARGO'S WORD...]
   local map=(--remap-path-prefix="$1=/gipam" --remap-path-prefix="$registry=/cargo" --remap-path-prefix="$sysroot=/rust"
     --remap-path-prefix="$2=/target")
   local c="-ffile-prefix-map=$1=/gipam -ffile-prefix-map=$registry=/cargo -ffile-prefix-map=$2=/target"
-  # nobody unwinds: a panic ends the program, and debuggers have nothing to show in a stripped one
+  # no unwinding: a panic ends the program, and a stripped program has nothing for debuggers
   c+=" -fno-asynchronous-unwind-tables -fno-unwind-tables"
   local flags=(-C force-unwind-tables=no -C "link-arg=-Wl,-z,pack-relative-relocs" "${map[@]}") # relocations packed
-  # static, so that one program serves every Debian whatever its C library
+  # static, so that one program runs on every Debian, whatever its C library
   if static; then flags+=(-C target-feature=+crt-static); else flags+=(-C target-feature=-crt-static); fi
   (cd "$1" && SOURCE_DATE_EPOCH=0 CFLAGS="$c" CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; echo "${flags[*]}") \
     cargo build --release --locked --target "$TARGET" --target-dir "$2" --bin gipam "${@:3}")
 }
 
-# A program for any Debian, for packages.
+# Builds a program for any Debian, for packages.
 packable() {
-  [ -n "${GIPAM_BINARY:-}" ] || static || fail "packages carry a static program and this machine has no libc.a: install your distribution's (Fedora: glibc-static)"
+  [ -n "${GIPAM_BINARY:-}" ] || static || fail "packages need a static program, but libc.a is missing: install your distribution's package (Fedora: glibc-static)"
   program
 }
 
@@ -120,17 +121,17 @@ guarded() {
   echo "${CARGO_TARGET_DIR:-$PWD/target}/$TARGET/release/guard"
 }
 
-# Manual pages, completions, the list of what is built in: made by a program of their own.
+# Generates manual pages, completions and the SBOM with examples/papers.
 papers() {
   rm -rf "$OUT/papers"; mkdir -p "$OUT/papers"
   env -u SOURCE_DATE_EPOCH cargo build --quiet --locked --example papers
   stamped "${CARGO_TARGET_DIR:-$PWD/target}/debug/examples/papers" "$OUT/papers" "$TARGET"
 }
 
-# The example without its example pools: what a package may put into /etc.
+# Prints the sample configuration without its pools, for /etc.
 configuration() { awk '/^\[\[pool\]\]/ { off = 1 } off && NF && !/^#/ { $0 = "#" $0 } 1' packaging/gipam.toml; }
 
-# All times are one time, so that the archive of a tree is a function of its content.
+# All files get the same time, so that an archive depends only on their content.
 settle() { find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +; }
 
 deb() {
@@ -143,7 +144,7 @@ deb() {
   install -d "$tree/etc/gipam" "$tree/usr/share/man/man1" "$doc/examples"/{docker.service.d,hooks} "$tree/usr/lib/systemd/system"
   configuration >"$tree/etc/gipam/gipam.toml"
   install -m 640 packaging/gipam.env "$tree/etc/gipam/gipam.env"
-  # A hook's URL or command may hold a password.
+  # A hook's URL or command may contain a password.
   chmod 640 "$tree/etc/gipam/gipam.toml"
   install -m 644 packaging/systemd/gipam.socket "$tree/usr/lib/systemd/system/gipam.socket"
   sed 's|/usr/local/bin/gipam|/usr/bin/gipam|' packaging/systemd/gipam.service >"$tree/usr/lib/systemd/system/gipam.service"
@@ -202,13 +203,13 @@ plugin() {
   packable
   rm -rf "$OUT/plugin"
   install -D -m 755 "$OUT/gipam" "$OUT/plugin/rootfs/gipam"
-  # where Docker mounts things, and where gipam looks for Docker
+  # directories where Docker mounts, and where gipam looks for Docker
   mkdir -p "$OUT"/plugin/rootfs/{etc/docker/plugins,proc,run/docker/plugins,sys,tmp,var/lib/gipam}
   install -m 644 packaging/plugin/config.json "$OUT/plugin/config.json"
   echo "$OUT/plugin"
 }
 
-# The program once more, from nothing, from a copy of the sources in a directory of another name and length.
+# Builds the program again from scratch, from a copy of the sources in a directory with a name of another length.
 reproducible() {
   local place copy
   place=$(mktemp -d)
@@ -221,7 +222,7 @@ reproducible() {
   build "$copy" "$place/built"
   sha256sum "$OUT/gipam" "$place/built/$TARGET/release/gipam" | cut -d' ' -f1
   cmp "$OUT/gipam" "$place/built/$TARGET/release/gipam" || fail "the two programs differ"
-  echo "the same bytes twice"
+  echo "both builds gave the same bytes"
 }
 
 command=${1:-help}

@@ -1,10 +1,10 @@
 #!/bin/bash
-# prometheus.sh - Debian's Prometheus for the tests: its programs, unpacked next to the engines' roots.
+# prometheus.sh - Debian's Prometheus for the tests, unpacked next to the engines' root file systems.
 #
-#   prometheus.sh get                  have them (once; apt downloads 19 MB)
-#   prometheus.sh run PROGRAM [FLAG...]   run one of them: prometheus or promtool
+#   prometheus.sh get                  download and unpack it (once; 19 MB)
+#   prometheus.sh run PROGRAM [FLAG...]   run prometheus or promtool
 #
-# The host's list of packages stays as it is.
+# The script does not change the host's list of packages.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$(readlink -f "$0")")/engine.sh"
@@ -13,7 +13,7 @@ HOME_OF_IT=${GIPAM_PROMETHEUS:-${XDG_CACHE_HOME:-$HOME/.cache}/gipam-prometheus}
 
 get_programs() {
   [ ! -x "$HOME_OF_IT/usr/bin/prometheus" ] || return 0
-  command -v apt-get >/dev/null || fail "Prometheus comes from Debian's apt, which this machine lacks"
+  command -v apt-get >/dev/null || fail "cannot download Prometheus: this machine does not have Debian's apt"
   mkdir -p "$HOME_OF_IT"
   exec 8>"$HOME_OF_IT.lock"
   flock 8

@@ -1,10 +1,11 @@
 #!/bin/bash
-# torture.sh --short|--long [WORD...] - the proofs of docs/reliability.md on this machine, and a table of what was done.
+# torture.sh --short|--long [WORD...] - runs the tests of docs/reliability.md on this machine, and prints a table of them.
 #
-# --short is the part of `make test`: faults on the real daemon, every write struck, the rest a few of each kind. --long is
-# `make torture`: all of them, the plan against its model for a million operations, every interleaving, repair beside the
-# living on every Engine, and the fuzz targets for a while. A WORD runs only the rows that carry it. Needs root (or sudo)
-# for mounts of its own; installs strace where it is missing, which then stays installed. All load goes to sockets of daemons of its own; nothing is left behind.
+# --short is the part for `make test`: faults on the real daemon, a fault at every write, and a few tests of every
+# other kind. --long is `make torture`: all of them, a million operations of the plan compared with its model, every
+# interleaving, repair next to running containers on every Engine, and each fuzz target for a while. A WORD selects
+# the rows whose names contain it. Needs root (or sudo) to mount file systems; if strace is missing, installs it and
+# leaves it installed. All load goes to the sockets of daemons that it starts; it leaves nothing behind.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 MODE=${1:-}
@@ -15,7 +16,7 @@ FUZZ_SECONDS=${FUZZ_SECONDS:-30}
 ROOT=()
 [ "$(id -u)" = 0 ] || ROOT=(sudo)
 
-# strace puts the faults in; mkfs.ext4 and perl make and cut the disks; mount, umount and unshare are everywhere.
+# strace injects the faults; mkfs.ext4 and perl create and cut the disks; mount, umount and unshare exist everywhere.
 missing=()
 for tool in strace:strace mkfs.ext4:e2fsprogs perl:perl unshare:util-linux; do
   PATH=$PATH:/usr/sbin:/sbin command -v "${tool%:*}" >/dev/null || missing+=("${tool#*:}")
@@ -31,13 +32,13 @@ FAILED=0
 TABLE=$(mktemp)
 trap 'rm -f "$TABLE" "$TABLE.out"' EXIT
 
-# Adds up the table's lines.
+# Adds up the lines of the table.
 count() {
   PASSED=$((PASSED + $(grep -c '^ok ' "$TABLE" || true)))
   FAILED=$((FAILED + $(grep -c '^FAILED ' "$TABLE" || true)))
 }
 
-# row NAME COUNTS COMMAND... - one line of the table: the command's success, its time, and what it counted.
+# row NAME COUNTS COMMAND... - runs a command and prints a line of the table: its result, its time and its counts.
 row() {
   local name=$1 counts=$2 began=$SECONDS verdict=ok
   shift 2
@@ -73,7 +74,7 @@ if [ "$MODE" = --long ]; then
     row faithful_in_every_order interleavings env GIPAM_LONG=1 "$CARGO" test --locked --test interleavings -- --nocapture
   fi
   if wanted plan_behaves_as_the_naive_model "$@"; then
-    # A trial is 1 to 59 operations.
+    # A trial has 1 to 59 operations.
     row plan_behaves_as_the_naive_model operations env PROPTEST_CASES=$((OPERATIONS / 29)) \
       "$CARGO" test --locked --test plan -- --nocapture
   fi

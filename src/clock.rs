@@ -114,7 +114,7 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(20));
         let after = clock.now();
         assert!(after.steady >= before.steady + 19);
-        assert!(after.offset().abs_diff(before.offset()) <= 2, "nobody set the clock meanwhile");
+        assert!(after.offset().abs_diff(before.offset()) <= 2, "nobody set the clock in between");
     }
 
     #[test]
@@ -125,6 +125,6 @@ mod tests {
         hands.step(-1_400);
         assert_eq!((clock.now(), clock.now().offset()), (Moment { wall: 100, steady: 500 }, -400));
         hands.step(-1_000);
-        assert_eq!(clock.now().wall, 0, "there is nothing before 1970");
+        assert_eq!(clock.now().wall, 0, "the earliest time is 1970");
     }
 }

@@ -141,7 +141,7 @@ fn rooms_use_only_whom_they_may() {
     for (path, text) in sources().into_iter().filter(|(path, _)| !is_test(path)) {
         let room = room(&path);
         let Some(may) = table.get(room.as_str()) else {
-            assert!(room == "lib" || room == "main", "{room} is not in the table");
+            assert!(room == "lib" || room == "main", "{room} is missing from the table");
             continue;
         };
         for name in used(&text) {
@@ -188,7 +188,7 @@ fn the_plan_is_pure() {
 #[test]
 fn every_file_opens_with_what_it_is_and_stays_a_room() {
     for (path, text) in sources() {
-        assert!(text.starts_with("//!"), "{} does not open with //!", path.display());
+        assert!(text.starts_with("//!"), "{} does not begin with //!", path.display());
         let lines = text.lines().count();
         assert!(lines <= 500, "{} has {lines} lines", path.display());
     }
@@ -203,7 +203,7 @@ fn one_program_is_run_installed_packed_and_measured() {
         .filter_map(|line| line.strip_prefix("[profile.")?.strip_suffix(']'))
         .filter(|name| !name.contains('.'))
         .collect();
-    assert_eq!(profiles, ["release", "dev"], "a further profile builds everything once more");
+    assert_eq!(profiles, ["release", "dev"], "another profile would build everything again");
     for (path, wanted) in [
         ("Makefile", "scripts/package.sh program"),
         ("scripts/demo.sh", "scripts/package.sh program"),

@@ -57,7 +57,7 @@ fn the_last_lines_say_why_and_the_logs_lie_in_one_folder() {
     stage::play("arguments", &words("--logfile /dev/null").unwrap(), 2, scenarios);
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("suite/arguments");
     let logs: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(logs.len(), 1, "one has failed: {logs:?}");
+    assert_eq!(logs.len(), 1, "one program failed: {logs:?}");
     assert!(logs[0].to_string_lossy().ends_with("goes_wrong"), "{logs:?}");
     assert_eq!(std::fs::read_to_string(&logs[0]).unwrap(), "it hung:\nfor ever\nall that it wrote");
     std::fs::remove_dir_all(&folder).unwrap();

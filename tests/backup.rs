@@ -91,7 +91,7 @@ fn durable_a_copy_is_one_moment_of_books_that_are_in_use() {
     assert_eq!(held(&copy), [1]);
     let nowhere = backup(&trial.path, &trial.file("no/such/copy.db"), &QUIETLY).unwrap_err();
     assert!(matches!(nowhere, StoreError::NoDirectory { .. }), "{nowhere}");
-    assert!(!trial.file("no").exists(), "no directory is made");
+    assert!(!trial.file("no").exists(), "no directory is created");
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_copy_takes_the_place_of_the_books_and_they_are_kept() {
     let reader = Reader::open(&trial.path).unwrap();
     let mut plan = Plan::new(reader.settings().unwrap());
     reader.load(|change| plan.apply(&change)).unwrap();
-    assert_eq!(plan.callers().count(), 0, "a caller from after the copy is not in it");
+    assert_eq!(plan.callers().count(), 0, "the copy does not contain later callers");
     drop(reader);
     let second = restore(&kept, &trial.path, &QUIETLY).unwrap().kept.unwrap();
     assert_ne!(second, kept);

@@ -179,7 +179,7 @@ impl World {
                 match held {
                     None => prop_assert!(given, "a free address is given"),
                     Some(holder) => {
-                        prop_assert!(!given || self.certainly_gone(&holder), "{holder} may live");
+                        prop_assert!(!given || self.certainly_gone(&holder), "{holder} may be alive");
                     }
                 }
                 if given {
@@ -215,7 +215,7 @@ proptest! {
         for op in &ops {
             world.run(op)?;
         }
-        prop_assert!(world.plan.callers().count() <= 3 + 1, "the list stays as short as the living are few");
+        prop_assert!(world.plan.callers().count() <= 3 + 1, "the list contains only live callers");
     }
 }
 

@@ -275,11 +275,11 @@ fn with_admin_it_asks_that_daemon_alone_and_says_the_worst_first() {
     }
     let (code, out, said) = doctor(&elsewhere, &[]);
     assert!(code == 1 && out.starts_with("WRONG   daemon: ") && out.contains(&elsewhere), "{out}");
-    assert_eq!(said, "gipam: 1 thing is wrong on this host; see above\n");
+    assert_eq!(said, "gipam: found 1 problem on this host; see above\n");
     daemon.stop();
     fs::remove_file(house.socket()).ok();
     let (_, out, said) = doctor(&elsewhere, &["--file", &house.path("gipam.db").display().to_string()]);
-    assert!(said.ends_with(" things are wrong on this host; see above\n"), "{said}");
+    assert!(said.ends_with(" problems on this host; see above\n"), "{said}");
     let verdict =
         |line: &str| ["WRONG", "WARNING", "unknown", "well"].iter().position(|it| line.starts_with(it));
     let order: Vec<usize> = out.lines().filter_map(verdict).collect();

@@ -27,8 +27,8 @@ fn durable_although_others_close_the_books_after_a_view() {
     daemon.wire().subnet(false);
     daemon.view("/v1/status");
     assert_eq!(rows(&house), 1);
-    assert!(house.path("gipam.db-wal").exists(), "the log was taken away under the daemon");
+    assert!(house.path("gipam.db-wal").exists(), "the WAL was removed under the daemon");
     daemon.wire().subnet(false);
     daemon.kill();
-    assert_eq!(rows(&house), 2, "what was answered is on disk");
+    assert_eq!(rows(&house), 2, "answered grants are on disk");
 }

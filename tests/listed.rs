@@ -102,7 +102,7 @@ fn docker_goes_on_under_the_pool_id_of_a_table_and_holders_get_their_addresses_a
     let mut wire = daemon.wire();
     let id = "local/198.18.7.0/24#0123456789abcdef";
     let named = |name: &str| json!({"com.docker.network.endpoint.name": name});
-    assert_eq!(wire.address(id, "", named("new")), "198.18.7.3/24", "unique: what is taken is not given");
+    assert_eq!(wire.address(id, "", named("new")), "198.18.7.3/24", "unique: a leased address is not given");
     wire.release(id, "198.18.7.2");
     assert_eq!(wire.address(id, "", named("other")), "198.18.7.4/24");
     assert_eq!(wire.address(id, "", named("web; the first")), "198.18.7.2/24");

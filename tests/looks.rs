@@ -215,8 +215,8 @@ fn who_tells_leased_cooling_and_free_apart() {
     assert_eq!(who("192.0.2.200")["reserved"], true);
     let unknown = whole_answer(&trial.path, "/v1/who?address=198.51.100.1").unwrap_err();
     assert_eq!(unknown.kind, ErrorKind::Missing);
-    assert_eq!(who("web")["address"], "192.0.2.2", "by the name that Docker said");
-    assert_eq!(who("db")["state"], "cooling", "who holds nothing now is shown where it was last");
+    assert_eq!(who("web")["address"], "192.0.2.2", "by the name that Docker sent");
+    assert_eq!(who("db")["state"], "cooling", "a former holder is shown with its last address");
     let nobody = whole_answer(&trial.path, "/v1/who?address=nobody").unwrap_err();
     assert!(nobody.text.contains("gipam history nobody"), "{nobody}");
 }
@@ -292,7 +292,7 @@ fn an_explanation_ends_in_what_then_happens() {
     let next = trial.look("/v1/explain?pool=lan")[0]["given"].clone();
     assert_eq!(next, "192.0.2.16/28");
     let dynamic = trial.look("/v1/explain?pool=192.0.2.0%2F28&address=any")[0].clone();
-    assert_eq!(dynamic["given"], "192.0.2.3/28", "as a restart: what alone was released a moment ago");
+    assert_eq!(dynamic["given"], "192.0.2.3/28", "as a restart: the only one released just now");
     let why = dynamic["steps"].to_string();
     assert!(
         why.contains("the only one released just now") && why.contains("still cooling: it would be given"),
@@ -353,8 +353,12 @@ fn an_explanation_names_the_network_whose_subnet_is_passed_over_as_the_books_lac
     house.json(&["gc"]);
     let over = "198.18.7.0/28 of Docker's network lost";
     let explained = house.json(&["explain", "--pool", "lan"]);
-    assert_eq!(explained[0]["given"], "198.18.7.16/28", "as a network would get it: {explained}");
-    assert_eq!(steps(&explained, "skipped").len(), 1, "one over the whole pool does not count: {explained}");
+    assert_eq!(explained[0]["given"], "198.18.7.16/28", "as for a new network: {explained}");
+    assert_eq!(
+        steps(&explained, "skipped").len(),
+        1,
+        "a network that covers the whole pool does not count: {explained}"
+    );
     assert!(steps(&explained, over)[0].contains("in a network that the books lack, skipped"), "{explained}");
     let (_, given) = daemon.wire().subnet(false);
     assert_eq!(given, "198.18.7.16/28");

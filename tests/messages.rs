@@ -95,7 +95,7 @@ fn every_entry_is_a_message_of_the_program_and_says_what_to_do() {
     let entries = entries(PAGE);
     assert!(
         (35..=60).contains(&entries.len()),
-        "{} entries: the page has what operators meet",
+        "{} entries: the page should list only what operators meet",
         entries.len()
     );
     let mut seen: Vec<&String> = entries.iter().flat_map(|(messages, _)| messages).collect();
@@ -104,7 +104,7 @@ fn every_entry_is_a_message_of_the_program_and_says_what_to_do() {
     let bare: Vec<_> = entries.iter().filter(|(_, why)| why.len() < 20).collect();
     assert!(gone.is_empty() && bare.is_empty(), "no source has {gone:#?}\nwithout an explanation: {bare:#?}");
     seen.sort_unstable();
-    assert!(seen.windows(2).all(|two| two[0] != two[1]), "an entry is there twice");
+    assert!(seen.windows(2).all(|two| two[0] != two[1]), "duplicate entry");
 }
 
 /// A refusal reaches the user of Docker, who sees only its text.

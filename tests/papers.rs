@@ -175,7 +175,7 @@ fn the_fuzz_targets_are_built_with_the_programs_crates() {
     let known: BTreeSet<String> = known.iter().map(|one| one.split(' ').next().unwrap().to_owned()).collect();
     assert_eq!(
         known, ours,
-        "fuzz/Cargo.lock is older than Cargo.toml: cargo metadata in fuzz/ brings it forward"
+        "fuzz/Cargo.lock is older than Cargo.toml: run cargo metadata in fuzz/ to update it"
     );
     let direct = |versions: &BTreeSet<(String, String)>| -> BTreeSet<(String, String)> {
         versions.iter().filter(|(name, _)| ours.contains(name)).cloned().collect()

@@ -100,7 +100,7 @@ fn durable_what_is_in_the_log_of_a_copy_alone_is_put_back() {
     let place = tempfile::tempdir().unwrap();
     let (copy, at) = (place.path().join("copy.db"), place.path().join("gipam.db"));
     books(&copy, 0..78, true);
-    assert!(fs::metadata(beside(&copy, "-wal")).unwrap().len() > 0, "or nothing is at stake");
+    assert!(fs::metadata(beside(&copy, "-wal")).unwrap().len() > 0, "the WAL contains changes");
     books(&at, 100..101, false);
     put_back(&copy, &at).unwrap();
     assert_eq!(held(&at), 78);
@@ -153,7 +153,7 @@ fn an_interrupted_restore_that_had_named_the_old_books_twice_is_not_in_the_way()
     books(&at, 0..5, false);
     fs::hard_link(&at, beside(&at, ".replaced-1")).unwrap();
     assert_eq!(held(&at), 5);
-    assert_eq!(fs::metadata(&at).unwrap().nlink(), 1, "the start has put the names right");
+    assert_eq!(fs::metadata(&at).unwrap().nlink(), 1, "the start has corrected the names");
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn a_source_that_is_not_whole_books_of_our_time_replaces_nothing() {
         assert!(fs::read(&at).unwrap() == before, "{name}");
     }
     fs::hard_link(&at, file("hard.db")).unwrap();
-    assert!(put_back(&file("hard.db"), &at).is_err(), "the very file under another name");
+    assert!(put_back(&file("hard.db"), &at).is_err(), "the same file under another name");
     fs::remove_file(file("hard.db")).unwrap();
     assert_eq!(held(&at), 9);
     let left = names(place.path());
@@ -341,7 +341,7 @@ fn two_names_of_one_file_are_refused_since_each_has_a_log_of_its_own() {
         assert!(error.contains("hard link") && error.contains("-samefile"), "{error}");
     }
     assert!(Reader::open(&place.path().join("second.db")).is_err(), "it would show less");
-    assert!(Reader::open(&at).is_ok(), "the log lies here");
+    assert!(Reader::open(&at).is_ok(), "the WAL is here");
     fs::remove_file(place.path().join("second.db")).unwrap();
     assert_eq!(held(&at), 3);
 }

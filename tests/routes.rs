@@ -220,7 +220,7 @@ fn those_who_wait_share_one_look() {
         };
         let begun = Instant::now();
         while most() < 2 {
-            assert!(begun.elapsed() < Duration::from_secs(60), "each of sixteen had a look of its own");
+            assert!(begun.elapsed() < Duration::from_secs(60), "each of sixteen had its own survey");
             std::thread::scope(|scope| {
                 for _ in 0..16 {
                     scope.spawn(|| next(&daemon, false));

@@ -86,7 +86,7 @@ impl Screen {
     fn ends(&mut self, how: &str) {
         let status = until("top ends", || self.top.try_wait().unwrap());
         assert_eq!(status.code(), Some(0), "{how}");
-        assert_eq!(modes(&self.pty.its), self.before, "{how}: keys are as they were");
+        assert_eq!(modes(&self.pty.its), self.before, "{how}: the terminal is restored");
         until("the screen is given back", || self.text().ends_with("\u{1b}[?25h\u{1b}[?1049l").then_some(()));
     }
 }
@@ -118,7 +118,7 @@ fn top_shows_what_happens_as_it_happens_and_follows_the_terminals_size() {
     screen.shows("refused RequestPool invalid request: unknown option pol=x");
     screen.pty.resize(12, 40);
     screen.signal(Signal::WINCH);
-    until("a smaller picture", || {
+    until("a smaller screen", || {
         let lines = screen.picture()?;
         (lines.len() <= 12 && lines.iter().all(|line| line.chars().count() <= 40)).then_some(())
     });
@@ -145,7 +145,7 @@ fn the_terminal_is_given_back_at_q_at_ctrl_c_and_at_signals() {
     for key in [b"q", b"\x03"] {
         let mut screen = Screen::new(&house, 24, 80);
         screen.shows("is running since");
-        assert_ne!(modes(&screen.pty.its), screen.before, "keys come at once meanwhile");
+        assert_ne!(modes(&screen.pty.its), screen.before, "keys work at once");
         screen.pty.ours.write_all(key).unwrap();
         screen.ends(&format!("{key:?}"));
     }

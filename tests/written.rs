@@ -226,7 +226,7 @@ fn an_address_with_its_length_as_docker_prints_it_is_an_address() {
     // Only the address is released, never its whole subnet.
     let (code, said) = run(&house, &["release", &given, "--force", "--without-engine"]);
     assert_eq!(code, 0, "{said}");
-    assert_eq!(house.json(&["leases"]).as_array().unwrap().len(), 1, "only the address went");
+    assert_eq!(house.json(&["leases"]).as_array().unwrap().len(), 1, "only the address was released");
     assert_eq!(run(&house, &["release", &prefix, &other, "--force", "--without-engine"]).0, 0);
     assert_eq!(house.json(&["subnets"]).as_array().unwrap().len(), 1);
     // An address without a subnet suffices, in IPv6 too.

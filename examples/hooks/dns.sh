@@ -1,5 +1,5 @@
 #!/bin/sh
-# dns.sh ZONE [SERVER [KEYFILE]] - a hook of gipam: containers into DNS, with nsupdate (Debian: bind9-dnsutils).
+# dns.sh ZONE [SERVER [KEYFILE]] - a hook of gipam that adds containers to DNS, with nsupdate (Debian: bind9-dnsutils).
 #
 #   [[hook]]
 #   name = "dns"
@@ -7,9 +7,10 @@
 #   events = ["leased", "released", "undone", "adopted", "identified", "named"]
 #
 # A container `web` with 198.51.100.2 gets web.lan.example A 198.51.100.2, and 2.100.51.198.in-addr.arpa PTR; the same in IPv6.
-# REVERSE=no in the environment leaves PTR records alone, for servers that do not have the zone: nsupdate would fail, and the
-# hook would try again without end. TTL sets their time to live, 60 s by default. If an event comes twice, the result is the same.
-# Engines before 29 do not say the name when they ask for an address: the event `named` follows when gipam has seen the container.
+# REVERSE=no in the environment skips PTR records, for servers that do not have the zone: nsupdate would fail, and gipam would
+# retry forever. TTL sets the time to live of the records, 60 s by default. If an event comes twice, the result is the same.
+# Engines before 29 do not send the name when they request an address: the event `named` follows when gipam has seen
+# the container.
 set -eu
 zone=${1%.} server=${2:-} key=${3:-} ttl=${TTL:-60}
 
@@ -18,14 +19,14 @@ label() {
   printf '%s' "$1" | tr '[:upper:]' '[:lower:]' | tr -c 'a-z0-9-' '-' | sed 's/^-*//' | cut -c1-63 | sed 's/-*$//'
 }
 
-# The groups of one part of an IPv6 address, four digits each.
+# Prints the groups of one part of an IPv6 address, four digits each.
 groups() (
   IFS=:
   set -f
   for group in $1; do printf '%04x' "0x$group"; done
 )
 
-# The name under which an address is looked up backwards.
+# Prints the name for the reverse lookup of an address.
 backwards() {
   case $1 in
   *:*)
@@ -43,7 +44,7 @@ backwards() {
   esac
 }
 
-# Sends one update. The server says to which of its zones the name belongs.
+# Sends one update. The server determines the zone of the name.
 update() {
   {
     [ -z "$server" ] || echo "server $server"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# route.sh ROUTER VIA4 [VIA6] - a hook of gipam: each subnet as a static route on a Linux router, over ssh.
+# route.sh ROUTER VIA4 [VIA6] - a hook of gipam that adds a static route for each subnet on a Linux router, over ssh.
 #
 #   [[hook]]
 #   name = "route"
@@ -7,13 +7,15 @@
 #   events = ["subnet_granted", "subnet_adopted", "subnet_released", "subnet_undone"]
 #   timeout = "30s"
 #
-# VIA4 and VIA6 are this host's addresses on the router's network; "" or none leaves that family alone. The key and the router's
-# host key are in a configuration of ssh, /etc/gipam/ssh_config or $SSH_CONFIG, since the home of root is out of gipam's reach:
+# VIA4 and VIA6 are this host's addresses on the router's network; "" or none skips that family. An ssh configuration,
+# /etc/gipam/ssh_config or $SSH_CONFIG, names the key and the router's host key, because gipam cannot read root's home
+# directory:
 #
 #   IdentityFile /etc/gipam/router_key
 #   UserKnownHostsFile /etc/gipam/router_known_hosts
 #
-# Told twice of an event, it does the same again. Where one prefix pair for the whole host is routed already, this is not needed.
+# If an event comes twice, the result is the same. If a prefix pair for the whole host is already routed, this hook is
+# not needed.
 set -eu
 router=$1 subnet=${EVENT_SUBNET:-}
 case ${EVENT_FAMILY:-} in
@@ -25,7 +27,7 @@ esac
 
 case $EVENT in
 subnet_granted | subnet_adopted) order="$ip route replace $subnet via $via" ;;
-# Gone already is as good as removed.
+# A route that is already gone counts as removed.
 subnet_released | subnet_undone)
   order="$ip route del $subnet via $via 2>/dev/null || test -z \"\$($ip route show exact $subnet via $via)\""
   ;;
@@ -34,5 +36,5 @@ esac
 
 config=${SSH_CONFIG:-/etc/gipam/ssh_config}
 if [ -e "$config" ]; then set -- -F "$config"; else set --; fi
-# The order is made here, of numbers that gipam gave.
+# The command contains only text of this script and addresses from gipam.
 exec ssh "$@" -o BatchMode=yes -o ConnectTimeout=10 "$router" "$order" </dev/null

@@ -1,4 +1,4 @@
-//! What is built into the program (an SBOM in CycloneDX's JSON), and under which licences, texts included.
+//! The crates built into the program (an SBOM in CycloneDX's JSON), with their licences and the texts of these.
 //!
 //! Promises: every crate that cargo resolves for the program on the target asked for is named with version, source,
 //! checksum and licence; crates used only while building are marked as such; nothing depends on paths or clocks
@@ -76,7 +76,7 @@ pub fn crates(target: &str) -> Result<Vec<Crate>, Box<dyn Error>> {
     Ok(found)
 }
 
-/// The crates that are reached over edges which this allows.
+/// The crates that can be reached over the edges that `allowed` accepts.
 fn reachable<'a>(
     nodes: &BTreeMap<&'a str, &'a Value>,
     start: &'a str,
@@ -157,7 +157,7 @@ fn component(one: &Crate, kind: &str) -> Value {
     row
 }
 
-/// The licence report: a table of what is built in, then every licence text once, with the crates that carry it.
+/// The licence report: a table of the crates, then every licence text once, with the crates that carry it.
 pub fn licences(crates: &[Crate]) -> Result<String, Box<dyn Error>> {
     let mut page = String::from(
         "gipam is under the Apache License 2.0. Built into it, each under its own licence:\n\n\

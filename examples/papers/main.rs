@@ -1,10 +1,10 @@
-//! What goes with the program into a package, and is made from what is there: manual pages, completions, the list of
+//! Generates the files that go with the program into a package: manual pages, completions, the list of
 //! all that is built in (SBOM) and its licences.
 //!
 //!     cargo run --example papers -- DIRECTORY [TARGET]
 //!
-//! TARGET is what the program was built for, as Rust calls it; this machine's if it is left out. The crates that only this
-//! needs are not in the program. The same sources give the same bytes.
+//! TARGET is the target triple of the program; by default this machine's. The crates that only this
+//! example needs are not in the program. The same sources give the same bytes.
 #![allow(clippy::print_stderr, reason = "a program for makers of packages")]
 
 mod bill;

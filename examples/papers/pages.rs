@@ -14,14 +14,14 @@ use std::path::Path;
 /// The end of gipam(1): files and exit codes.
 const FILES: [(&str, &str); 6] = [
     ("/etc/gipam/gipam.toml", "the configuration; gipam config keys prints every key"),
-    ("/etc/gipam/gipam.env", "variables for the unit, such as GIPAM_V4; each is an option as well"),
+    ("/etc/gipam/gipam.env", "variables for the unit, such as GIPAM_V4; each is also an option"),
     ("/var/lib/gipam/gipam.db", "the books"),
     ("/run/docker/plugins/gipam.sock", "where Docker finds the driver"),
     (
         "/etc/docker/plugins/gipam.spec, gipam.json",
         "the file that announces a TCP address, with or without TLS",
     ),
-    ("/run/gipam/admin.sock", "where the commands ask"),
+    ("/run/gipam/admin.sock", "the admin socket, which the commands use"),
 ];
 const EXIT: [(&str, &str); 7] = [
     ("0", "done"),

@@ -98,7 +98,7 @@ mod tests {
         {
             assert_eq!(normal(line), line);
         }
-        assert_eq!(normal("gipam -v5 x"), "gipam --v5 x", "so that the one that is meant is named");
+        assert_eq!(normal("gipam -v5 x"), "gipam --v5 x", "the error names the intended option");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use crate::config::Surroundings;
+use crate::text::counted;
 use crate::view::Refusal;
 use crate::{config, daemon};
 
@@ -41,7 +42,7 @@ pub enum CliError {
         source: std::io::Error,
     },
     /// The doctor found problems, and has printed them.
-    #[error("{} wrong on this host; see above", if *.0 == 1 { "1 thing is".to_owned() } else { format!("{} things are", .0) })]
+    #[error("found {} on this host; see above", counted(.0, "problem"))]
     Unfit(usize),
     /// Standard output could not be written.
     #[error("standard output cannot be written")]

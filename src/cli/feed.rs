@@ -179,7 +179,7 @@ mod tests {
         for second in 3..20 {
             rates("a", 104, second);
         }
-        assert_eq!(rates("a", 104, 20), [0.0; 5], "what is long ago does not count");
+        assert_eq!(rates("a", 104, 20), [0.0; 5], "old calls do not count");
         assert_eq!(rates("b", 7, 20), [0.0; 5]);
     }
 }

@@ -171,7 +171,7 @@ mod tests {
             assert!(shown.len() <= rows, "{rows}");
             assert!(shown.iter().all(|line| line.drawn(40, false).width() <= 40));
         }
-        assert_eq!(lines(Frame { columns: 80, lines: 50 }).len(), 50, "events fill what is left");
+        assert_eq!(lines(Frame { columns: 80, lines: 50 }).len(), 50, "events fill the rest of the screen");
         let text: Vec<String> = lines(Frame::NORMAL).iter().map(|line| line.drawn(80, false)).collect();
         assert!(text[0].ends_with("q quits"), "{text:#?}");
         assert!(text.iter().any(|line| line.contains("03:04:59 leased 192.0.2.59")), "{text:#?}");

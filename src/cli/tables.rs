@@ -153,7 +153,7 @@ mod tests {
             assert!(wide.starts_with("SUBNET        NETWORK  SPACE  WHY"), "{wide}");
             assert!(wide.contains("  id"), "{wide}");
         }
-        assert_eq!(of(None).lines().count(), 3, "nothing is wrapped for a pipe");
+        assert_eq!(of(None).lines().count(), 3, "lines for a pipe are not wrapped");
     }
 
     #[test]

@@ -377,7 +377,7 @@ fn p29_each_driver_name_says_for_itself_whether_it_asks_for_macs() {
     let turned = format!(
         "requires_mac_address = false\n{pools}[driver.gipam]\nrequires_mac_address = true\n[driver.b]\n"
     );
-    assert_eq!(of(&turned), [true, false], "the key at the top is the default of the others");
+    assert_eq!(of(&turned), [true, false], "the top-level key is the default for the others");
     let shown = good(&ipvlan, &[], &[]).shown;
     let ipvlan = shown.iter().find(|shown| shown.key == "driver.ipvlan").unwrap();
     assert!(ipvlan.value.ends_with("ipvlan.sock, without MACs"), "{}", ipvlan.value);

@@ -138,7 +138,7 @@ mod tests {
                 // Replace the value by another one that the key accepts: 77 for 64, "77m" for "10m", false for true.
                 None => {
                     let other = default.replace(|c: char| c.is_ascii_digit(), "7").replace("true", "false");
-                    assert_ne!(other, default, "{section} {name}: say here how it changes");
+                    assert_ne!(other, default, "{section} {name}: add a changed value here");
                     (format!("{section}\n..."), "", format!("{name} = {other}"))
                 }
             };

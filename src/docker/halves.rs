@@ -73,15 +73,15 @@ mod tests {
         refused(&halves, &asked("local/10.0.0.0/24#0", Some("cache"), Some(3)), 9);
         let four = "local/10.0.0.0/24#0";
         let at = |name, mac| halves.of(&asked(four, name, mac)).map(|half| half.at);
-        assert_eq!(at(Some("web"), Some(9)), Some(7), "Docker makes up another MAC for the next try");
+        assert_eq!(at(Some("web"), Some(9)), Some(7), "Docker generates another MAC for the next try");
         assert_eq!(at(None, Some(2)), Some(8));
-        assert_eq!(at(None, Some(1)), None, "that one had a name");
-        assert_eq!(at(Some("db"), None), None, "nothing but a name: it may be another endpoint's");
+        assert_eq!(at(None, Some(1)), None, "the refused request had a name");
+        assert_eq!(at(Some("db"), None), None, "only a name: the request may be another endpoint's");
         assert_eq!(at(Some("cache"), Some(3)), None, "not IPv6");
         assert_eq!(
             halves.of(&asked("local/2001:db8::/64#0", Some("web"), Some(1))),
             None,
-            "nor asked for IPv6"
+            "IPv6 was not requested either"
         );
         for n in 0..MOST {
             refused(&halves, &asked("local/2001:db8::/64#0", Some(&format!("n{n}")), Some(1)), 10);

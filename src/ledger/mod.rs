@@ -17,6 +17,7 @@ mod writer;
 mod youth;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -61,6 +62,25 @@ type Alter = Box<dyn FnOnce(Result<&Plan, Refusal>) -> Option<(Altered, AlterOut
 
 /// Receives the outcome: whether the changes that an [`Alter`] asked for are durable.
 type AlterOutcome = Box<dyn FnOnce(Result<(), Refusal>) + Send>;
+
+/// A look takes at most this long, plus one step.
+const BITE: Duration = Duration::from_micros(300);
+
+/// The time that one look may take.
+#[derive(Debug)]
+pub struct Budget(Instant);
+
+impl Budget {
+    /// The budget of a look that begins now.
+    pub fn now() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Whether the time is used up, so that the next look must do the rest.
+    pub fn is_spent(&self) -> bool {
+        self.0.elapsed() > BITE
+    }
+}
 
 /// A function that reads the plan, which agrees with the books at that time.
 type PlanLook = Box<dyn FnOnce(&Plan) + Send>;

@@ -130,7 +130,7 @@ mod tests {
         let (clock, hands) = Clock::by_hand(1_000_000);
         let mut time = Timeline::new(clock);
         time.read();
-        assert!(!time.settle(None), "nothing is known of these books");
+        assert!(!time.settle(None), "no record of these books");
         hands.pass(500);
         hands.step(-7_200);
         time.read();

@@ -281,9 +281,14 @@ impl Plan {
         grants.find_map(|subnet| Some((subnet, subnet.addresses.lease(address)?)))
     }
 
+    /// The nearest held subnet that cannot be held together with this network.
+    pub fn obstacle_to(&self, seen: &Adoption) -> Option<&Subnet> {
+        self.in_the_way(Space::Local, seen.part(), seen.prefix).next().map(|(_, subnet)| subnet)
+    }
+
     /// Refuses a network that overlaps a held subnet (unless they can be siblings), was just released, or whose PoolID is taken.
     pub(super) fn refuse_unfit(&self, seen: &Adoption) -> Result<(), PlanError> {
-        if let Some((_, subnet)) = self.in_the_way(Space::Local, seen.part(), seen.prefix).next() {
+        if let Some(subnet) = self.obstacle_to(seen) {
             return Err(self.overlap(subnet, seen.prefix, &Dead::default()));
         }
         self.refuse_recent(seen)?;

@@ -6,13 +6,14 @@
 //! Promises: a [`Death`] can only be made from two [`Absence`]s, an absence only from a [`CompleteView`], and a complete
 //! view only from lists without gaps, of the Engine that the books know. Pure. Does not decide who may free anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::{Kind, Record, Serial};
 use super::prefix::{Prefix, number};
+use super::prefix_index::PrefixIndex;
 use super::request::{Adoption, Space};
 use super::settings::{Millis, Moment, rfc3339};
-use super::shown::{Endpoint, EngineIdentity, Lists, Network};
+use super::shown::{Configured, Endpoint, EngineIdentity, Lists, Network};
 use super::{Plan, Subnet, options};
 
 /// Identifies a lease or a subnet: serial, address (of a lease), generation.
@@ -40,35 +41,34 @@ pub enum Doubt {
     Stranger(usize),
 }
 
-/// Everything that an Engine's lists show for one prefix.
+/// Addresses that an Engine's lists show in one prefix.
 #[derive(Debug, Default)]
-struct ShownPlace<'a> {
-    networks: Vec<&'a Network>,
-    /// Live endpoints, by address.
-    living: BTreeMap<u128, Vec<(&'a Network, &'a Endpoint)>>,
+struct ShownPlace {
+    /// Live endpoints, by address: the places of network and endpoint in the lists.
+    living: BTreeMap<u128, Vec<(usize, usize)>>,
     /// Gateways and auxiliary addresses.
     set_up: BTreeMap<u128, Kind>,
 }
 
-/// The books compared with an Engine's lists.
+/// An Engine's lists, arranged by prefix. Contains nothing of the books, so one survey serves many looks at the plan.
 #[derive(Debug)]
-pub struct Sight<'a> {
-    plan: &'a Plan,
-    lists: &'a Lists,
-    drivers: &'a [String],
-    places: BTreeMap<Prefix, ShownPlace<'a>>,
-    /// How many grants in space local hold a prefix.
-    copies: BTreeMap<Prefix, usize>,
+pub struct IndexedLists {
+    lists: Lists,
+    drivers: Vec<String>,
+    places: BTreeMap<Prefix, ShownPlace>,
+    /// The places of the networks in the lists, by prefix.
+    networks: PrefixIndex<usize>,
 }
 
-impl<'a> Sight<'a> {
-    /// Compares the plan with these lists; `drivers` are the driver names that this gipam serves.
-    pub fn new(plan: &'a Plan, lists: &'a Lists, drivers: &'a [String]) -> Self {
-        let mut places: BTreeMap<Prefix, ShownPlace<'a>> = BTreeMap::new();
-        for network in &lists.networks {
+impl IndexedLists {
+    /// Arranges these lists; `drivers` are the driver names that this gipam serves.
+    pub fn new(lists: Lists, drivers: &[String]) -> Self {
+        let mut places: BTreeMap<Prefix, ShownPlace> = BTreeMap::new();
+        let mut networks = PrefixIndex::default();
+        for (n, network) in lists.networks.iter().enumerate() {
             for subnet in &network.subnets {
+                networks.insert(subnet.prefix, n);
                 let place = places.entry(subnet.prefix).or_default();
-                place.networks.push(network);
                 let inside = |address: &&std::net::IpAddr| subnet.prefix.contains_address(**address);
                 for auxiliary in subnet.auxiliary.iter().filter(inside) {
                     place.set_up.insert(number(*auxiliary), Kind::Auxiliary);
@@ -76,38 +76,70 @@ impl<'a> Sight<'a> {
                 for gateway in subnet.gateway.iter().filter(inside) {
                     place.set_up.insert(number(*gateway), Kind::Gateway);
                 }
-                for endpoint in &network.endpoints {
+                for (e, endpoint) in network.endpoints.iter().enumerate() {
                     for address in endpoint.addresses.iter().filter(inside) {
-                        place.living.entry(number(*address)).or_default().push((network, endpoint));
+                        place.living.entry(number(*address)).or_default().push((n, e));
                     }
                 }
             }
         }
-        let mut copies = BTreeMap::new();
-        for subnet in plan.subnets().filter(|subnet| subnet.is_held_locally()) {
-            *copies.entry(subnet.state.prefix).or_insert(0) += 1;
-        }
-        Self { plan, lists, drivers, places, copies }
+        Self { lists, drivers: drivers.to_vec(), places, networks }
     }
 
-    /// Whether this gipam assigns a network's addresses.
-    pub fn is_ours(&self, network: &Network) -> bool {
-        self.drivers.contains(&network.ipam)
+    /// The lists.
+    pub const fn lists(&self) -> &Lists {
+        &self.lists
+    }
+
+    /// Whether this gipam assigns a network's addresses, and Docker requests them on this host.
+    pub fn is_ours_here(&self, network: &Network) -> bool {
+        network.is_local() && self.drivers.contains(&network.ipam)
     }
 
     /// The networks with exactly this prefix.
-    pub fn networks(&self, prefix: Prefix) -> &[&'a Network] {
-        self.places.get(&prefix).map_or(&[], |place| &place.networks)
+    pub fn networks(&self, prefix: Prefix) -> impl Iterator<Item = &Network> + Clone {
+        self.networks.at(prefix).iter().filter_map(|n| self.lists.networks.get(*n))
     }
 
     /// The live endpoints at an address of a prefix.
-    pub fn living(&self, prefix: Prefix, address: u128) -> &[(&'a Network, &'a Endpoint)] {
-        self.places.get(&prefix).and_then(|place| place.living.get(&address)).map_or(&[], Vec::as_slice)
+    pub fn living(&self, prefix: Prefix, address: u128) -> impl Iterator<Item = (&Network, &Endpoint)> {
+        let living = self.places.get(&prefix).and_then(|place| place.living.get(&address));
+        living.into_iter().flatten().filter_map(|(n, e)| {
+            let network = self.lists.networks.get(*n)?;
+            Some((network, network.endpoints.get(*e)?))
+        })
     }
 
     /// Whether this address is a gateway or an auxiliary address of a network, and which.
     pub fn set_up(&self, prefix: Prefix, address: u128) -> Option<Kind> {
         self.places.get(&prefix).and_then(|place| place.set_up.get(&address).copied())
+    }
+
+    /// Addresses at which one prefix shows several endpoints.
+    pub fn crowded(&self) -> impl Iterator<Item = (Prefix, u128)> {
+        self.places.iter().flat_map(|(prefix, place)| {
+            let crowded = place.living.iter().filter(|(_, living)| living.len() > 1);
+            crowded.map(|(address, _)| (*prefix, *address))
+        })
+    }
+}
+
+/// The plan compared with an Engine's lists, during one look.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight<'a> {
+    plan: &'a Plan,
+    shown: &'a IndexedLists,
+}
+
+impl<'a> Sight<'a> {
+    /// Compares the plan with these lists.
+    pub const fn new(plan: &'a Plan, shown: &'a IndexedLists) -> Self {
+        Self { plan, shown }
+    }
+
+    /// The plan.
+    pub const fn plan(&self) -> &'a Plan {
+        self.plan
     }
 
     /// The network of a held subnet, if it is unambiguous: networks that share its prefix are distinguished by their ranges.
@@ -132,16 +164,16 @@ impl<'a> Sight<'a> {
 
     /// gipam's networks on this host with exactly this prefix.
     fn local_ones(&self, prefix: Prefix) -> impl Iterator<Item = (&'a Network, Adoption)> {
-        let ours = self.networks(prefix).iter().filter(|network| network.is_local() && self.is_ours(network));
-        ours.filter_map(move |network| Some((*network, Adoption::of(network, network.subnet(prefix)?))))
+        let ours = self.shown.networks(prefix).filter(|network| self.shown.is_ours_here(network));
+        ours.filter_map(move |network| Some((network, Adoption::of(network, network.subnet(prefix)?))))
     }
 
     /// Whether the lists are complete for exactly this prefix, cover every grant that holds it, and show only gipam's networks
     /// on this host: then an endpoint that they lack does not exist.
     pub fn lists_all(&self, prefix: Prefix) -> bool {
-        let networks = self.networks(prefix);
-        networks.len() >= self.copies.get(&prefix).copied().unwrap_or(1).max(1)
-            && networks.iter().all(|network| network.complete && network.is_local() && self.is_ours(network))
+        let mut networks = self.shown.networks(prefix);
+        networks.clone().count() >= self.plan.grants_of(Space::Local, prefix).count().max(1)
+            && networks.all(|network| network.complete && self.shown.is_ours_here(network))
     }
 
     /// Why a lease seems dead, if it does.
@@ -151,40 +183,36 @@ impl<'a> Sight<'a> {
         if !freeable || !self.lists_all(prefix) {
             return None;
         }
-        if self.set_up(prefix, address).is_some() || !self.living(prefix, address).is_empty() {
+        if self.shown.set_up(prefix, address).is_some() || self.shown.living(prefix, address).next().is_some()
+        {
             return None;
         }
-        let names: Vec<&str> = self.networks(prefix).iter().map(|network| network.name.as_str()).collect();
+        let names: Vec<&str> = self.shown.networks(prefix).map(|network| network.name.as_str()).collect();
         Some(format!("no running container of network {} has it", names.join(", ")))
     }
 
     /// Why a subnet seems dead, if it does.
     pub fn subnet_missing(&self, subnet: &Subnet) -> Option<String> {
         let prefix = subnet.state.prefix;
-        let once = self.copies.get(&prefix) == Some(&1);
-        let overlapped = self.places.keys().any(|shown| shown.overlaps(prefix));
+        let once = self.plan.grants_of(Space::Local, prefix).nth(1).is_none();
+        let overlapped = self.shown.networks.overlapping(prefix).is_some();
         let size = (prefix.family(), prefix.length());
-        let unlocated = self.lists.networks.iter().any(|network| network.unlocated.contains(&size));
-        (subnet.is_held_locally() && once && !overlapped && !unlocated)
+        let mut networks = self.shown.lists.networks.iter();
+        (subnet.is_held_locally() && once && !overlapped && !networks.any(|it| it.unlocated.contains(&size)))
             .then(|| "the Engine does not know this network".to_owned())
     }
 
-    /// Addresses that two endpoints have at once: prefix, address, and those endpoints. Requested copies of a prefix
-    /// (`overlap=true`) are separate networks, each with its own addresses.
-    pub fn doubled(&self) -> impl Iterator<Item = (Prefix, u128, &[(&'a Network, &'a Endpoint)])> {
-        self.places.iter().flat_map(move |(prefix, place)| {
-            let copied = self.is_copied(*prefix);
-            let doubled = place.living.iter().filter(move |(_, living)| {
-                living.iter().enumerate().any(|(n, (network, endpoint))| {
-                    living.iter().take(n).any(|(other, rival)| {
-                        let ours = self.is_ours(network) || self.is_ours(other);
-                        let one_network = network.id == other.id;
-                        let two = endpoint.container_id != rival.container_id;
-                        ours && two && (one_network || !copied)
-                    })
-                })
-            });
-            doubled.map(move |(address, living)| (*prefix, *address, living.as_slice()))
+    /// Whether two containers have an address at once. Requested copies of a prefix (`overlap=true`) are separate networks,
+    /// each with its own addresses.
+    pub fn is_doubled(&self, prefix: Prefix, address: u128) -> bool {
+        let (copied, drivers) = (self.is_copied(prefix), &self.shown.drivers);
+        let living: Vec<_> = self.shown.living(prefix, address).collect();
+        living.iter().enumerate().any(|(n, (network, endpoint))| {
+            living.iter().take(n).any(|(other, rival)| {
+                let ours = drivers.contains(&network.ipam) || drivers.contains(&other.ipam);
+                let two = endpoint.container_id != rival.container_id;
+                ours && two && (network.id == other.id || !copied)
+            })
         })
     }
 
@@ -197,7 +225,7 @@ impl<'a> Sight<'a> {
 /// Lists without gaps, of the Engine that the books know.
 #[derive(Debug)]
 pub struct CompleteView<'a> {
-    sight: &'a Sight<'a>,
+    sight: Sight<'a>,
     engine: &'a EngineIdentity,
     at: Moment,
     settled: u64,
@@ -209,26 +237,29 @@ impl<'a> CompleteView<'a> {
     ///
     /// # Errors
     /// The reason why these lists prove nothing.
-    pub fn of(sight: &'a Sight<'a>, at: Moment, settled: u64) -> Result<Self, Doubt> {
-        let engine = sight.lists.engine.as_ref().ok_or(Doubt::Unidentified)?;
-        if let Some(known) = sight.plan.engine().filter(|known| *known != engine) {
+    pub fn of(sight: Sight<'a>, at: Moment, settled: u64) -> Result<Self, Doubt> {
+        let Sight { plan, shown } = sight;
+        let engine = shown.lists.engine.as_ref().ok_or(Doubt::Unidentified)?;
+        if let Some(known) = plan.engine().filter(|known| *known != engine) {
             return Err(Doubt::Another { known: Box::new(known.clone()), shown: Box::new(engine.clone()) });
         }
-        if let Some(what) = sight.lists.unclear.first() {
+        if let Some(what) = shown.lists.unclear.first() {
             return Err(Doubt::Unclear(what.clone()));
         }
-        let held = sight.copies.len();
-        let witness = |prefix: &Prefix| {
-            sight.networks(*prefix).iter().any(|network| network.is_local() && sight.is_ours(network))
-        };
-        if held > 0 && !sight.copies.keys().any(witness) {
-            return Err(Doubt::Stranger(held));
+        let is_held = |subnet: &Configured| plan.grants_of(Space::Local, subnet.prefix).next().is_some();
+        let mut ours = shown.lists.networks.iter().filter(|network| shown.is_ours_here(network));
+        if !ours.any(|network| network.subnets.iter().any(is_held)) {
+            let held = plan.subnets().filter(|subnet| subnet.is_held_locally());
+            match held.map(|subnet| subnet.state.prefix).collect::<BTreeSet<_>>().len() {
+                0 => {}
+                held => return Err(Doubt::Stranger(held)),
+            }
         }
         Ok(Self { sight, engine, at, settled })
     }
 
     /// The Engine of this view.
-    pub const fn engine(&self) -> &EngineIdentity {
+    pub const fn engine(&self) -> &'a EngineIdentity {
         self.engine
     }
 

@@ -129,8 +129,8 @@ mod tests {
     fn a_stamp_moves_with_the_clock_and_is_never_later_than_now() {
         let back = Shift { by: -7_200_000, now: 10_000_000 };
         assert_eq!(back.moved(17_000_000), 9_800_000);
-        assert_eq!(back.moved(18_000_000), 10_000_000, "it lay in the future before");
-        assert_eq!(back.moved(1), 0, "there is nothing before 1970");
+        assert_eq!(back.moved(18_000_000), 10_000_000, "it was in the future");
+        assert_eq!(back.moved(1), 0, "the earliest time is 1970");
         assert_eq!(back.moved(u64::MAX), 10_000_000);
         let ahead = Shift { by: 7_200_000, now: 10_000_000 };
         assert_eq!((ahead.moved(2_000_000), ahead.moved(u64::MAX)), (9_200_000, 10_000_000));
@@ -141,7 +141,7 @@ mod tests {
         let shift = Shift { by: -7_200_000, now: 10_000_000 };
         assert_eq!(shift.cool_until(17_190_000, 17_250_000), 10_050_000);
         assert_eq!(shift.cool_until(99_000_000, 99_060_000), 10_060_000, "a minute from now, at most");
-        assert_eq!(shift.cool_until(1_000, 61_000), 0, "what had cooled does not begin to cool again");
+        assert_eq!(shift.cool_until(1_000, 61_000), 0, "an address that has cooled does not cool again");
         assert_eq!(shift.cool_until(0, u64::MAX), LATEST - 7_200_000);
     }
 }

@@ -5,18 +5,18 @@
 
 use std::net::IpAddr;
 
-use super::findings::unnamed;
+use super::compare::compare;
 use super::networks::{Outcome, Unknown};
 use super::run::Reconciler;
 use super::{Finding, unavailable};
 use crate::ledger::Refusal;
-use crate::plan::Subnet;
 use crate::plan::change::Kind;
 use crate::plan::error::ErrorKind;
-use crate::plan::evidence::{CompleteView, Doubt, Sight};
+use crate::plan::evidence::{Doubt, IndexedLists};
 use crate::plan::holder::{container_command, network_command};
 use crate::plan::prefix::Prefix;
 use crate::plan::request::{Repair, Request, Space};
+use crate::plan::{Plan, Subnet};
 
 /// The override for when the Engine cannot say what is alive.
 pub(super) const WITHOUT: &str = "if you are sure that it is unused, repeat with --without-engine";
@@ -24,27 +24,32 @@ pub(super) const WITHOUT: &str = "if you are sure that it is unused, repeat with
 impl Reconciler {
     /// Adopts one network under the PoolID that a person gives, or sets the PoolID of a subnet that is already adopted.
     pub(super) async fn adopt_by_hand(&mut self, prefix: Prefix, id: &str) -> Result<Finding, Refusal> {
-        let (known, lists) = self.see().await.map_err(unavailable)?;
-        let look = self.compare(&known, &lists);
+        let seen = self.see().await.map_err(unavailable)?;
+        let look = compare(&self.ledger, &seen).await?;
         let refused = |kind, text| Err(Refusal::new(kind, text));
         let sharing: Vec<_> = look.unknown_networks.iter().filter(|it| it.is_called(prefix)).collect();
-        let held = |subnet: &&Subnet| {
-            let state = &subnet.state;
-            let ranged = subnet.awaits_id() && state.range == Some(prefix);
-            subnet.is_held_locally() && (ranged || (state.prefix == prefix && sharing.is_empty()))
-        };
-        if let Some(subnet) = known.plan.subnets().find(held) {
+        let waiting = look
+            .waiting
+            .iter()
+            .find(|one| one.range == Some(prefix) || (one.prefix == prefix && sharing.is_empty()));
+        let (Some(unknown), None) = (sharing.first(), waiting) else {
             let wish = Repair::NameSubnet { prefix, id: id.to_owned() };
-            self.ledger.ask(Request::Repair(Box::new(wish))).await?;
-            let action = format!("its PoolID is {id} from now on");
-            return Ok(Finding { action, advice: None, ..unnamed(subnet, &known, &self.called) });
-        }
-        let Some(unknown) = sharing.first() else {
-            let text = format!(
-                "the Engine at {} has no gipam network with the subnet {prefix}; see: gipam gc",
-                self.engine.display()
-            );
-            return refused(ErrorKind::Missing, text);
+            let named = self.ledger.ask(Request::Repair(Box::new(wish))).await;
+            return match (named, waiting) {
+                (Err(refusal), None) if refusal.kind == ErrorKind::Missing => {
+                    let text = format!(
+                        "the Engine at {} has no gipam network with the subnet {prefix}; see: gipam gc",
+                        self.engine.display()
+                    );
+                    refused(ErrorKind::Missing, text)
+                }
+                (Err(refusal), _) => Err(refusal),
+                (Ok(_), waiting) => {
+                    let known = waiting.map(|one| one.finding.clone()).unwrap_or_default();
+                    let action = format!("its PoolID is {id} from now on");
+                    Ok(Finding { subnet: prefix.to_string(), action, advice: None, ..known })
+                }
+            };
         };
         if let Some(obstacle) = &unknown.obstacle {
             return refused(ErrorKind::Taken, format!("{prefix} is not adopted: {obstacle}"));
@@ -67,8 +72,8 @@ impl Reconciler {
 
     /// Makes the books belong to the Engine that answers.
     pub(super) async fn trust(&mut self) -> Result<Vec<Finding>, Refusal> {
-        let (_, lists) = self.see().await.map_err(unavailable)?;
-        let Some(engine) = lists.engine else {
+        let seen = self.see().await.map_err(unavailable)?;
+        let Some(engine) = seen.lists.lists().engine.clone() else {
             return Err(unavailable(format!(
                 "the Engine at {}: {}",
                 self.engine.display(),
@@ -86,29 +91,33 @@ impl Reconciler {
         subnet: String,
         address: Option<IpAddr>,
     ) -> Result<Vec<Finding>, Refusal> {
-        let ask = async |generation| {
-            let force = Request::Force { subnet: subnet.clone(), address, generation };
-            self.ledger.ask(force).await.map(|_| Vec::new())
-        };
         let seen = self.see().await;
-        let (known, lists) = seen.map_err(|text| unavailable(format!("{text}; {WITHOUT}")))?;
-        let Ok(named) = known.plan.named(&subnet) else { return ask(None).await };
-        let Some((number, generation)) = lease_or_grant(named, address) else { return ask(None).await };
-        let sight = Sight::new(&known.plan, &lists, &self.drivers);
-        if let Some(text) = alive(&sight, named, number) {
-            return Err(Refusal::new(ErrorKind::Taken, text));
-        }
-        let doubt = match CompleteView::of(&sight, known.at, known.settled) {
-            Ok(_) | Err(Doubt::Stranger(_)) => None,
-            Err(doubt) => Some(format!("the Engine at {} proves nothing: {doubt}", self.engine.display())),
+        let seen = seen.map_err(|text| unavailable(format!("{text}; {WITHOUT}")))?;
+        let (name, engine) = (subnet.clone(), self.engine.display().to_string());
+        let judge = move |plan: &Plan| {
+            let Some(named) = plan.named(&name).ok() else { return Ok(None) };
+            let Some((number, generation)) = lease_or_grant(named, address) else { return Ok(None) };
+            if generation >= seen.read.generation {
+                // Granted since the lists were requested: the plan refuses to release it as what was seen.
+                return Ok(Some(0));
+            }
+            if let Some(text) = alive(&seen.lists, named, number) {
+                return Err(Refusal::new(ErrorKind::Taken, text));
+            }
+            let doubt = match seen.view(plan) {
+                Ok(_) | Err(Doubt::Stranger(_)) => None,
+                Err(doubt) => Some(format!("the Engine at {engine} proves nothing: {doubt}")),
+            };
+            let young = (generation >= seen.settled).then(|| {
+                "it was granted less than a minute ago, so its container may just be starting".to_owned()
+            });
+            match doubt.or(young) {
+                Some(why) => Err(unavailable(format!("{name} is not released: {why}; {WITHOUT}"))),
+                None => Ok(Some(generation)),
+            }
         };
-        let young = (generation >= known.settled).then(|| {
-            "it was granted less than a minute ago, so its container may just be starting".to_owned()
-        });
-        if let Some(why) = doubt.or(young) {
-            return Err(unavailable(format!("{subnet} is not released: {why}; {WITHOUT}")));
-        }
-        ask(Some(generation)).await
+        let generation = self.ledger.look(judge).await??;
+        self.ledger.ask(Request::Force { subnet, address, generation }).await.map(|_| Vec::new())
     }
 }
 
@@ -121,15 +130,15 @@ fn lease_or_grant(subnet: &Subnet, address: Option<IpAddr>) -> Option<(Option<u1
 }
 
 /// If the Engine shows the holder: a text that names it and the Docker command that frees it.
-fn alive(sight: &Sight<'_>, subnet: &Subnet, number: Option<u128>) -> Option<String> {
+fn alive(shown: &IndexedLists, subnet: &Subnet, number: Option<u128>) -> Option<String> {
     let prefix = subnet.state.prefix;
     let Some(number) = number else {
-        let network = sight.networks(prefix).first()?;
+        let network = shown.networks(prefix).next()?;
         let (name, command) = (&network.name, network_command(&network.name));
         return Some(format!("subnet {prefix} is in use: network {name} has it; remove it with: {command}"));
     };
     let address = prefix.address(number);
-    if let Some((network, endpoint)) = sight.living(prefix, number).first() {
+    if let Some((network, endpoint)) = shown.living(prefix, number).next() {
         let (container, network) = (&endpoint.container, &network.name);
         let command = container_command(container, &endpoint.container_id);
         return Some(format!(
@@ -137,8 +146,8 @@ fn alive(sight: &Sight<'_>, subnet: &Subnet, number: Option<u128>) -> Option<Str
              docker network disconnect {network} {container}"
         ));
     }
-    let network = sight.networks(prefix).first()?;
-    let (what, command) = match (sight.set_up(prefix, number), subnet.addresses.get(number)?.kind) {
+    let network = shown.networks(prefix).next()?;
+    let (what, command) = match (shown.set_up(prefix, number), subnet.addresses.get(number)?.kind) {
         (Some(Kind::Auxiliary), _) => ("an auxiliary address", network_command(&network.name)),
         // An Engine may hide the gateway of a live network (P26).
         (Some(_), _) | (None, Kind::Gateway) => ("the gateway", network_command(&network.name)),

@@ -1,28 +1,53 @@
-//! One check: compares the books as they were read with the Engine's lists, which were read afterwards.
+//! One check: compares the ledger's plan with the Engine's lists.
 //!
-//! Promises: pure. Does not decide what is dead; see the plan's `evidence`. Matches by space and prefix, since the Engine does
-//! not show PoolIDs; if subnets share a prefix, the addresses of a network are adopted into only one of them (`home_of`).
-//! What the lists show alive counts as alive, even if they are incomplete.
+//! Promises: there is no copy of the plan; it is read in short looks between two batches, after the lists. What was granted
+//! since the lists were requested is left alone, and the ledger refuses whatever has changed since then. Does not decide what
+//! is dead; see the plan's `evidence`. Matches by space and prefix, since the Engine does not show PoolIDs; if subnets share
+//! a prefix, the addresses of a network are adopted into only one of them (`home_of`). What the lists show alive counts as
+//! alive, even if they are incomplete.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use super::findings::BooksNow;
-use super::networks::{Unknown, unknown_networks};
-use super::run::Noted;
+use super::findings::Waiting;
+use super::networks::{Unknown, unknown};
+use super::noted::Noted;
+use crate::ledger::{Budget, Ledger, Refusal};
 use crate::plan::change::{Kind, Record, Serial, ShownHolder};
-use crate::plan::evidence::{Absence, CompleteView, Doubt, ProofKey, Sight};
-use crate::plan::prefix::Prefix;
-use crate::plan::request::{Fence, Repair, Space};
-use crate::plan::settings::Millis;
-use crate::plan::shown::{Endpoint, EngineIdentity, Lists, Network};
+use crate::plan::evidence::{Absence, CompleteView, Doubt, IndexedLists, ProofKey, Sight};
+use crate::plan::prefix::{Prefix, number};
+use crate::plan::request::{Fence, Mac, Repair, Space};
+use crate::plan::settings::{Millis, Moment};
+use crate::plan::shown::{Endpoint, EngineIdentity, Network};
 use crate::plan::strangers::Strangers;
 use crate::plan::{Plan, Subnet};
 use crate::store::names::Networks;
+
+/// Number of addresses between two checks of the time.
+const STEP: usize = 64;
+
+/// An Engine's lists, and the moment in the books before they were read.
+#[derive(Debug)]
+pub(super) struct Sighting {
+    pub(super) lists: IndexedLists,
+    pub(super) read: Fence,
+    /// The same moment, by both clocks.
+    pub(super) at: Moment,
+    /// Grants below this generation were at least a minute old at that moment.
+    pub(super) settled: u64,
+    /// None of the recorded callers is alive. Then the first call of a new dockerd may show that the previous one is gone, so
+    /// what is alive now is remembered as such.
+    pub(super) nobody: bool,
+}
 
 /// A lease or subnet that the lists do not show.
 #[derive(Debug)]
 pub(super) struct Missing {
     pub(super) key: ProofKey,
+    pub(super) prefix: Prefix,
+    /// The name that Docker gave for the holder of a lease.
+    pub(super) name: Option<String>,
+    pub(super) mac: Option<Mac>,
     /// When it was granted, by the time of day.
     pub(super) since: Millis,
     pub(super) why: String,
@@ -55,7 +80,7 @@ impl Doubled {
 pub(super) struct Look {
     /// Why this view proves nothing; `None` if it does prove something.
     pub(super) doubt: Option<Doubt>,
-    /// The Engine, if the view is complete and of the Engine that the books belong to.
+    /// The Engine to which the books will belong, if they do not belong to one yet.
     pub(super) engine: Option<EngineIdentity>,
     /// What the lists do not show.
     pub(super) missing: Vec<Missing>,
@@ -63,99 +88,248 @@ pub(super) struct Look {
     pub(super) doubled: Vec<Doubled>,
     /// What can be done immediately: adopt, identify, note as listed.
     pub(super) at_once: Vec<Repair>,
+    /// Addresses in use that the books lack, by the place of their network in the lists, prefix, and the subnet that takes them.
+    lacking: BTreeMap<(usize, Prefix, Serial), BTreeSet<u128>>,
     /// The Engine's names for the holders.
     pub(super) holders: Noted,
     /// The Engine's names for the networks.
     pub(super) networks: Networks,
-    /// None of the recorded callers is alive.
-    nobody: bool,
     /// Live leases of callers that are gone; these must not count as dead.
     pub(super) alive_all_the_same: BTreeSet<ProofKey>,
     /// gipam's networks whose subnet is not in the books.
     pub(super) unknown_networks: Vec<Unknown>,
-    /// Subnets of networks of any IPAM driver that are not in the books.
-    pub(super) strangers: Strangers,
+    /// Subnets of networks of any IPAM driver that are not in the books, with the names of the networks.
+    strangers: Vec<(Prefix, String)>,
     /// Adopted subnets whose PoolID is not known yet; they were adopted from this Engine.
-    pub(super) unnamed: BTreeSet<ProofKey>,
+    pub(super) waiting: Vec<Waiting>,
 }
 
-/// Compares books and lists. While no caller is alive (`nobody`), the first call of a new dockerd may show that the previous
-/// one is gone. So what is alive now is remembered as such.
-pub(super) fn compare(books: &BooksNow, lists: &Lists, drivers: &[String], nobody: bool) -> Look {
-    let plan = &books.plan;
-    let sight = Sight::new(plan, lists, drivers);
-    let mut look = Look { nobody, ..Look::default() };
-    let view = match CompleteView::of(&sight, books.at, books.settled) {
-        Ok(view) => {
-            look.engine = Some(view.engine().clone());
-            Some(view)
+impl Look {
+    /// Subnets of networks of any IPAM driver that are not in the books.
+    pub(super) fn strangers(&self) -> Strangers {
+        Strangers::listed(self.strangers.iter().map(|(prefix, name)| (*prefix, name.as_str())))
+    }
+}
+
+/// Reads a part of the plan from a place on, and returns where the next look continues.
+type Bite = fn(&Sighting, &Plan, (u64, u128), &mut Look) -> Option<(u64, u128)>;
+
+/// Compares the plan of this ledger with the lists.
+pub(super) async fn compare(ledger: &Ledger, seen: &Arc<Sighting>) -> Result<Look, Refusal> {
+    let of = seen.clone();
+    let mut look = ledger.look(move |plan| of.begin(plan)).await?;
+    for bite in [Sighting::subnets as Bite, Sighting::networks] {
+        let mut from = Some((0, 0));
+        while let Some(here) = from {
+            let seen = seen.clone();
+            (look, from) = ledger
+                .look(move |plan| {
+                    let next = bite(&seen, plan, here, &mut look);
+                    (look, next)
+                })
+                .await?;
         }
-        Err(doubt) => {
-            look.doubt = Some(doubt);
-            None
+    }
+    seen.adopt(&mut look);
+    for unknown in &mut look.unknown_networks {
+        unknown.complete(ledger, seen).await?;
+    }
+    let crowded: Vec<_> = seen.lists.crowded().collect();
+    for part in crowded.chunks(STEP) {
+        let (seen, part) = (seen.clone(), part.to_vec());
+        let doubled = move |plan: &Plan| {
+            part.into_iter().filter_map(|(prefix, address)| seen.doubled(plan, prefix, address)).collect()
+        };
+        let found: Vec<Doubled> = ledger.look(doubled).await?;
+        look.doubled.extend(found);
+    }
+    Ok(look)
+}
+
+impl Sighting {
+    fn begin(&self, plan: &Plan) -> Look {
+        match self.view(plan) {
+            Ok(view) => {
+                let engine = Some(view.engine().clone()).filter(|engine| plan.engine() != Some(engine));
+                Look { engine, ..Look::default() }
+            }
+            Err(doubt) => Look { doubt: Some(doubt), ..Look::default() },
         }
-    };
-    let held: Vec<&Subnet> = plan.subnets().filter(|subnet| subnet.is_held_locally()).collect();
-    for subnet in &held {
+    }
+
+    /// The complete view, if these lists are one.
+    pub(super) fn view<'a>(&'a self, plan: &'a Plan) -> Result<CompleteView<'a>, Doubt> {
+        CompleteView::of(Sight::new(plan, &self.lists), self.at, self.settled)
+    }
+
+    /// Compares the subnets from a serial on; the first of them from an address on.
+    fn subnets(&self, plan: &Plan, from: (u64, u128), look: &mut Look) -> Option<(u64, u128)> {
+        let (budget, sight) = (Budget::now(), Sight::new(plan, &self.lists));
+        let view = if look.doubt.is_none() { self.view(plan).ok() } else { None };
+        for subnet in plan.subnets_from(from.0) {
+            let state = &subnet.state;
+            let (serial, first) = (state.serial, if state.serial == from.0 { from.1 } else { 0 });
+            if serial != from.0 && budget.is_spent() {
+                return Some((serial, 0));
+            }
+            if !subnet.is_held() || state.generation >= self.read.generation {
+                continue;
+            }
+            if first == 0 && !self.is_shown(subnet, sight, view.as_ref(), look) {
+                continue;
+            }
+            if !subnet.is_held_locally() {
+                continue;
+            }
+            let listed = sight.lists_all(state.prefix);
+            for (n, (address, record)) in subnet.addresses.records_from(first).enumerate() {
+                if n % STEP == STEP - 1 && budget.is_spent() {
+                    return Some((serial, address));
+                }
+                if record.leased {
+                    self.lease(plan, subnet, (address, record), listed, view.as_ref(), look);
+                }
+            }
+        }
+        None
+    }
+
+    /// Compares a held subnet without its addresses; returns whether the lists show it.
+    fn is_shown(
+        &self,
+        subnet: &Subnet,
+        sight: Sight<'_>,
+        view: Option<&CompleteView<'_>>,
+        look: &mut Look,
+    ) -> bool {
         let state = &subnet.state;
-        let key = (state.serial, None, state.generation);
+        let (serial, generation) = (state.serial, state.generation);
+        let network = self.network_name(subnet, sight);
+        look.networks.extend(network.map(|name| (serial, (generation, name.into()))));
         if subnet.awaits_id() {
-            look.unnamed.insert(key);
+            look.waiting.push(Waiting::of(subnet, sight.plan(), network, self.read.at));
         }
         if let Some(why) = sight.subnet_missing(subnet) {
-            let absence = view.as_ref().and_then(|view| view.subnet_absent(subnet));
-            look.missing.push(Missing { key, since: state.granted_at, why, absence });
-            continue;
+            let absence = view.and_then(|view| view.subnet_absent(subnet));
+            let (key, prefix, since) = ((serial, None, generation), state.prefix, state.granted_at);
+            look.missing.push(Missing { key, prefix, name: None, mac: None, since, why, absence });
+            return false;
         }
-        known(&mut look, plan, subnet, &sight, view.as_ref(), books.read);
+        if state.start_beyond.is_some() && subnet.is_held_locally() && sight.lists_all(state.prefix) {
+            look.at_once.push(Repair::Listed { serial, generation });
+        }
+        true
     }
-    look.networks = plan.subnets().filter_map(|subnet| network_name(subnet, &sight)).collect();
-    let standing: BTreeSet<Prefix> =
-        plan.subnets().filter(|subnet| subnet.is_held()).map(|subnet| subnet.state.prefix).collect();
-    let listed = lists
-        .networks
-        .iter()
-        .flat_map(|network| network.subnets.iter().map(move |subnet| (subnet.prefix, network.name.as_str())));
-    look.strangers = Strangers::listed(listed.filter(|(prefix, _)| !standing.contains(prefix)));
-    look.unknown_networks = unknown_networks(&held, &sight, &lists.networks, books.read);
-    look.doubled = doubled(&sight, &held);
-    look
-}
 
-/// Compares a subnet that the lists show.
-fn known(
-    look: &mut Look,
-    plan: &Plan,
-    subnet: &Subnet,
-    sight: &Sight<'_>,
-    view: Option<&CompleteView<'_>>,
-    read: Fence,
-) {
-    let state = &subnet.state;
-    let listed = sight.lists_all(state.prefix);
-    for (address, record) in subnet.addresses.leases() {
-        let (serial, generation) = (state.serial, record.generation);
-        let living = sight.living(state.prefix, address);
-        if let Some((network, endpoint)) = living.first() {
-            if look.nobody || plan.asked_by_the_gone(record.generation) {
-                look.alive_all_the_same.insert((serial, Some(address), generation));
+    /// Compares a lease in a subnet that the lists show; `listed` says whether they are complete for its prefix.
+    fn lease(
+        &self,
+        plan: &Plan,
+        subnet: &Subnet,
+        (address, record): (u128, &Record),
+        listed: bool,
+        view: Option<&CompleteView<'_>>,
+        look: &mut Look,
+    ) {
+        let (prefix, serial, generation) = (subnet.state.prefix, subnet.state.serial, record.generation);
+        let key = (serial, Some(address), generation);
+        let living = self.lists.living(prefix, address).next();
+        let missing = || Sight::new(plan, &self.lists).lease_missing(subnet, address, record);
+        if let Some((network, endpoint)) = living {
+            if self.nobody || plan.asked_by_the_gone(generation) {
+                look.alive_all_the_same.insert(key);
             }
-            let named = shown_as(record, network, endpoint).map(|shown| (record.generation, shown));
-            look.holders.extend(named.map(|named| ((state.serial, address), named)));
-        } else if let Some(why) = sight.lease_missing(subnet, address, record) {
+            let named = shown_as(record, network, endpoint).map(|shown| (generation, shown));
+            look.holders.extend(named.map(|named| ((serial, address), named)));
+        } else if generation < self.read.generation
+            && let Some(why) = missing()
+        {
             let absence = view.and_then(|view| view.lease_absent(subnet, address, record));
-            let key = (serial, Some(address), generation);
-            look.missing.push(Missing { key, since: record.since, why, absence });
+            let (name, mac, since) = (record.name.as_deref().map(str::to_owned), record.mac, record.since);
+            look.missing.push(Missing { key, prefix, name, mac, since, why, absence });
         }
-        let set_up = sight.set_up(state.prefix, address);
-        if let Some(kind) = identified(record, set_up, !living.is_empty(), listed) {
+        let set_up = self.lists.set_up(prefix, address);
+        if let Some(kind) = identified(record, set_up, living.is_some(), listed) {
             let evidence = "the Engine shows it".into();
             look.at_once.push(Repair::Identify { serial, address, generation, kind, evidence });
         }
     }
-    adopt(look, plan, subnet, sight, read);
-    if state.start_beyond.is_some() && listed {
-        look.at_once.push(Repair::Listed { serial: state.serial, generation: state.generation });
+
+    /// Compares the networks from one on, the first of them from an endpoint on: what the books lack.
+    fn networks(&self, plan: &Plan, from: (u64, u128), look: &mut Look) -> Option<(u64, u128)> {
+        let (budget, sight) = (Budget::now(), Sight::new(plan, &self.lists));
+        let (mut n, mut e) = (from.0 as usize, from.1 as usize);
+        while let Some(network) = self.lists.lists().networks.get(n) {
+            for shown in &network.subnets {
+                let is_held = |space| plan.grants_of(space, shown.prefix).next().is_some();
+                if e == 0 && !is_held(Space::Local) && !is_held(Space::Global) {
+                    look.strangers.push((shown.prefix, network.name.clone()));
+                }
+                if !self.lists.is_ours_here(network) {
+                    continue;
+                }
+                if e == 0 {
+                    look.unknown_networks.extend(unknown(plan, n, network, shown, self.read));
+                }
+                let Some(home) = sight.home_of(network, shown.prefix) else { continue };
+                let (serial, copied) = (home.state.serial, sight.is_copied(shown.prefix));
+                // If subnets share a prefix, a lease in one of them is enough to keep the address out of all.
+                let lacks = |address: u128| {
+                    let mut grants = plan.grants_of(Space::Local, shown.prefix);
+                    !grants
+                        .any(|it| (it.state.serial == serial || !copied) && it.addresses.is_leased(address))
+                };
+                let auxiliary = shown.auxiliary.iter().filter(|_| e == 0);
+                let lives = network.endpoints.iter().skip(e).take(STEP).flat_map(|it| &it.addresses);
+                let here = auxiliary.chain(lives).filter(|it| shown.prefix.contains_address(**it));
+                for address in here.map(|address| number(*address)).filter(|address| lacks(*address)) {
+                    look.lacking.entry((n, shown.prefix, serial)).or_default().insert(address);
+                }
+            }
+            e += STEP;
+            if e >= network.endpoints.len() {
+                (n, e) = (n + 1, 0);
+            }
+            if budget.is_spent() {
+                return Some((n as u64, e as u128));
+            }
+        }
+        None
+    }
+
+    /// Adopts what the Engine shows in the networks of a subnet and the books lack: live endpoints and auxiliary addresses.
+    fn adopt(&self, look: &mut Look) {
+        for ((n, prefix, serial), lacking) in std::mem::take(&mut look.lacking) {
+            let Some(network) = self.lists.lists().networks.get(n) else { continue };
+            let mut leases = network.subnet(prefix).map_or_else(Vec::new, |shown| network.lives_in(shown));
+            // A live endpoint says more than a configured address.
+            leases.sort_by_key(|lease| std::cmp::Reverse(lease.kind));
+            leases.retain(|lease| lease.kind != Kind::Gateway && lacking.contains(&lease.address));
+            let read = self.read;
+            look.at_once.extend(leases.into_iter().map(|lease| Repair::Adopt { serial, lease, read }));
+        }
+    }
+
+    /// The Engine's name for the network of a held subnet, if only one network matches.
+    fn network_name<'a>(&'a self, subnet: &Subnet, sight: Sight<'a>) -> Option<&'a str> {
+        let mut swarm = self.lists.networks(subnet.state.prefix).filter(|network| !network.is_local());
+        match subnet.state.space {
+            Space::Local => sight.network_of(subnet).map(|network| network.name.as_str()),
+            Space::Global => {
+                swarm.next().filter(|_| swarm.next().is_none()).map(|network| network.name.as_str())
+            }
+        }
+    }
+
+    /// The most serious finding, if two containers have this address.
+    fn doubled(&self, plan: &Plan, prefix: Prefix, address: u128) -> Option<Doubled> {
+        let of_prefix = || plan.grants_of(Space::Local, prefix);
+        let leased = of_prefix().find(|subnet| subnet.addresses.is_leased(address));
+        let serial = leased.or_else(|| of_prefix().next()).map(|subnet| subnet.state.serial);
+        let living = self.lists.living(prefix, address);
+        let who = living.map(|(network, endpoint)| (endpoint.container.clone(), network.name.clone()));
+        let is_doubled = Sight::new(plan, &self.lists).is_doubled(prefix, address);
+        is_doubled.then(|| Doubled { prefix, address, who: who.collect(), serial })
     }
 }
 
@@ -169,17 +343,6 @@ fn shown_as(record: &Record, network: &Network, endpoint: &Endpoint) -> Option<S
     })
 }
 
-/// The Engine's name for the network of a held subnet, if only one network matches.
-fn network_name(subnet: &Subnet, sight: &Sight<'_>) -> Option<(Serial, (u64, Box<str>))> {
-    let state = &subnet.state;
-    let mut there = sight.networks(state.prefix).iter().filter(|network| !network.is_local());
-    let network = match state.space {
-        Space::Local => sight.network_of(subnet)?,
-        Space::Global => there.next().filter(|_| there.next().is_none())?,
-    };
-    subnet.is_held().then(|| (state.serial, (state.generation, network.name.as_str().into())))
-}
-
 /// The kind that the lists show for a lease. Applies to a lease whose kind is unknown, to an endpoint without name and MAC,
 /// and to an auxiliary address that the lists do not show as auxiliary.
 fn identified(record: &Record, set_up: Option<Kind>, lives: bool, listed: bool) -> Option<Kind> {
@@ -191,37 +354,4 @@ fn identified(record: &Record, set_up: Option<Kind>, lives: bool, listed: bool) 
         (Kind::Auxiliary, None) if listed => Some(Kind::Endpoint),
         _ => None,
     }
-}
-
-/// Adopts what the Engine shows in the networks of a subnet and the books lack: live endpoints and auxiliary addresses.
-fn adopt(look: &mut Look, plan: &Plan, subnet: &Subnet, sight: &Sight<'_>, read: Fence) {
-    let (prefix, serial) = (subnet.state.prefix, subnet.state.serial);
-    let copied = sight.is_copied(prefix);
-    // If subnets share a prefix, a lease in one of them is enough to keep the address out of all.
-    let lacks = |address: u128| {
-        let mut grants = plan.grants_of(Space::Local, prefix);
-        !grants.any(|it| (it.state.serial == serial || !copied) && it.addresses.is_leased(address))
-    };
-    let ours = sight.networks(prefix).iter().filter(|network| network.is_local() && sight.is_ours(network));
-    let at_home =
-        |network: &&&Network| sight.home_of(network, prefix).is_some_and(|home| home.state.serial == serial);
-    for network in ours.filter(at_home) {
-        let mut leases = network.subnet(prefix).map_or_else(Vec::new, |shown| network.lives_in(shown));
-        // A live endpoint says more than a configured address.
-        leases.sort_by_key(|lease| std::cmp::Reverse(lease.kind));
-        let lacking = leases.into_iter().filter(|it| it.kind != Kind::Gateway && lacks(it.address));
-        look.at_once.extend(lacking.map(|lease| Repair::Adopt { serial, lease, read }));
-    }
-}
-
-/// Addresses at two live endpoints, the most serious finding.
-fn doubled(sight: &Sight<'_>, held: &[&Subnet]) -> Vec<Doubled> {
-    let found = sight.doubled().map(|(prefix, address, living)| {
-        let of_prefix = || held.iter().filter(|subnet| subnet.state.prefix == prefix);
-        let leased = of_prefix().find(|subnet| subnet.addresses.is_leased(address));
-        let serial = leased.or_else(|| of_prefix().next()).map(|subnet| subnet.state.serial);
-        let who = living.iter().map(|(network, endpoint)| (endpoint.container.clone(), network.name.clone()));
-        Doubled { prefix, address, who: who.collect(), serial }
-    });
-    found.collect()
 }

@@ -172,11 +172,7 @@ mod tests {
             let now = hands.now().wall;
             let ago = |at: Option<Millis>| now.abs_diff(at.unwrap());
             assert_eq!((ago(meters.looked_at()), ago(meters.engine_since())), (2_000, 2_000));
-            assert_eq!(
-                meters.next_look(),
-                Some(now + 58_000),
-                "the look comes when the steady clock says so"
-            );
+            assert_eq!(meters.next_look(), Some(now + 58_000), "the steady clock triggers the check");
         }
     }
 }

@@ -1,15 +1,19 @@
 //! gipam's networks whose subnet is not in the books, because the books were lost or come from an old backup.
 //!
-//! Promises: pure. Says what lives in each network, and why one cannot be adopted: its prefix is shown twice, or overlaps
+//! Promises: says what lives in each network, and why one cannot be adopted: its prefix is shown twice, or overlaps
 //! what is held. Adopts nothing.
 
+use std::sync::Arc;
+
 use super::Finding;
-use crate::plan::Subnet;
-use crate::plan::evidence::Sight;
+use super::compare::Sighting;
+use crate::ledger::{Ledger, Refusal};
+use crate::plan::Plan;
+use crate::plan::evidence::IndexedLists;
 use crate::plan::prefix::Prefix;
-use crate::plan::request::{Adoption, Fence};
+use crate::plan::request::{Adoption, Fence, Space};
 use crate::plan::settings::rfc3339;
-use crate::plan::shown::Network;
+use crate::plan::shown::{Configured, Network};
 use crate::text::counted;
 
 /// Advice on how an adopted subnet gets its PoolID.
@@ -25,7 +29,11 @@ const OVERLAP: &str = "Of two networks that overlap, remove one; then gipam gc -
 /// One network whose subnet is not in the books.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Unknown {
+    /// The place of the network in the lists.
+    place: usize,
     pub(super) network: String,
+    /// Whether subnets in the books have the same prefix.
+    shares: bool,
     /// What would be adopted.
     pub(super) adoption: Adoption,
     /// Why it cannot be adopted; `None` if it can.
@@ -41,62 +49,66 @@ pub(super) enum Outcome {
     Refused(String),
 }
 
-/// All such networks. `held` are the subnets of space local in the books, which were read at `read`.
-pub(super) fn unknown_networks(
-    held: &[&Subnet],
-    sight: &Sight<'_>,
-    networks: &[Network],
+/// The network in this place of the lists, if one of its subnets is not in the books, which were read at `read`.
+pub(super) fn unknown(
+    plan: &Plan,
+    place: usize,
+    network: &Network,
+    shown: &Configured,
     read: Fence,
-) -> Vec<Unknown> {
-    let mut unknown = Vec::new();
-    let ours = |network: &Network| network.is_local() && sight.is_ours(network);
-    let all: Vec<(&Network, Adoption)> = networks
-        .iter()
-        .filter(|network| ours(network))
-        .flat_map(|network| network.subnets.iter().map(move |shown| (network, Adoption::of(network, shown))))
-        .collect();
-    for network in networks.iter().filter(|network| ours(network)) {
-        for shown in &network.subnets {
-            let leases = network.lives_in(shown);
-            let mut adoption = Adoption { leases, read, ..Adoption::of(network, shown) };
-            let prefix = shown.prefix;
-            let here = || held.iter().filter(|subnet| subnet.state.prefix == prefix);
-            if here().any(|subnet| !adoption.is_beside(&subnet.state)) {
-                continue;
-            }
-            // A leased address that is also live in another network stays where it is.
-            adoption.leases.retain(|lease| {
-                let elsewhere = |(other, _): &(&Network, _)| other.id != network.id;
-                let leased = here().any(|subnet| subnet.addresses.is_leased(lease.address));
-                !(leased && sight.living(prefix, lease.address).iter().any(elsewhere))
-            });
-            let in_the_way = held.iter().find(|subnet| !adoption.is_beside(&subnet.state));
-            let obstacle = match (rival(network, prefix, &all), in_the_way) {
-                (Some(other), _) => Some(format!("network {other} overlaps it")),
-                (None, Some(subnet)) => Some(format!("{} of the books overlaps it", subnet.state.prefix)),
-                (None, None) => None,
-            };
-            unknown.push(Unknown { network: network.name.clone(), adoption, obstacle });
-        }
+) -> Option<Unknown> {
+    let adoption = Adoption { read, ..Adoption::of(network, shown) };
+    let mut here = plan.grants_of(Space::Local, shown.prefix).peekable();
+    let shares = here.peek().is_some();
+    if here.any(|subnet| !adoption.is_beside(&subnet.state)) {
+        return None;
     }
-    unknown
+    let in_the_way = plan.obstacle_to(&adoption);
+    let obstacle = in_the_way.map(|subnet| format!("{} of the books overlaps it", subnet.state.prefix));
+    Some(Unknown { place, network: network.name.clone(), adoption, shares, obstacle })
 }
 
 /// The name of a network that cannot be held together with another one that overlaps this prefix. While there is such a
 /// network, nobody can tell whose PoolID Docker will send.
-fn rival<'a>(network: &Network, prefix: Prefix, all: &[(&'a Network, Adoption)]) -> Option<&'a str> {
-    let around: Vec<&(&Network, Adoption)> =
-        all.iter().filter(|(_, it)| it.prefix.overlaps(prefix)).collect();
+fn rival<'a>(lists: &'a IndexedLists, network: &Network, prefix: Prefix) -> Option<&'a str> {
+    let ours = lists.lists().networks.iter().filter(|network| lists.is_ours_here(network));
+    let all = ours.flat_map(|it| it.subnets.iter().map(move |shown| (it, Adoption::of(it, shown))));
+    let around: Vec<(&Network, Adoption)> = all.filter(|(_, it)| it.prefix.overlaps(prefix)).collect();
     let pairs = around.iter().flat_map(|one| around.iter().map(move |two| (one, two)));
     let clash = |((one, seen), (two, other)): (&(&'a Network, Adoption), &(&'a Network, Adoption))| {
         (one.id != two.id && !seen.stands_beside(other)).then_some((*one, *two))
     };
-    let clashes: Vec<_> = pairs.filter_map(|(one, two)| clash((*one, *two))).collect();
+    let clashes: Vec<_> = pairs.filter_map(|(one, two)| clash((one, two))).collect();
     let own = clashes.iter().find(|(one, _)| one.id == network.id).map(|(_, two)| two);
     own.or_else(|| clashes.first().map(|(one, _)| one)).map(|it| it.name.as_str())
 }
 
 impl Unknown {
+    /// Adds what lives in the network, and another network that overlaps it.
+    pub(super) async fn complete(&mut self, ledger: &Ledger, seen: &Arc<Sighting>) -> Result<(), Refusal> {
+        let (prefix, networks) = (self.adoption.prefix, &seen.lists.lists().networks);
+        let Some(network) = networks.get(self.place) else { return Ok(()) };
+        let mut leases = network.subnet(prefix).map_or_else(Vec::new, |shown| network.lives_in(shown));
+        if self.shares {
+            // A leased address that is also live in another network stays where it is.
+            let (seen, id) = (seen.clone(), network.id.clone());
+            let kept = move |plan: &Plan| {
+                leases.retain(|lease| {
+                    let mut grants = plan.grants_of(Space::Local, prefix);
+                    let leased = grants.any(|subnet| subnet.addresses.is_leased(lease.address));
+                    !(leased && seen.lists.living(prefix, lease.address).any(|(other, _)| other.id != id))
+                });
+                leases
+            };
+            leases = ledger.look(kept).await?;
+        }
+        self.adoption.leases = leases;
+        if let Some(other) = rival(&seen.lists, network, prefix) {
+            self.obstacle = Some(format!("network {other} overlaps it"));
+        }
+        Ok(())
+    }
+
     /// Whether this prefix, which a person gave, is the prefix or the range of this network.
     pub(super) fn is_called(&self, prefix: Prefix) -> bool {
         self.adoption.prefix == prefix || self.adoption.range == Some(prefix)

@@ -2,33 +2,78 @@
 //!
 //! Promises: each fact is sent to the ledger once while it lasts, and not at every check. Compares nothing itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::compare::{Doubled, Look};
-use super::findings::BooksNow;
-use super::run::{Noted, Reconciler};
+use super::run::Reconciler;
+use crate::plan::change::{Serial, ShownHolder};
 use crate::plan::error::ErrorKind;
 use crate::plan::request::{Fence, Repair, Request};
-use crate::store::names::Networks;
+use crate::store::names::{NamesOfSubnet, Networks};
+use crate::store::{Reader, StoreError};
+
+/// The Engine's names for holders, by serial and address, with the generation of the lease.
+pub(super) type Noted = BTreeMap<(Serial, u128), (u64, ShownHolder)>;
+
+/// The names that the books have for the holders of some subnets.
+#[derive(Debug, Default)]
+pub(super) struct WrittenNames(BTreeMap<Serial, NamesOfSubnet>);
+
+impl WrittenNames {
+    pub(super) fn get(&self, serial: Serial, address: u128) -> Option<&(u64, ShownHolder)> {
+        self.0.get(&serial)?.get(&address)
+    }
+}
 
 impl Reconciler {
-    /// Records the Engine's names for the holders and their networks if they are not in the books yet.
-    pub(super) async fn note(&mut self, holders: Noted, networks: Networks, books: &BooksNow) {
-        for (serial, named) in &networks {
-            if books.networks.get(serial) != Some(named) {
-                let (generation, network) = named.clone();
-                self.ask(Repair::NameNetwork { serial: *serial, generation, network }).await;
-            }
+    /// Records the Engine's names for the holders and their networks if they are not in the books yet. Returns the names in the
+    /// books for what is missing.
+    pub(super) async fn note(&mut self, look: &mut Look) -> Result<WrittenNames, String> {
+        let (holders, networks) = (std::mem::take(&mut look.holders), std::mem::take(&mut look.networks));
+        let new = holders.iter().filter(|(at, named)| self.noted.get(at) != Some(named));
+        let new: Vec<_> = new.map(|(at, named)| (*at, named.clone())).collect();
+        let missing = look.missing.iter().filter(|one| one.key.1.is_some() && one.name.is_none());
+        let subnets =
+            new.iter().map(|((serial, _), _)| *serial).chain(missing.map(|one| one.key.0)).collect();
+        let called = networks.iter().filter(|(serial, named)| self.called.get(serial) != Some(named));
+        let (names, called) =
+            self.read_names(subnets, called.map(|(k, v)| (*k, v.clone())).collect()).await?;
+        for (serial, (generation, network)) in called {
+            self.ask(Repair::NameNetwork { serial, generation, network }).await;
         }
-        for ((serial, address), named) in &holders {
-            // The books may have been read before the names of the last check were written.
-            let noted = self.noted.get(&(*serial, *address)) == Some(named);
-            if !noted && books.name_of(*serial, *address) != Some(named) {
-                let (generation, shown) = named.clone();
-                self.ask(Repair::Name { serial: *serial, address: *address, generation, shown }).await;
+        for ((serial, address), named) in new {
+            if names.get(serial, address) != Some(&named) {
+                let (generation, shown) = named;
+                self.ask(Repair::Name { serial, address, generation, shown }).await;
             }
         }
         (self.noted, self.called) = (holders, networks);
+        Ok(names)
+    }
+
+    /// The names in the books for the holders in these subnets, and those of these networks that the books lack.
+    async fn read_names(
+        &self,
+        subnets: BTreeSet<Serial>,
+        mut networks: Networks,
+    ) -> Result<(WrittenNames, Networks), String> {
+        if subnets.is_empty() && networks.is_empty() {
+            return Ok(Default::default());
+        }
+        let books = self.books.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let reader = Reader::open(&books)?;
+            let mut known = Vec::new();
+            for (serial, (generation, network)) in &networks {
+                if reader.network_of(*serial, *generation)?.as_deref() == Some(network) {
+                    known.push(*serial);
+                }
+            }
+            known.iter().for_each(|serial| drop(networks.remove(serial)));
+            let names = subnets.into_iter().map(|serial| Ok((serial, reader.names_of(serial, None)?)));
+            Ok::<_, StoreError>((WrittenNames(names.collect::<Result<_, StoreError>>()?), networks))
+        });
+        reading.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
     /// Records once that an address is at two endpoints, while that lasts. Leaves only the certain ones in `look`.

@@ -53,9 +53,9 @@ mod tests {
         assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320]);
         assert!(patience.is_over());
         assert_eq!(patience.failed(), None);
-        assert_eq!(patience.requested(), Duration::ZERO, "somebody came after a long time");
+        assert_eq!(patience.requested(), Duration::ZERO, "a request came after a long time");
         assert!(!patience.is_over());
         assert_eq!(patience.failed(), Some(FIRST));
-        assert_eq!(patience.requested(), FIRST, "nor more often than that, however many requests come");
+        assert_eq!(patience.requested(), FIRST, "not more often, however many requests come");
     }
 }

@@ -1,6 +1,6 @@
 //! The task of repair: when to check, the check itself, and what follows from it.
 //!
-//! Promises: one check at a time. The books are read on a separate thread. Every change goes through the ledger,
+//! Promises: one check at a time. Every change goes through the ledger,
 //! which decides again by generation. Nothing is freed without a [`Death`](crate::plan::evidence::Death).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,10 +11,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-use super::compare::{Look, Missing, compare};
+use super::compare::{Look, Missing, Sighting, compare};
 use super::events::{Events, Heard};
-use super::findings::{BooksNow, doubled, doubtful, subnet_key, suspect, unnamed};
+use super::findings::{doubled, doubtful, suspect};
 use super::networks::{Outcome, Unknown};
+use super::noted::{Noted, WrittenNames};
 use super::patience::Patience;
 use super::suspects::{APART, Suspects};
 use super::{Finding, Handle, RepairCommand, RepairMeters, RepairSettings, RepairShared, Wish, unavailable};
@@ -22,15 +23,13 @@ use crate::clock::Clock;
 use crate::docker::{Callers, Proofs, engine};
 use crate::ledger::{Ledger, Refusal, YOUNG};
 use crate::plan::Plan;
-use crate::plan::change::{Serial, ShownHolder};
+use crate::plan::change::Serial;
 use crate::plan::error::ErrorKind;
-use crate::plan::evidence::ProofKey;
+use crate::plan::evidence::{IndexedLists, ProofKey};
 use crate::plan::prefix::Prefix;
 use crate::plan::repair::SETTLING;
 use crate::plan::request::{Dead, Fence, Repair, Request};
 use crate::plan::settings::{Millis, rfc3339};
-use crate::plan::shown::Lists;
-use crate::store::Reader;
 use crate::store::names::Networks;
 
 /// There is a check every hour in any case.
@@ -46,16 +45,13 @@ const ANOTHERS: &str = "A subnet that this Engine does not know may be another E
 /// Advice about what is proven dead.
 const AT_ONCE: &str = "gipam gc --apply frees what is proven dead at once";
 
-/// Names that were already recorded, by serial and address.
-pub(super) type Noted = BTreeMap<(Serial, u128), (u64, ShownHolder)>;
-
 /// Compares the books with the Engine for as long as the daemon lives.
 pub struct Reconciler {
     settings: RepairSettings,
     pub(super) engine: PathBuf,
     pub(super) drivers: Vec<String>,
     pub(super) ledger: Ledger,
-    books: PathBuf,
+    pub(super) books: PathBuf,
     commands: mpsc::Receiver<RepairCommand>,
     pub(super) shared: RepairShared,
     callers: Arc<Callers>,
@@ -234,25 +230,24 @@ impl Reconciler {
     }
 
     async fn compare_and_act(&mut self, apply: bool) -> Result<Vec<Finding>, String> {
-        let (known, lists) = self.see().await?;
-        let mut look = self.compare(&known, &lists);
-        if let Some(engine) = look.engine.take().filter(|engine| known.plan.engine() != Some(engine)) {
+        let seen = self.see().await?;
+        let read = seen.read;
+        let mut look = compare(&self.ledger, &seen).await.map_err(|refusal| refusal.text)?;
+        if let Some(engine) = look.engine.take() {
             self.ask(Repair::Engine(Box::new(engine))).await;
         }
-        self.suspect(&mut look);
+        self.suspect(&look);
         self.learn(std::mem::take(&mut look.at_once)).await;
-        self.note(std::mem::take(&mut look.holders), std::mem::take(&mut look.networks), &known).await;
+        let names = self.note(&mut look).await?;
         let freed = self.free(apply).await;
-        self.report(&mut look, known.read).await;
+        self.report(&mut look, read).await;
         self.publish(&mut look);
-        let mut findings: Vec<Finding> = look.doubled.iter().map(|one| doubled(one, &known)).collect();
-        findings.extend(look.doubt.as_ref().map(|doubt| doubtful(doubt, &known, &self.engine)));
-        let missing = look.missing.iter();
-        findings.extend(missing.filter_map(|one| self.finding(&known, &look, one, &freed)));
+        let mut findings: Vec<Finding> = look.doubled.iter().map(|one| doubled(one, read.at)).collect();
+        findings.extend(look.doubt.as_ref().map(|doubt| doubtful(doubt, read.at, &self.engine)));
+        findings.extend(look.missing.iter().map(|one| self.finding(&look, one, &names, &freed)));
         let dead: BTreeSet<ProofKey> = look.missing.iter().map(|one| one.key).collect();
-        let waiting = known.plan.subnets().filter(|subnet| subnet.is_held() && subnet.awaits_id());
-        let waiting = waiting.filter(|subnet| !dead.contains(&subnet_key(subnet)));
-        findings.extend(waiting.map(|subnet| unnamed(subnet, &known, &self.called)));
+        let waiting = look.waiting.into_iter().filter(|one| !dead.contains(&one.key));
+        findings.extend(waiting.map(|one| one.finding));
         let mut sharing = BTreeMap::<_, Vec<&Unknown>>::new();
         for unknown in &look.unknown_networks {
             sharing.entry(unknown.adoption.prefix).or_default().push(unknown);
@@ -264,21 +259,22 @@ impl Reconciler {
         Ok(findings)
     }
 
-    pub(super) fn compare(&self, known: &BooksNow, lists: &Lists) -> Look {
-        compare(known, lists, &self.drivers, self.callers.nobody())
-    }
-
-    /// Reads the books, then the Engine's lists.
-    pub(super) async fn see(&self) -> Result<(BooksNow, Lists), String> {
+    /// Reads the Engine's lists, after noting where the books are.
+    pub(super) async fn see(&self) -> Result<Arc<Sighting>, String> {
         engine::ping(&self.engine).await.map_err(|error| error.to_string())?;
-        let known = self.read_books().await?;
+        // The stamps in the books are compared with the time of the books.
+        let fence = |plan: &Plan| Fence { generation: plan.counters().0, at: plan.now() };
+        let read = self.ledger.look(fence).await.map_err(|refusal| refusal.text)?;
+        let at = self.clock.now();
+        let settled = self.ledger.youth().settled(at.steady);
         let lists = engine::lists(&self.engine).await.map_err(|error| error.to_string())?;
-        Ok((known, lists))
+        let (lists, nobody) = (IndexedLists::new(lists, &self.drivers), self.callers.nobody());
+        Ok(Arc::new(Sighting { lists, read, at, settled, nobody }))
     }
 
     /// Records what looked dead.
-    fn suspect(&mut self, look: &mut Look) {
-        self.suspects.claim(std::mem::take(&mut look.unnamed));
+    fn suspect(&mut self, look: &Look) {
+        self.suspects.claim(look.waiting.iter().map(|one| one.key).collect());
         let new = look.missing.iter().filter(|one| one.absence.is_none() && look.doubt.is_none());
         let now = self.clock.now().steady;
         let settles = |one: &Missing| self.ledger.youth().settles(one.key.2).unwrap_or(now + YOUNG);
@@ -323,23 +319,6 @@ impl Reconciler {
         }
     }
 
-    async fn read_books(&self) -> Result<BooksNow, String> {
-        // The stamps in the books are compared with the time of the books.
-        let now = self.ledger.now().await.map_err(|refusal| refusal.text)?;
-        let (books, at) = (self.books.clone(), self.clock.now());
-        let settled = self.ledger.youth().settled(at.steady);
-        let reading = tokio::task::spawn_blocking(move || {
-            let reader = Reader::open(&books)?;
-            let mut plan = Plan::new(reader.settings()?);
-            reader.load(|change| plan.apply(&change))?;
-            Ok::<_, crate::store::StoreError>((plan, reader.names()?, reader.networks()?))
-        });
-        let (plan, names, networks) =
-            reading.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        let read = Fence { generation: plan.counters().0, at: now };
-        Ok(BooksNow { plan, read, at, settled, names, networks })
-    }
-
     pub(super) async fn ask(&self, repair: Repair) {
         if let Err(refusal) = self.ledger.ask(Request::Repair(Box::new(repair))).await {
             tracing::warn!("repair: {refusal}");
@@ -371,7 +350,7 @@ impl Reconciler {
             alive_all_the_same: std::mem::take(&mut look.alive_all_the_same),
             holders: self.noted.clone(),
             networks: self.called.clone(),
-            strangers: std::mem::take(&mut look.strangers),
+            strangers: look.strangers(),
             proven: self.suspects.proven(self.settings.only_engine),
         };
         if let Ok(mut proofs) = self.shared.proofs.write() {
@@ -379,7 +358,7 @@ impl Reconciler {
         }
     }
 
-    fn finding(&self, known: &BooksNow, look: &Look, one: &Missing, freed: &[ProofKey]) -> Option<Finding> {
+    fn finding(&self, look: &Look, one: &Missing, names: &WrittenNames, freed: &[ProofKey]) -> Finding {
         let key = &one.key;
         let seen = self.suspects.get(key);
         let due = |apart: Millis, first: crate::plan::settings::Moment| {
@@ -401,6 +380,7 @@ impl Reconciler {
                 }
             },
         };
-        suspect(known, key, one.since, seen, &one.why, action)
+        let shown = key.1.and_then(|address| names.get(key.0, address)).filter(|(of, _)| *of == key.2);
+        suspect(one, shown.map(|(_, shown)| shown.container.as_ref()), seen, action)
     }
 }

@@ -109,7 +109,7 @@ impl Suspects {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::evidence::{CompleteView, Sight};
+    use crate::plan::evidence::{CompleteView, IndexedLists, Sight};
     use crate::plan::prefix::Prefix;
     use crate::plan::request::{AddressRequest, Context, Reply, Request, Space, SubnetRequest, Wanted};
     use crate::plan::settings::Settings;
@@ -156,8 +156,9 @@ mod tests {
     /// Takes one view at this time; grants below `settled` are old enough.
     fn view(suspects: &mut Suspects, (plan, lists): &(Plan, Lists), at: Millis, settled: u64) {
         let drivers = ["gipam".to_owned()];
-        let sight = Sight::new(plan, lists, &drivers);
-        let view = CompleteView::of(&sight, Moment { steady: at, wall: 0 }, settled).unwrap();
+        let shown = IndexedLists::new(lists.clone(), &drivers);
+        let view =
+            CompleteView::of(Sight::new(plan, &shown), Moment { steady: at, wall: 0 }, settled).unwrap();
         let leases = plan.subnets().flat_map(|subnet: &Subnet| {
             subnet
                 .addresses
@@ -190,7 +191,7 @@ mod tests {
         let (mut suspects, scene) = (Suspects::default(), scene());
         view(&mut suspects, &scene, 100_000, 0);
         assert!(suspects.dead_for(0).is_empty());
-        assert_eq!(suspects.next_look(600_000), Some(100_005), "but another look is due when it will");
+        assert_eq!(suspects.next_look(600_000), Some(100_005), "the next check is scheduled for that time");
     }
 
     #[test]
@@ -198,7 +199,7 @@ mod tests {
         for grace in [0, 1, 1_000] {
             let (mut suspects, scene) = (Suspects::default(), scene());
             view(&mut suspects, &scene, 60_000, 9);
-            assert!(suspects.dead_for(grace).is_empty(), "one view is never two");
+            assert!(suspects.dead_for(grace).is_empty(), "one check never counts as two");
             let second = 60_000 + grace.max(1);
             assert_eq!(suspects.next_look(grace), Some(second));
             view(&mut suspects, &scene, second - 1, 9);
@@ -223,7 +224,11 @@ mod tests {
             "freed unless it is a subnet that is only reported"
         );
         view(&mut suspects, &scene, 700_000, 9);
-        assert_eq!(suspects.next_look(600_000), None, "nothing more can be learned: an idle daemon sleeps");
+        assert_eq!(
+            suspects.next_look(600_000),
+            None,
+            "an idle daemon sleeps, because another check finds nothing new"
+        );
     }
 
     #[test]

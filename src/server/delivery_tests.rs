@@ -217,7 +217,7 @@ fn an_end_is_held_back_once_until_the_handler_has_the_request() {
     delivery.received();
     delivery.request();
     assert_eq!(delivery.ended(), Ending::HoldBack);
-    assert_eq!(delivery.ended(), Ending::Tell, "a body cut short is not waited for");
+    assert_eq!(delivery.ended(), Ending::Tell, "a truncated body is not waited for");
     let delivery = Delivery::new();
     delivery.received();
     delivery.request();

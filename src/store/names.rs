@@ -13,9 +13,6 @@ use crate::plan::change::{Serial, ShownHolder};
 use crate::plan::prefix::number;
 use crate::text;
 
-/// By serial and address: the generation of the lease that was named, and its names.
-pub type Names = BTreeMap<(Serial, String), (u64, ShownHolder)>;
-
 /// By serial: the generation of the grant that was named, and the name of its network.
 pub type Networks = BTreeMap<Serial, (u64, Box<str>)>;
 
@@ -30,30 +27,6 @@ fn whole(value: i64) -> u64 {
 }
 
 impl Reader {
-    /// The Engine's names for the networks, by subnet.
-    pub fn networks(&self) -> Result<Networks, StoreError> {
-        let fail = || sqlite(&self.path, "reading the names of networks");
-        let sql = "SELECT subnet, generation, network FROM networks";
-        let mut statement = self.connection.prepare(sql).map_err(fail())?;
-        let rows = statement.query_map([], |row| {
-            Ok((whole(row.get(0)?), (whole(row.get(1)?), text::name(&row.get::<_, String>(2)?).into())))
-        });
-        rows.map_err(fail())?.collect::<Result<_, _>>().map_err(fail())
-    }
-
-    /// The Engine's names for the holders of all addresses.
-    pub fn names(&self) -> Result<Names, StoreError> {
-        let sql = "SELECT subnet, address, generation, container, container_id, network FROM names";
-        let mut statement = self.connection.prepare(sql).map_err(sqlite(&self.path, "reading names"))?;
-        let rows = statement.query_map([], |row| {
-            let text = |at: usize| row.get::<_, String>(at).map(|name| text::name(&name).into());
-            let shown = ShownHolder { container: text(3)?, container_id: text(4)?, network: text(5)? };
-            Ok(((whole(row.get(0)?), row.get(1)?), (whole(row.get(2)?), shown)))
-        });
-        let rows = rows.map_err(sqlite(&self.path, "reading names"))?;
-        rows.collect::<Result<_, _>>().map_err(sqlite(&self.path, "reading names"))
-    }
-
     /// The Engine's name for the network that this grant belongs to.
     pub fn network_of(&self, serial: Serial, generation: u64) -> Result<Option<String>, StoreError> {
         let sql = "SELECT network FROM networks WHERE subnet = ?1 AND generation = ?2";

@@ -311,6 +311,6 @@ mod tests {
         }
         let held: Vec<Serial> = plan.subnets().map(|subnet| subnet.state.serial).collect();
         assert_eq!((serials.len(), &serials), (20_000, &held));
-        assert!(bites > 1, "one look counted everything");
+        assert!(bites > 1, "one read counted everything");
     }
 }

@@ -1,21 +1,20 @@
 //! Where a view gets the plan: from the ledger of this daemon, or from books that no daemon serves.
 //!
-//! Promises: a daemon has one plan; a look at it runs between two batches and takes at most [`BITE`] plus one step, so long
+//! Promises: a daemon has one plan; a look at it runs between two batches and is limited by a [`Budget`], so long
 //! reads are split into bites. A change between two bites may or may not be seen. A look blocks, so it must run on a thread
 //! that may block; while the disk hangs, it gives up after a while with an error that says so.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+pub use crate::ledger::Budget;
 use crate::ledger::{Ledger, Refusal};
 use crate::plan::Plan;
 use crate::plan::error::ErrorKind;
 
-/// A look takes at most this long, plus one step.
-const BITE: Duration = Duration::from_micros(300);
 /// How long a look may wait for its turn if the view has no other data to show.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a look may wait for its turn if older data can be shown instead.
@@ -28,22 +27,6 @@ pub enum Source {
     Ledger(Ledger, Handle, Duration),
     /// A plan that nobody changes.
     Plan(Arc<Plan>),
-}
-
-/// The time that one look may take.
-#[derive(Debug)]
-pub struct Budget(Instant);
-
-impl Budget {
-    /// The budget of a look that begins now.
-    pub fn now() -> Self {
-        Self(Instant::now())
-    }
-
-    /// Whether the time is used up, so that the next look must do the rest.
-    pub fn is_spent(&self) -> bool {
-        self.0.elapsed() > BITE
-    }
 }
 
 impl Source {

@@ -153,9 +153,9 @@ mod tests {
         assert_eq!(at(89), Some((5, 1)));
         assert_eq!(at(69), Some((4, 1)));
         assert_eq!(at(60), Some((4, 1)));
-        assert_eq!(at(59), None, "nothing is known before the first line");
+        assert_eq!(at(59), None, "nothing is known before the first row");
         assert_eq!(usage.known_since.as_deref(), Some(rfc3339(60_000).as_str()));
         let nothing = reckon((&[], None), (120_000, 60_000), [4, 1]);
-        assert_eq!(nothing.points.len(), 1, "without history there is only now");
+        assert_eq!(nothing.points.len(), 1, "without history only the present is known");
     }
 }

@@ -127,7 +127,7 @@ fn before_the_tail(connection: &rusqlite::Connection) {
 fn older_books_become_newer_ones() {
     for version in [2, 3, 4, 5] {
         let (_directory, path) = of_version(version);
-        assert!(Reader::open(&path).is_err(), "a look does not migrate");
+        assert!(Reader::open(&path).is_err(), "reading does not migrate");
         let mut books = open(&path);
         let plan = load(&books, START);
         let subnet = plan.subnets().next().unwrap();
@@ -160,8 +160,8 @@ fn the_tail_is_bounded_where_it_is_never_quiet() {
         }
     }
     let most = *sizes.iter().max().unwrap();
-    assert!((60_000..135_000).contains(&most), "this many wait, and one round more: {most}");
-    assert!(*sizes.last().unwrap() < most, "rounds end");
+    assert!((60_000..135_000).contains(&most), "at most one more round waits: {most}");
+    assert!(*sizes.last().unwrap() < most, "the rounds come to an end");
     assert_eq!(leases(trial.books.path()).len(), 140_000);
     // Then there are no requests: the books stay the same, and the history is trimmed to its limit.
     trial.books.keep_history(5_000);

@@ -20,7 +20,7 @@ fn durable_while_the_books_are_busy_nothing_is_changed_and_afterwards_everything
     }
     lock.execute_batch("ROLLBACK").unwrap();
     for arguments in changes {
-        assert_eq!(told(&house, arguments)["changed"], true, "{arguments:?} was not done before");
+        assert_eq!(told(&house, arguments)["changed"], true, "{arguments:?} was not done yet");
     }
     daemon.stop();
 }

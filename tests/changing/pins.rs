@@ -38,7 +38,11 @@ fn a_pinned_address_waits_for_its_holder_in_both_families_and_survives_restart_k
         row("198.51.100.9", "pinned", "web"),
     ];
     assert_eq!(all(&house, "198.51.100.0/28"), expected);
-    assert_eq!(lease(&mut daemon.wire(), &v4, "cache"), "198.51.100.5", "pinned ones are for others");
+    assert_eq!(
+        lease(&mut daemon.wire(), &v4, "cache"),
+        "198.51.100.5",
+        "dynamic choice skips pinned addresses"
+    );
     daemon.stop();
     let daemon = house.start();
     daemon.wire().release(&v4, "198.51.100.2");
@@ -48,7 +52,7 @@ fn a_pinned_address_waits_for_its_holder_in_both_families_and_survives_restart_k
     let daemon = house.start();
     assert_eq!(lease(&mut daemon.wire(), &v4, "db"), "198.51.100.3", "after a kill -9");
     let mac = json!({"com.docker.network.endpoint.macaddress": "02:00:00:00:00:07"});
-    assert_eq!(daemon.wire().address(&v4, "", mac), "198.51.100.4/28", "Engines before 29 say the MAC only");
+    assert_eq!(daemon.wire().address(&v4, "", mac), "198.51.100.4/28", "Engines before 29 send only the MAC");
     // The network is recreated, and another container is started first.
     daemon.wire().release_pool(&v4);
     let pool = json!({"AddressSpace": "local", "Pool": "198.51.100.0/28"});
@@ -79,7 +83,7 @@ fn a_pin_stays_until_it_is_taken_back_and_repeats_and_rehearsals_change_nothing(
     let other = json!({"com.docker.network.endpoint.name": "other"});
     assert_eq!(daemon.wire().address(&v4, "198.51.100.9", other), "198.51.100.9/28");
     assert_eq!(all(&house, "198.51.100.0/28"), [row("198.51.100.9", "leased", "other")]);
-    assert_eq!(lease(&mut daemon.wire(), &v4, "web"), "198.51.100.2", "it cannot have it meanwhile");
+    assert_eq!(lease(&mut daemon.wire(), &v4, "web"), "198.51.100.2", "it cannot get the address in between");
     daemon.wire().release(&v4, "198.51.100.9");
     daemon.wire().release(&v4, "198.51.100.2");
     assert_eq!(lease(&mut daemon.wire(), &v4, "web"), "198.51.100.9");

@@ -90,12 +90,12 @@ fn pools_added_closed_and_resized_by_hand_stay_so_at_the_next_start_with_the_sam
     daemon.kill();
     let daemon = house.start();
     assert!(pools(&house)[2].ends_with("closed"), "after a kill -9: {:?}", pools(&house));
-    assert_eq!(lease(&mut daemon.wire(), &v6, "web"), "2001:db8:99::2", "its subnets live on");
+    assert_eq!(lease(&mut daemon.wire(), &v6, "web"), "2001:db8:99::2", "its subnets stay");
     told(
         &house,
         &[&["pool", "add", "lan"][..], &["--v4", "203.0.113.0/24", "--v6", "2001:db8:99::/48"]].concat(),
     );
-    assert_eq!(pools(&house), expected, "open again");
+    assert_eq!(pools(&house), expected, "the pool is open again");
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn a_reservation_by_hand_holds_at_once_in_both_families_and_survives_restart_kil
     let row = told(&house, &["reserve", "198.51.100.2-198.51.100.5"]);
     assert_eq!(row["changed"], true);
     assert_eq!(row["changes"], json!(["198.51.100.2-198.51.100.5 is reserved by hand from now on"]));
-    assert_eq!(row["leases"][0]["holder"], "web", "what is leased is reported, and stays: {row}");
+    assert_eq!(row["leases"][0]["holder"], "web", "leases are reported, and stay: {row}");
     told(&house, &["reserve", "2001:db8:77::2-2001:db8:77::3"]);
     assert_eq!(lease(&mut daemon.wire(), &v4, "db"), "198.51.100.6");
     assert_eq!(lease(&mut daemon.wire(), &v6, "db"), "2001:db8:77::4");

@@ -34,7 +34,7 @@ fn the_order_is_own_never_used_cooled_cooling_pinned_slot() {
     desk.free(&id, "10.0.0.3");
     desk.pass(10 * MINUTE);
     desk.free(&id, "10.0.0.4");
-    assert_eq!(desk.host(named(&id, "b")), "10.0.0.4", "his own, though it cools");
+    assert_eq!(desk.host(named(&id, "b")), "10.0.0.4", "its own address, although it cools");
     desk.free(&id, "10.0.0.4");
     desk.pass(15_000); // A restarted container would be back by now.
     let expected = [
@@ -68,7 +68,7 @@ fn never_network_broadcast_reservation_or_slot() {
     let id = desk.subnet(any(V4));
     let given: Vec<String> = (0..4).map(|_| desk.host(address(&id))).collect();
     assert_eq!(given, ["10.0.0.3", "10.0.0.252", "10.0.0.253", "10.0.0.254"]);
-    assert_eq!(desk.host(address(&id)), "10.0.0.1", "the slot at last");
+    assert_eq!(desk.host(address(&id)), "10.0.0.1", "the gateway's place comes last");
     assert!(desk.gave(address(&id)).starts_with("no available addresses"));
 }
 
@@ -113,7 +113,7 @@ fn a_gateway_whose_place_is_taken_gets_another_one_anywhere() {
     let id = desk.subnet(exact("10.9.0.0/29").range("10.9.0.4/31"));
     assert_eq!(desk.host(named(&id, "a")), "10.9.0.5");
     desk.gave(AddressRequest { name: Some("squatter".into()), ..number(&id, "10.9.0.4") });
-    assert_eq!(desk.host(gateway(&id)), "10.9.0.1", "the range has none that was never used");
+    assert_eq!(desk.host(gateway(&id)), "10.9.0.1", "every address of the range was used");
     desk.free(&id, "10.9.0.1");
     for last in [1, 2, 3, 6] {
         desk.gave(AddressRequest {
@@ -151,7 +151,7 @@ fn own_address_by_name_else_by_mac() {
     assert_eq!(
         desk.host(AddressRequest { mac: Some(Mac([2, 0, 0, 0, 0, 2])), ..named(&id, "new") }),
         "10.0.0.3",
-        "else the MAC"
+        "then the MAC"
     );
     assert_eq!(desk.host(mac(9)), "10.0.0.4");
 }
@@ -197,7 +197,7 @@ fn a_reservation_over_a_whole_subnet_has_no_effect_inside_one_asked_for_by_numbe
         let id = desk.subnet(exact("10.9.0.0/29"));
         let given: Vec<String> = (0..6).map(|_| desk.host(address(&id))).collect();
         assert_eq!(given[..5], ["10.9.0.2", "10.9.0.3", "10.9.0.4", "10.9.0.5", "10.9.0.6"], "{reserved}");
-        assert_eq!(given[5], "10.9.0.1", "{reserved}: the slot last");
+        assert_eq!(given[5], "10.9.0.1", "{reserved}: the gateway's place last");
     }
 }
 
@@ -245,7 +245,7 @@ fn in_a_subnet_taken_over_choice_starts_beyond_while_room_remains() {
     for beyond in [254, 255] {
         let mut desk = Desk::new(lan());
         let id = taken_over(&mut desk, "10.9.0.0/24", beyond);
-        assert_eq!(desk.host(address(&id)), "10.9.0.2", "no room beyond .{beyond}");
+        assert_eq!(desk.host(address(&id)), "10.9.0.2", "no address beyond .{beyond}");
     }
     let six = taken_over(&mut Desk::new(lan()), "2001:db8:9::/64", 66);
     let mut desk = Desk::new(lan());

@@ -60,10 +60,13 @@ fn the_first_unknown_id_of_exactly_its_prefix_is_taken_with_the_grant() {
     assert_eq!(ids(&desk), ["local/192.0.2.0/24#?"]);
     let asked_as = desk.plan.subnets().next().unwrap().asked_as();
     assert!(desk.decide(&Request::Address(address(&asked_as))).reply.is_ok(), "as gipam explain asks");
-    assert_eq!(desk.gave(address(DOCKERS)), "192.0.2.2/24", "the living keeps its address");
+    assert_eq!(desk.gave(address(DOCKERS)), "192.0.2.2/24", "the live container keeps its address");
     assert_eq!(ids(&desk), [DOCKERS]);
     assert_eq!(desk.kind(DOCKERS, "192.0.2.9"), Kind::Gateway);
-    assert!(desk.gave(address(LATE)).starts_with("address pool not found: "), "a second one names nothing");
+    assert!(
+        desk.gave(address(LATE)).starts_with("address pool not found: "),
+        "a second PoolID has no effect"
+    );
     desk.release(DOCKERS);
     assert_eq!(ids(&desk), [""; 0]);
 }
@@ -117,7 +120,7 @@ fn p19_a_late_release_with_an_old_id_does_not_touch_an_adopted_network() {
         desk.free(id, "192.0.2.1");
     }
     assert_eq!(desk.plan.subnets().next().unwrap().addresses.leased(), 2);
-    assert_eq!(ids(&desk), ["local/192.0.2.0/24#?"], "nor does it say what Docker calls it");
+    assert_eq!(ids(&desk), ["local/192.0.2.0/24#?"], "it does not reveal the PoolID either");
     desk.gave(address(DOCKERS));
     desk.release(LATE);
     assert_eq!(ids(&desk), [DOCKERS]);
@@ -182,7 +185,7 @@ fn a_remembered_prefix_is_taken_up_with_its_memory_and_pins() {
     let found = seen(&desk, PREFIX, &[("192.0.2.77", Kind::Endpoint)]);
     adopt(&mut desk, found).unwrap();
     assert_eq!(desk.plan.subnets().map(|subnet| subnet.state.serial).collect::<Vec<_>>(), [serial]);
-    assert_eq!(desk.host(named(DOCKERS, "web")), "192.0.2.2", "its own last one");
+    assert_eq!(desk.host(named(DOCKERS, "web")), "192.0.2.2", "its own last address");
     assert!(desk.record(DOCKERS, "192.0.2.77").unwrap().asked_by_number);
 }
 
@@ -284,7 +287,7 @@ fn p19_a_kept_release_counts_for_its_own_id_and_its_own_lease_only() {
     let lease = ShownLease { address: number, kind, name: None, mac: None, evidence: "seen".into() };
     let lives = Repair::Adopt { serial, lease, read: found.read };
     desk.ask(wish(lives)).unwrap();
-    assert!(desk.gave(address(SMALL)).starts_with("no available addresses"), "it lives again");
+    assert!(desk.gave(address(SMALL)).starts_with("no available addresses"), "it is in use again");
 }
 
 #[test]

@@ -118,7 +118,11 @@ fn no_flawed_view_proves_anything_of_the_living() {
                 let death = twice(&desk.plan, &seen, |view| view.lease_absent(subnet, address, record));
                 prop_assert!(!(lives && death.is_some()), "{flaw:?} at {at}: {address} lives");
                 if matches!(flaw, Flaw::None) {
-                    prop_assert_eq!(death.is_some(), !lives, "the whole view tells the dead from the living");
+                    prop_assert_eq!(
+                        death.is_some(),
+                        !lives,
+                        "the complete list distinguishes dead from live"
+                    );
                 }
                 judged.set(judged.get() + 1);
                 dead.set(dead.get() + u64::from(death.is_some()));

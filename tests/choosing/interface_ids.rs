@@ -101,5 +101,5 @@ fn derived_addresses_of_a_subnet_taken_over_lie_beyond_its_counter_too() {
     let mut given: Vec<String> = (0..4).map(|n| desk.host(named(&id, &format!("n{n}")))).collect();
     given.sort();
     assert_eq!(given, ["2001:db8::c", "2001:db8::d", "2001:db8::e", "2001:db8::f"]);
-    assert_ne!(desk.host(named(&id, "late")), "2001:db8::1", "no room: anywhere in the range");
+    assert_ne!(desk.host(named(&id, "late")), "2001:db8::1", "no room there: anywhere in the range");
 }

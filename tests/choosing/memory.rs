@@ -34,7 +34,7 @@ fn a_name_with_a_living_lease_gets_back_what_nobody_has() {
     assert_eq!(desk.host(named(&id, "web")), first);
     desk.free(&id, &second);
     desk.free(&id, &first);
-    assert_eq!(desk.host(named(&id, "web")), first, "the newest of its two");
+    assert_eq!(desk.host(named(&id, "web")), first, "the newer of its two addresses");
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn memory_of_subnets_is_bounded_too_and_never_while_they_cool() {
         desk.release(&id);
     }
     let released = desk.plan.subnets().count();
-    assert!((1_000..1_110).contains(&released), "{released}: outside of pools they cool a minute");
+    assert!((1_000..1_110).contains(&released), "{released}: outside the pools they cool for a minute");
     desk.pass(MINUTE);
     for _ in 0..150 {
         let id = desk.subnet(exact("192.0.2.0/24"));

@@ -129,7 +129,7 @@ fn best_fit_leaves_large_blocks_whole_and_releases_coalesce() {
     assert_eq!(desk.said(sized(V4, 27)), "10.0.0.96/27");
     assert!(desk.said(sized(V4, 27)).starts_with("no available pool"));
     desk.release(&small[0]);
-    assert_eq!(desk.said(sized(V4, 27)), "10.0.0.0/27", "two halves are one again");
+    assert_eq!(desk.said(sized(V4, 27)), "10.0.0.0/27", "two free halves are merged");
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_closed_pool_gives_nothing_new_and_keeps_what_it_gave() {
     desk.plan.configure(pools(&[closed, pool("b", "198.51.100.0/29:30", "")]));
     assert_eq!(desk.said(any(V4)), "198.51.100.0/30");
     assert_eq!(desk.gave(address(&id)), "192.0.2.2/30");
-    assert_eq!(desk.said(exact("192.0.2.4/30")), "192.0.2.4/30", "by number it may");
+    assert_eq!(desk.said(exact("192.0.2.4/30")), "192.0.2.4/30", "--subnet may use it");
 }
 
 #[test]

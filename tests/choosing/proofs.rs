@@ -3,7 +3,7 @@
 //! Checks *fenced*; a [`Death`](gipam::plan::evidence::Death) needs two complete views of the Engine that the books know.
 
 use gipam::plan::change::{Change, Kind, ShownHolder};
-use gipam::plan::evidence::{CompleteView, Death, Doubt, Sight};
+use gipam::plan::evidence::{CompleteView, Death, Doubt, IndexedLists, Sight};
 use gipam::plan::pins::{Holder, PinRequest};
 use gipam::plan::prefix::Family;
 use gipam::plan::request::{AddressRequest, Dead, Gone, Mac, Repair, Request, ShownLease};
@@ -96,8 +96,9 @@ fn another_engine_or_another_data_root_proves_nothing() {
         let shown = Lists { engine: Some(other), ..complete() };
         assert!(!proves(&desk, &shown));
         let drivers = ["gipam".to_owned()];
-        let sight = Sight::new(&desk.plan, &shown, &drivers);
-        let doubt = CompleteView::of(&sight, Moment { steady: 1, wall: 1 }, u64::MAX).unwrap_err();
+        let shown = IndexedLists::new(shown, &drivers);
+        let doubt = CompleteView::of(Sight::new(&desk.plan, &shown), Moment { steady: 1, wall: 1 }, u64::MAX)
+            .unwrap_err();
         assert!(matches!(doubt, Doubt::Another { .. }), "{doubt}");
     }
 }
@@ -124,14 +125,14 @@ fn a_network_whose_driver_is_not_configured_here_is_a_witness_of_life_for_its_pr
     }
     let mut wider = lists([prefix(OTHER), prefix("192.0.0.0/16")]);
     wider.networks[1].ipam = "default".into();
-    assert!(!proves_subnet(&desk, &wider), "nor is one that overlaps it");
+    assert!(!proves_subnet(&desk, &wider), "neither is one that overlaps it");
 }
 
 #[test]
 fn a_prefix_held_twice_and_shown_once_has_no_suspects() {
     let (mut desk, _) = books();
     desk.subnet(exact(WEB).option("overlap", "true"));
-    assert!(!proves(&desk, &complete()), "whose network is not shown?");
+    assert!(!proves(&desk, &complete()), "a network is missing from the list");
     assert!(proves(&desk, &lists([prefix(WEB), prefix(WEB), prefix(OTHER)])));
     assert!(!proves_subnet(&desk, &lists([prefix(OTHER)])));
 }
@@ -141,10 +142,10 @@ fn a_copy_is_one_however_overlap_is_written() {
     for word in ["true", "1"] {
         let mut desk = Desk::new(lan());
         desk.subnet(exact(WEB));
-        let (shown, drivers) = (lists([prefix(WEB)]), ["gipam".to_owned()]);
-        assert!(!Sight::new(&desk.plan, &shown, &drivers).is_copied(prefix(WEB)));
+        let shown = IndexedLists::new(lists([prefix(WEB)]), &["gipam".to_owned()]);
+        assert!(!Sight::new(&desk.plan, &shown).is_copied(prefix(WEB)));
         desk.subnet(exact(WEB).option("overlap", word));
-        assert!(Sight::new(&desk.plan, &shown, &drivers).is_copied(prefix(WEB)), "overlap={word}");
+        assert!(Sight::new(&desk.plan, &shown).is_copied(prefix(WEB)), "overlap={word}");
     }
 }
 
@@ -156,7 +157,7 @@ fn p28_a_size_in_the_place_of_a_prefix_may_be_any_subnet_of_that_size() {
     shown.networks[1].subnets.clear();
     assert!(!proves_subnet(&desk, &shown));
     shown.networks[1].unlocated = vec![(Family::V4, 25), (Family::V6, 24)];
-    assert!(proves_subnet(&desk, &shown), "of another size or family it is another one");
+    assert!(proves_subnet(&desk, &shown), "another size or family is another subnet");
     // identified by an endpoint in it
     let size = Configured { prefix: prefix("0.0.0.0/24"), range: None, gateway: None, auxiliary: vec![] };
     let mut located = lists([prefix(OTHER)]);
@@ -170,18 +171,18 @@ fn p28_a_size_in_the_place_of_a_prefix_may_be_any_subnet_of_that_size() {
 #[test]
 fn what_is_new_is_alive_and_one_view_is_never_two() {
     let (desk, _) = books();
-    let (shown, drivers) = (complete(), ["gipam".to_owned()]);
-    let sight = Sight::new(&desk.plan, &shown, &drivers);
+    let shown = IndexedLists::new(complete(), &["gipam".to_owned()]);
+    let sight = Sight::new(&desk.plan, &shown);
     let subnet = desk.plan.subnets().next().unwrap();
     let (address, record) = subnet.addresses.records().find(|(_, record)| record.leased).unwrap();
     let seen = |steady, settled| {
-        let view = CompleteView::of(&sight, Moment { steady, wall: 9 }, settled).unwrap();
+        let view = CompleteView::of(sight, Moment { steady, wall: 9 }, settled).unwrap();
         view.lease_absent(subnet, address, record)
     };
     assert!(seen(5, record.generation).is_none(), "granted less than a minute ago");
     let [first, again, later] = [5, 5, 9].map(|at| seen(at, record.generation + 1).unwrap());
     assert!(Death::of(&first, &again, 0).is_none());
-    assert!(Death::of(&later, &first, 0).is_none(), "in the order of the looks");
+    assert!(Death::of(&later, &first, 0).is_none(), "in the order of the checks");
     assert!(Death::of(&first, &later, 5).is_none() && Death::of(&first, &later, 4).is_some());
 }
 
@@ -224,7 +225,7 @@ fn an_address_without_an_owner_is_an_endpoints_until_the_engine_lists_it_as_auxi
     };
     assert_eq!(identify(Kind::Auxiliary), (Kind::Auxiliary, false), "no container asked for it by number");
     assert_eq!(identify(Kind::Endpoint).0, Kind::Endpoint, "older books may have guessed");
-    assert_eq!(identify(Kind::Gateway).0, Kind::Endpoint, "a gateway says that it is one");
+    assert_eq!(identify(Kind::Gateway).0, Kind::Endpoint, "a gateway request is marked as such");
 }
 
 #[test]

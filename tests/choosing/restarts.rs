@@ -63,7 +63,11 @@ fn what_is_known_to_be_somebodys_does_not_count_and_is_not_given() {
     for released in [&with_card, &by_number] {
         desk.free(&id, released);
     }
-    assert_eq!(desk.host(made_up(&id, 2)), "10.0.0.4", "neither the card's nor the one asked for by number");
+    assert_eq!(
+        desk.host(made_up(&id, 2)),
+        "10.0.0.4",
+        "neither the network card's address nor the one requested by number"
+    );
     desk.free(&id, &web);
     assert_eq!(desk.host(named(&id, "web")), "10.0.0.5", "a name identifies its holder");
     assert_eq!(
@@ -93,7 +97,7 @@ fn a_fixed_mac_that_came_back_once_keeps_its_address_from_others() {
     let id = desk.subnet(any(V4));
     let fixed = desk.host(made_up(&id, 1));
     desk.free(&id, &fixed);
-    assert_eq!(desk.host(made_up(&id, 1)), fixed, "no made up MAC comes back");
+    assert_eq!(desk.host(made_up(&id, 1)), fixed, "a generated MAC never comes back");
     desk.free(&id, &fixed);
     assert_ne!(desk.host(made_up(&id, 2)), fixed);
     assert_eq!(desk.host(made_up(&id, 1)), fixed);
@@ -171,7 +175,7 @@ fn in_an_eui64_pool_an_address_follows_from_the_mac_or_comes_with_a_warning() {
     desk.free(&id, &made(1));
     assert_eq!(desk.host(with(Some("web"), 2)), made(2), "another MAC, another address, whatever the name");
     desk.free(&id, &made(2));
-    assert_eq!(desk.host(with(None, 3)), made(3), "nor does it take what was just released");
+    assert_eq!(desk.host(with(None, 3)), made(3), "it does not get the released address either");
     desk.free(&id, &made(3));
     assert_eq!(desk.host(with(Some("web"), 1)), made(1));
     desk.free(&id, &made(1));
@@ -209,14 +213,14 @@ fn a_holder_gets_its_own_lease_back_once_that_is_proven_dead() {
         let dead = proof(&desk, &id, &web);
         desk.free(&id, "10.0.0.3");
         let again = AddressRequest { dead: dead.clone(), ..ask(&id) };
-        assert_eq!(desk.host(again), "10.0.0.3", "its newest is nobody's");
+        assert_eq!(desk.host(again), "10.0.0.3", "its newest address is free");
         desk.free(&id, "10.0.0.3");
         desk.host(AddressRequest { name: Some("thief".into()), ..number(&id, "10.0.0.3") });
         let again = AddressRequest { dead: dead.clone(), ..ask(&id) };
         assert_eq!(desk.host(again), web);
         assert_eq!(desk.warnings.concat(), "10.0.0.2 in 10.0.0.0/24 replaces a lease that is proven dead");
         let other = AddressRequest { dead, ..named(&id, "other") };
-        assert_ne!(desk.host(other), web, "the proof was of the lease before");
+        assert_ne!(desk.host(other), web, "the proof was about the earlier lease");
     }
 }
 
@@ -291,7 +295,7 @@ fn p20_a_retry_after_a_refused_ipv6_half_gets_its_own_lease_back() {
     let second = desk.host(fixed.clone());
     let half = half(&desk, None, 77);
     assert_eq!(desk.host(AddressRequest { half, ..fixed.clone() }), second);
-    assert_ne!(desk.host(fixed), second, "nothing was refused to this one");
+    assert_ne!(desk.host(fixed), second, "no request of this endpoint was refused");
 }
 
 #[test]
@@ -305,7 +309,7 @@ fn p20_a_living_container_never_shares_its_lease_whatever_was_refused() {
     let half = |desk: &Desk, n: u8| Some(Half { name: Some("web".into()), mac: mac(n), at: desk.now });
     let other_endpoint = half(&desk, 2);
     let asks = |half| AddressRequest { mac: Some(mac(3)), half, ..named(&id, "web") };
-    assert_ne!(desk.host(asks(other_endpoint)), renamed, "what was refused was another endpoint's");
+    assert_ne!(desk.host(asks(other_endpoint)), renamed, "the refused request was another endpoint's");
     desk.pass(4_000);
     let late = half(&desk, 1);
     assert_ne!(desk.host(asks(late)), renamed, "granted long before the refusal");

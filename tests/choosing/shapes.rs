@@ -96,6 +96,10 @@ fn a_gateway_in_a_subnet_of_one_address_is_refused_as_no_container_could_start()
         for request in [gateway(&id), AddressRequest { gateway: true, ..number(&id, asked) }] {
             assert_eq!(desk.gave(request), refused);
         }
-        assert_eq!(desk.host(address(&id)), asked, "a network that asks for no gateway has it");
+        assert_eq!(
+            desk.host(address(&id)),
+            asked,
+            "a network that does not request a gateway gives it to a container"
+        );
     }
 }

@@ -89,7 +89,11 @@ fn p19_a_pool_id_of_one_of_several_is_never_guessed() {
         "unique over both"
     );
     desk.release(SECOND);
-    assert_eq!(books(&desk)[0].1, ["10.77.0.1", "10.77.0.64", "10.77.0.65"], "nothing of the other is freed");
+    assert_eq!(
+        books(&desk)[0].1,
+        ["10.77.0.1", "10.77.0.64", "10.77.0.65"],
+        "the other subnet's lease stays"
+    );
 }
 
 /// PoolIDs as gipam makes them for networks with a range.
@@ -133,7 +137,11 @@ fn p19_a_person_cannot_give_one_the_pool_id_of_the_others_range() {
     let expected = "invalid request: the PoolID names local/10.77.0.0/24/10.77.0.128/26, not local/10.77.0.0/24/10.77.0.64/26";
     assert_eq!(refused, expected);
     assert_eq!(name(&mut desk, "10.77.0.128/26", OF_SECOND), Ok(Reply::Done));
-    assert_eq!(name(&mut desk, "10.77.0.64/26", FIRST), Ok(Reply::Done), "one from before ranges were named");
+    assert_eq!(
+        name(&mut desk, "10.77.0.64/26", FIRST),
+        Ok(Reply::Done),
+        "a PoolID without a range, from an earlier version"
+    );
 }
 
 #[test]
@@ -172,6 +180,6 @@ fn unique_what_a_sibling_kept_for_safetys_sake_comes_to_its_own_network() {
     second.read.generation = desk.plan.counters().0 - 1;
     assert_eq!(adopt(&mut desk, vec![second]), Ok(Reply::Done));
     let leased = books(&desk);
-    assert_eq!(leased[0].1, ["10.77.0.130", "10.77.0.140"], "fenced: what was granted since stays");
+    assert_eq!(leased[0].1, ["10.77.0.130", "10.77.0.140"], "fenced: later grants stay");
     assert_eq!(leased[1].1, ["10.77.0.129"]);
 }

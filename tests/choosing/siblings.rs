@@ -59,7 +59,7 @@ fn p31_a_range_that_leaves_containers_nothing_is_a_warning_when_the_network_is_m
     ] {
         let mut desk = Desk::new(reserve(lan(), &["10.9.0.16-10.9.0.22"]));
         let id = desk.subnet(exact(subnet).range(range));
-        assert_eq!(desk.host(gateway(&id)), gateway_at, "as Docker's own driver has it");
+        assert_eq!(desk.host(gateway(&id)), gateway_at, "as with Docker's own driver");
         let left = if why == "none" { "none that may be given" } else { why };
         let next = if why == "none" {
             filled.replace(", or with a --gateway outside of it", "")
@@ -67,10 +67,10 @@ fn p31_a_range_that_leaves_containers_nothing_is_a_warning_when_the_network_is_m
             filled.to_owned()
         };
         let expected = format!("range {range} of {subnet} has no address for containers, {left}; {next}");
-        assert_eq!(desk.warnings, std::slice::from_ref(&expected), "in the log, when the network is made");
+        assert_eq!(desk.warnings, std::slice::from_ref(&expected), "in the log, when the network is created");
         assert_eq!(desk.gave(address(&id)), format!("no available addresses on this pool: {expected}"));
         let outside = if subnet.contains(':') { "2001:db8:9::9" } else { "10.9.0.9" };
-        assert_eq!(desk.host(by_number(&id, outside, false)), outside, "containers with --ip can live there");
+        assert_eq!(desk.host(by_number(&id, outside, false)), outside, "containers with --ip can use it");
     }
     for (subnet, range, router) in [
         ("10.9.0.0/24", "10.9.0.76/31", None),
@@ -132,7 +132,7 @@ fn unique_over_both_dynamic_by_number_and_gateways() {
     // An address by number in the other subnet's range, and one outside of both.
     assert_eq!(desk.host(by_number(&first, "10.77.0.129", false)), "10.77.0.129");
     assert_eq!(desk.host(by_number(&first, "10.77.0.5", false)), "10.77.0.5");
-    assert_eq!(desk.host(address(&second)), "10.77.0.130", "not what the other has");
+    assert_eq!(desk.host(address(&second)), "10.77.0.130", "not the other network's address");
     for taken in ["10.77.0.129", "10.77.0.5", "10.77.0.64"] {
         for as_gateway in [false, true].into_iter().filter(|gateway| !gateway || taken != "10.77.0.64") {
             let said = desk.gave(by_number(&second, taken, as_gateway));
@@ -237,7 +237,10 @@ fn unique_a_pin_gives_nobody_what_the_other_has() {
     let others: Vec<String> = ["web", "a", "b"].map(|name| desk.host(named(&first, name))).into();
     assert_eq!(others, ["10.77.0.65", "10.77.0.67", "10.77.0.64"]);
     let said = desk.gave(named(&first, "c"));
-    assert!(said.starts_with("no available addresses"), "nor is it given as the last that is left: {said}");
+    assert!(
+        said.starts_with("no available addresses"),
+        "it is not given even as the last free address: {said}"
+    );
 }
 
 #[test]

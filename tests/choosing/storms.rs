@@ -106,7 +106,7 @@ fn networks_that_ask_no_gateway_are_not_a_storm_where_they_come_one_by_one() {
         desk.subnet(unhurried());
         desk.pass(100);
     }
-    assert!(desk.said(any(V4)).contains("Docker keeps refusing"), "and a loop among them is one");
+    assert!(desk.said(any(V4)).contains("Docker keeps refusing"), "a loop among them is recognized");
     desk.subnet(unhurried());
 }
 

@@ -11,7 +11,7 @@ use crate::timeshift::{HOUR, SECOND, YEAR};
 fn forget_the_boot(house: &House) {
     let books = rusqlite::Connection::open(house.path("gipam.db")).unwrap();
     let changed = books.execute("DELETE FROM meta WHERE key = 'clock'", []).unwrap();
-    assert_eq!(changed, 1, "the books say by which clock their times are");
+    assert_eq!(changed, 1, "the books record the clock of their times");
 }
 
 /// The subnet is released with a clock that is `ahead`, and the next start's clock is `later`.

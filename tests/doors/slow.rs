@@ -58,7 +58,7 @@ async fn crowd(server: Running, said: &[&'static [u8]]) {
         let begun = Instant::now();
         let mut honest = connect(&server.address).await.unwrap();
         assert_eq!(ask(&mut honest, &post("/x", "y")).await.body, "y");
-        assert!(begun.elapsed() < MOST, "an honest client waited {:?}", begun.elapsed());
+        assert!(begun.elapsed() < MOST, "a well-behaved client waited {:?}", begun.elapsed());
     }
     crowd.shutdown().await;
 }
@@ -94,7 +94,7 @@ async fn honest_are_served(server: &Secured) {
         let begun = Instant::now();
         let mut honest = server.connect(None).await.unwrap();
         assert_eq!(ask(&mut honest, &post("/x", "y")).await.body, "y");
-        assert!(begun.elapsed() < MOST, "an honest client waited {:?}", begun.elapsed());
+        assert!(begun.elapsed() < MOST, "a well-behaved client waited {:?}", begun.elapsed());
     }
 }
 

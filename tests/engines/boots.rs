@@ -43,7 +43,7 @@ fn boot(w: &mut World) {
     w.engine.dockerd_down("TERM");
     assert!(
         w.leases().iter().any(|lease| lease.address.to_string() == "10.88.9.70"),
-        "nobody could give it back: {:?}",
+        "nothing could release it: {:?}",
         w.leases()
     );
     w.start();
@@ -73,7 +73,7 @@ fn compose_down(w: &mut World) {
     w.stop();
     w.inside(&compose("down --timeout 1"));
     w.start();
-    assert_eq!(w.subnets().len(), 2, "nobody could give it back: {:?}", w.subnets());
+    assert_eq!(w.subnets().len(), 2, "nothing could release it: {:?}", w.subnets());
     let start = Instant::now();
     until_every(Duration::from_secs(2), "the project comes up again", REPAIRED, || {
         w.engine.inside(&["sh", "-c", &compose("up --detach")]).ok

@@ -46,7 +46,7 @@ fn no_subnet(w: &mut World) {
         w.network(name);
     }
     let said = w.refused("network create --ipam-driver gipam n5");
-    assert!(said.contains("no available pool"), "the well-known phrase: {said}");
+    assert!(said.contains("no available pool"), "Docker's standard phrase: {said}");
     assert!(said.contains("10.77.0.0/28"), "names the pool: {said}");
     let said = w.refused("network create --ipam-driver gipam --ipv6 n6");
     assert!(said.contains("no available pool"), "{said}");
@@ -64,7 +64,7 @@ fn no_address(w: &mut World) {
         w.run(&format!("--name {name} --network n1"));
     }
     let said = w.refused("run -d --name c6 --network n1 bb sleep 60");
-    assert!(said.contains("no available addresses"), "the well-known phrase: {said}");
+    assert!(said.contains("no available addresses"), "Docker's standard phrase: {said}");
     assert!(said.contains("10.88.0.0/29"), "names the subnet: {said}");
     // one leaves: its address is cooling, but better than none
     let left = w.v4("c3", "n1");

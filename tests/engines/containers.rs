@@ -64,7 +64,7 @@ fn connect(w: &mut World) {
     assert_eq!(w.v4("c1", "n2"), "", "disconnected");
     w.docker("network connect n2 c1");
     assert_ne!(w.v4("c1", "n2"), "", "connected again");
-    assert_ne!(w.v4("c2", "n2"), before, "nobody else got {before} meanwhile");
+    assert_ne!(w.v4("c2", "n2"), before, "nobody else got {before} in between");
     w.agree();
     // a stopped container on two networks holds nothing; started, it holds both again
     w.docker("stop -t 1 c1");
@@ -93,12 +93,12 @@ fn stop_start(w: &mut World) {
         }
     }
     w.docker("start any fixed");
-    assert_eq!(w.addresses("fixed", "n1"), fixed, "its MAC is its name: the same addresses again");
+    assert_eq!(w.addresses("fixed", "n1"), fixed, "the MAC identifies it: the same addresses again");
     if w.engine.version.0 >= 29 {
         assert_eq!(
             w.addresses("any", "n1"),
             any,
-            "the Engine tells the endpoint's name: the same addresses again"
+            "the Engine sends the endpoint's name: the same addresses again"
         );
     }
     w.agree();
@@ -135,7 +135,7 @@ fn restart(w: &mut World) {
     let now = all(w);
     assert_ne!(now[0], now[1]);
     if w.engine.version.0 >= 29 {
-        assert_eq!(now, before, "names tell them apart");
+        assert_eq!(now, before, "their names distinguish them");
     }
     w.agree();
 }
@@ -152,7 +152,7 @@ fn by_hand(w: &mut World) {
     }
     w.inside("gipam reserve 10.88.9.2-10.88.9.20");
     w.inside("gipam reserve fd88:9::2-fd88:9::20");
-    assert_eq!(w.addresses("c1", "n1"), before, "nobody is moved while it runs");
+    assert_eq!(w.addresses("c1", "n1"), before, "a running container is not moved");
     w.run("--name c2 --network n1");
     assert_eq!((w.v4("c2", "n1"), w.v6("c2", "n1")), ("10.88.9.21".into(), "fd88:9::21".into()));
     w.docker("restart -t 1 c1");
@@ -163,7 +163,7 @@ fn by_hand(w: &mut World) {
     w.start();
     w.docker("rm -f c1");
     w.run("--name c3 --network n1");
-    assert_eq!(w.v4("c3", "n1"), "10.88.9.22", "the pinned one is not for others");
+    assert_eq!(w.v4("c3", "n1"), "10.88.9.22", "others do not get the pinned address");
     w.run(&format!("--name c1 --network n1 --mac-address {mac}"));
     assert_eq!((w.v4("c1", "n1"), w.v6("c1", "n1")), ("10.88.9.99".into(), "fd88:9::99".into()));
     w.agree();

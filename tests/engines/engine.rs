@@ -234,7 +234,7 @@ pub fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
 pub fn until_every(pause: Duration, what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < limit, "waited {} s in vain until {what}", limit.as_secs());
+        assert!(start.elapsed() < limit, "waited {} s without success until {what}", limit.as_secs());
         std::thread::sleep(pause);
     }
 }

@@ -101,7 +101,7 @@ fn killed_under_load(w: &mut World) {
         }
     });
     let (leaked, missing) = w.compare();
-    assert!(missing.is_empty(), "containers hold what the books do not know: {missing:#?}");
+    assert!(missing.is_empty(), "containers have addresses that the books lack: {missing:#?}");
     for lease in leaked {
         assert_eq!(lease.kind, "endpoint", "only addresses of starts that were cut off are left: {lease:?}");
     }
@@ -124,11 +124,11 @@ fn lost_answers(w: &mut World) {
 
     proxy.lose("RequestPool");
     let said = w.refused("network create --ipam-driver gipam --subnet 10.88.9.0/24 n1");
-    assert!(said.contains("empty"), "the user learns why: {said}");
+    assert!(said.contains("empty"), "the user sees the reason: {said}");
     assert_eq!(proxy.take_lost(), (1, 1), "one answer lost, one repetition without a body");
     let said = w.refused("network create --ipam-driver gipam --subnet 10.88.9.0/24 n1");
     let command = "gipam release 10.88.9.0/24 --force";
-    assert!(said.contains(command), "the message says what frees the orphan: {said}");
+    assert!(said.contains(command), "the message names the command that frees the orphan: {said}");
     let young = w.engine.inside(&["sh", "-c", command]).err;
     assert!(young.contains("granted less than a minute ago"), "{young}");
     w.inside(&format!("{command} --without-engine"));

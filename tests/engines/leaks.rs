@@ -110,7 +110,7 @@ fn seven_ways(w: &mut World) {
     w.run("--name living --network d");
     // what deceived repair once: the list of containers names what the stopped no longer have
     let listed = ["10.88.9.12", "10.88.9.13"].map(|address| is_listed(w, address));
-    assert_eq!(listed, [true, true], "Docker goes on listing what it could not give back");
+    assert_eq!(listed, [true, true], "Docker still lists addresses that it could not release");
     let took = w.until_agree(REPAIRED);
     println!(
         "        Engine {}: right again {:.0} s after gipam's start",

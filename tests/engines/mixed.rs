@@ -261,7 +261,7 @@ fn watch(engine: &Engine, counts: &Counts) {
             for address in addresses {
                 assert!(
                     leased.contains(address),
-                    "{who:?} is alive with {address}, which the books do not lease"
+                    "{who:?} is alive with {address}, which the books do not show as leased"
                 );
                 counts.alive.fetch_add(1, Relaxed);
                 counts.old.fetch_add(u64::from(*age > Duration::from_secs(60)), Relaxed);

@@ -42,7 +42,7 @@ fn v4(w: &mut World) {
     w.until_empty();
     // at once a new one: not the same subnet, which the Engine may still be taking down (P17)
     w.network("n2");
-    assert_ne!(w.prefixes("n2"), prefixes, "a subnet just given back is cooling");
+    assert_ne!(w.prefixes("n2"), prefixes, "a subnet that was just released is cooling");
 }
 
 fn dual_stack(w: &mut World) {
@@ -98,7 +98,12 @@ fn numbers(w: &mut World) {
 fn gateway_as_aux(w: &mut World) {
     w.network("--subnet 10.88.9.0/24 --gateway 10.88.9.1 --aux-address gw=10.88.9.1 n1");
     w.run("--name c1 --network n1");
-    assert_eq!(w.leases().len(), 2, "one lease for the gateway, however often it is named: {:?}", w.leases());
+    assert_eq!(
+        w.leases().len(),
+        2,
+        "one lease for the gateway, even if it is requested twice: {:?}",
+        w.leases()
+    );
     w.agree();
     w.docker("rm -f c1");
     w.docker("network rm n1");
@@ -181,7 +186,7 @@ fn shared_lan(w: &mut World) {
             assert!((start..start + 64).contains(&last), "{name} got .{last}");
         }
         let said = w.refused(&format!("run -d --name c5 --network n2 --ip {} bb sleep 60", w.v4("c1", "n1")));
-        assert!(said.contains("address already in use"), "one LAN, one holder: {said}");
+        assert!(said.contains("address already in use"), "one LAN has one holder: {said}");
         w.docker("rm -f c5 c2 c4");
         w.docker("network rm n2");
         w.agree();
@@ -233,7 +238,7 @@ fn same_subnet(w: &mut World) {
         [("10.88.9.0/24", "the same"), ("10.88.9.128/25", "a part"), ("10.88.0.0/16", "more")]
     {
         let said = w.refused(&format!("network create --ipam-driver gipam --subnet {subnet} n2"));
-        assert!(said.contains("overlaps"), "{inside}: the well-known phrase: {said}");
+        assert!(said.contains("overlaps"), "{inside}: Docker's standard phrase: {said}");
         assert!(said.contains("10.88.9.0/24"), "{inside}: the first one is named: {said}");
     }
     // the first network is untouched by the refusals
@@ -272,7 +277,7 @@ fn link_local(w: &mut World) {
     w.docker("rm -f c1");
     w.agree();
     let still = w.leases().iter().any(|lease| lease.address.to_string() == lost);
-    assert_eq!(still, w.engine.version.0 <= 20, "{lost} in the books after its container is gone");
+    assert_eq!(still, w.engine.version.0 <= 20, "{lost} is still in the books after its container is gone");
     w.network("--ipv6 n2");
     assert!(w.prefixes("n2")[1].starts_with("fe80:0:0:"), "{:?}", w.prefixes("n2"));
     w.docker("rm -f c2");

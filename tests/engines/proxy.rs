@@ -115,7 +115,11 @@ impl Proxy {
     /// All that was to be broken is broken.
     pub fn assert_played(&self) {
         let state = self.shared.0.lock().unwrap();
-        assert!(state.tricks.is_empty(), "calls were to be broken that did not come: {:?}", state.tricks);
+        assert!(
+            state.tricks.is_empty(),
+            "these calls should have been broken, but did not come: {:?}",
+            state.tricks
+        );
     }
 
     /// How many answers were lost since the last time, and how many empty repetitions came (P8).

@@ -80,7 +80,7 @@ fn the_dead(w: &mut World) {
     w.docker("rm -f gone");
     w.start();
     until("the leak is found", SOON, || finding(w, &leaked).is_some());
-    assert!(finding(w, "10.211.50.50").is_some(), "a stopped container holds nothing");
+    assert!(finding(w, "10.211.50.50").is_some(), "a stopped container holds no address");
     // The looks of the proof are the daemon's own; docker only asks.
     until_every(PAUSE, "the container with its own address starts again", PROOF, || {
         w.engine.docker(&["start", "fixed"]).ok

@@ -45,7 +45,7 @@ fn restart(w: &mut World, signal: &str, flags: &'static [&'static str]) {
 
     w.dockerd(signal, flags);
     if live {
-        assert_eq!(all(w), before, "nobody moved");
+        assert_eq!(all(w), before, "no container got another address");
         for name in ["any", "always", "fixed", "two"] {
             w.until_state(name, "running");
         }
@@ -107,7 +107,7 @@ fn killed_while_creating(w: &mut World) {
     });
     w.engine.dockerd_up(&[]);
     let (leaked, missing) = w.compare();
-    assert!(missing.is_empty(), "networks hold what the books do not know: {missing:#?}");
+    assert!(missing.is_empty(), "networks have subnets that the books lack: {missing:#?}");
     for subnet in leaked.iter().filter(|held| held.address.is_none()) {
         w.expect_leak(crate::books::Leak::Subnet(subnet.subnet.clone()));
     }

@@ -88,7 +88,11 @@ fn takeover(w: &mut World, v4: &'static str, v6: &'static str, file: &str, launc
     }
     w.docker("rm -f late"); // a release of what the books never knew
     w.agree();
-    assert_eq!((w.addresses("c1", "n1"), w.addresses("c2", "n1")), before, "running containers go on");
+    assert_eq!(
+        (w.addresses("c1", "n1"), w.addresses("c2", "n1")),
+        before,
+        "running containers are not disturbed"
+    );
 
     // the old ids go on to serve: stop, start, further networks, a daemon's restart
     w.docker("restart -t 1 c1");

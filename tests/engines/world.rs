@@ -357,7 +357,7 @@ impl<'a> World<'a> {
         let exact = |held: &[Held]| held.iter().all(foretold) && things(held) == leaks.len();
         let (books, engine) = self.settle(|books, engine| exact(books) && engine.is_empty());
         assert!(engine.is_empty(), "only at the Engine: {engine:#?}");
-        assert!(exact(&books), "leaks foretold: {leaks:#?}; only in the books: {books:#?}");
+        assert!(exact(&books), "expected leaks: {leaks:#?}; only in the books: {books:#?}");
         leaks.iter().for_each(|leak| self.release(leak));
     }
 

@@ -97,7 +97,7 @@ fn hooks_at_least_once_after_kill() {
     daemon.wire().release(&id, &addresses[0]);
     let told = until_delivered(&house, 8);
     let ids = ids(&told);
-    assert_eq!(ids[2], ids[1], "what may not have been delivered is delivered again: {ids:?}");
+    assert_eq!(ids[2], ids[1], "possibly undelivered events are delivered again: {ids:?}");
     assert!(ids[2..].windows(2).all(|pair| pair[1] == pair[0] + 1), "in order, none left out: {ids:?}");
     assert_eq!(events(&told)[7], "released");
     daemon.stop();

@@ -41,11 +41,11 @@ fn a_command_that_cannot_be_started_with_so_long_a_list_of_arguments_holds_up_no
     let daemon = house.start();
     leases(&mut daemon.wire(), 1);
     let passed = |row: &serde_json::Value| row["behind"] == 0 && row["passed_over"] == 2;
-    let row = until("both events are passed over", || Some(hook(&daemon)).filter(passed));
+    let row = until("both events are skipped", || Some(hook(&daemon)).filter(passed));
     assert_eq!(row["failing_since"], json!(null));
     let log = house.log();
     assert!(log.contains("/bin/true cannot be started: Argument list too long"), "{log}");
-    assert!(!log.contains(&word[..1_000]), "and what it is called with is shown nowhere");
+    assert!(!log.contains(&word[..1_000]), "its arguments are not shown anywhere");
 }
 
 #[test]

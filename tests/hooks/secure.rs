@@ -98,7 +98,7 @@ fn a_server_of_an_unknown_issuer_gets_nothing_until_a_reload_names_the_right_ca(
         json!([format!("hook web is changed: {url}; it continues where it was")])
     );
     let (_, (_, asked)) = arrived(&came);
-    assert_eq!(told(&asked)[0]["event"], "subnet_granted", "what waited is delivered");
+    assert_eq!(told(&asked)[0]["event"], "subnet_granted", "queued events are delivered");
     until("it works again", || hook(&daemon)["last_error"].is_null().then_some(()));
     daemon.stop();
 }
@@ -121,7 +121,10 @@ fn a_reload_picks_up_a_file_that_was_renewed_and_is_refused_for_one_that_is_gone
         let file = house.path("gipam.toml").display().to_string();
         let asked = house.gipam(&[words, &["--config", &file]].concat());
         let said = String::from_utf8(asked.stderr.clone()).unwrap();
-        assert!(asked.status.success() && !said.contains("ca.pem"), "who only asks needs none: {asked:?}");
+        assert!(
+            asked.status.success() && !said.contains("ca.pem"),
+            "a command that only asks does not need it: {asked:?}"
+        );
     }
     fs::write(house.path("ca.pem"), authority.pem()).unwrap();
     let lines = house.json(&["reload"]);
@@ -385,10 +388,10 @@ fn a_hook_whose_authorities_come_later_gets_all_after_a_reload() {
     let daemon = house.start();
     leases(&mut daemon.wire(), 1);
     fails(&house, &daemon, &["cannot use TLS: ", "ca.pem: No such file", "fix it, then run gipam reload"]);
-    assert!(came.try_recv().is_err(), "nobody is called");
+    assert!(came.try_recv().is_err(), "no service is called");
     fs::write(house.path("ca.pem"), authority.pem()).unwrap();
     assert!(house.gipam(&["reload"]).status.success());
     let (_, (_, asked)) = arrived(&came);
-    assert_eq!(told(&asked)[0]["event"], "subnet_granted", "what waited is delivered");
+    assert_eq!(told(&asked)[0]["event"], "subnet_granted", "queued events are delivered");
     daemon.stop();
 }

@@ -51,7 +51,7 @@ fn unique_under_concurrent_requests() {
     assert_eq!(leased, held.lock().unwrap().len());
     house.stop();
     let books = Books::open(&house.path).unwrap();
-    assert!(load(&books, house.clock.now().wall) == plan, "faithful: the books hold what was served");
+    assert!(load(&books, house.clock.now().wall) == plan, "faithful: the books contain the served plan");
 }
 
 /// Requests two addresses and releases one; no other caller may hold the same address.
@@ -150,7 +150,7 @@ fn a_request_that_only_a_young_cooling_subnet_satisfies_waits_and_others_go_on()
     let (again, same) = subnet_of(&waiting.finish()).unwrap();
     assert!(again != id && same == prefix);
     let held = house.look().subnets().filter(|subnet| subnet.is_held()).count();
-    assert_eq!(held, 2, "who gave up was given nothing");
+    assert_eq!(held, 2, "an abandoned request gets nothing");
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_request_after_the_end_is_refused() {
     house.ledger.stop();
     let behind = house.begin(any_subnet());
     gate.open();
-    assert!(before.finish().is_ok(), "what was in the queue is finished");
+    assert!(before.finish().is_ok(), "queued requests are finished");
     assert_eq!(behind.finish().unwrap_err().kind, ErrorKind::Unavailable);
     house.end().unwrap();
     let refused = house.ask(any_subnet()).unwrap_err();

@@ -24,7 +24,7 @@ fn a_step_keeps_every_age_and_the_books_follow() {
         house.address(&id);
         let plan = house.look();
         assert_eq!(ages(&plan, &id), [1_400, 0]);
-        assert_eq!(plan.now(), house.clock.now().wall, "what is granted now has today's date");
+        assert_eq!(plan.now(), house.clock.now().wall, "a grant has today's date");
         assert_eq!(load(&Books::open(&house.copy()).unwrap(), plan.now()), plan, "faithful over a step");
         house.stop();
         assert_eq!(load(&Books::open(&house.path).unwrap(), plan.now()), plan, "and folded");

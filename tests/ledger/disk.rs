@@ -68,9 +68,9 @@ fn refuses_and_recovers(house: &mut House, obstacle: &Obstacle<'_>) {
     assert!(plan.held(&gone).is_none(), "{cut} was released");
     let subnet = plan.held(&id).unwrap();
     let leased = |address: std::net::IpAddr| subnet.addresses.is_leased(subnet.number_of(address).unwrap());
-    assert!(!leased(web) && leased(db), "only what was released is free");
+    assert!(!leased(web) && leased(db), "only the released address is free");
     assert_eq!(subnet.addresses.leased(), 1, "the undo was kept too");
-    assert_eq!(plan.counters(), before.counters(), "what was refused left nothing");
+    assert_eq!(plan.counters(), before.counters(), "the refused request left nothing");
     house.address(&id);
     house.stop();
     let books = Books::open(&house.path).unwrap();
@@ -133,7 +133,7 @@ fn an_unknown_failure_ends_the_ledger_and_everyone_is_answered() {
     drop(other);
     let books = Books::open(&house.path).unwrap();
     let plan = load(&books, START);
-    assert_eq!(plan, before, "recovered as it was committed: nothing of the failed batch was folded");
+    assert_eq!(plan, before, "recovered as committed: no change of the failed batch was folded");
 }
 
 const INSIDE: &str = "GIPAM_TEST_SMALL_DISK";

@@ -53,7 +53,7 @@ fn mentions(m: &Machine) -> String {
 pub fn life(m: &mut Machine) {
     let before = m.sh(LISTING);
     install(m);
-    assert_eq!(m.show("gipam.service", "ActiveState"), "inactive", "nothing failed, nothing runs");
+    assert_eq!(m.show("gipam.service", "ActiveState"), "inactive", "no unit failed, and none runs");
     assert_eq!(m.try_sh("systemctl is-enabled gipam.service").out, "disabled");
     configure(m);
     assert_eq!(m.show("gipam.service", "ActiveState"), "active");
@@ -69,7 +69,7 @@ pub fn life(m: &mut Machine) {
     m.sh(&page::without(&page::block("Install the package", 0), "make deb"));
     assert_eq!(m.show("gipam.service", "ActiveState"), "active", "enabled and configured as before");
     assert_eq!(m.show("gipam.socket", "SubState"), "running");
-    assert_eq!(m.view("subnets").len(), 1, "the books of before");
+    assert_eq!(m.view("subnets").len(), 1, "the earlier books");
 
     // with its configuration already there, it starts by itself
     m.sh("docker network rm web");
@@ -80,7 +80,7 @@ pub fn life(m: &mut Machine) {
     assert_eq!(m.show("gipam.service", "ActiveState"), "active");
 
     let said = m.try_sh(&page::block("Remove", 1));
-    assert!(said.ok && said.err.contains("the books stay in /var/lib/gipam"), "{said:?}");
+    assert!(said.ok && said.err.contains("the books are kept in /var/lib/gipam"), "{said:?}");
     assert_eq!(mentions(m).lines().find(|path| !path.starts_with("/var/lib/gipam")), None);
     assert!(m.path("/var/lib/gipam/gipam.db").exists());
     m.sh("rm -r /var/lib/gipam");

@@ -87,10 +87,10 @@ fn package(suite: &str) {
     root.sh(&format!("dpkg -i /srv/{}", deb()));
     assert_eq!(root.sh(&format!("cat {TOML}")), POOLS.trim_end());
     let said = root.sh("dpkg -P gipam");
-    assert!(said.contains("the books stay in /var/lib/gipam"), "{said}");
+    assert!(said.contains("the books are kept in /var/lib/gipam"), "{said}");
     assert_eq!(state(&root), "");
     assert_eq!(root.sh("cat /var/lib/gipam/gipam.db; rm -r /var/lib/gipam"), "books");
-    assert_eq!(changed(&before, &root.files()), [""; 0], "nothing but the books is left");
+    assert_eq!(changed(&before, &root.files()), [""; 0], "only the books are left");
 }
 
 /// Checks that the program runs whatever C library the suite has: it listens, resolves a name, commits and answers.

@@ -203,7 +203,7 @@ impl Tab<'_> {
             if Instant::now() > end {
                 let text = self.value("document.body.innerText.slice(0, 1500)");
                 panic!(
-                    "in vain: {expression}\n{}\n{}",
+                    "timed out: {expression}\n{}\n{}",
                     text.as_str().unwrap_or_default(),
                     self.browser.troubles.join("\n")
                 );

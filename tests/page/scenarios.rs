@@ -29,7 +29,7 @@ pub fn rows_appear(browser: &mut Browser) {
     let kept = tab.value(
         "performance.getEntriesByType('resource').every((entry) => entry.name.startsWith(location.origin))",
     );
-    assert_eq!(kept, true, "nothing from elsewhere");
+    assert_eq!(kept, true, "nothing is loaded from other hosts");
     assert_eq!(tab.troubles(), Vec::<String>::new());
 }
 
@@ -208,7 +208,7 @@ pub fn stories(browser: &mut Browser) {
         let history = "document.querySelector('#story .story-history tbody').innerText";
         let is_unknown = leases == 0;
         tab.until(&format!(
-            "{history} !== '' && {history}.includes('Nothing in the history') === {is_unknown}"
+            "{history} !== '' && {history}.includes('The history has no entry') === {is_unknown}"
         ));
     }
     // From a holder to its address, and from there to the network's subnet on the map.
@@ -271,7 +271,7 @@ pub fn files(browser: &mut Browser) {
     tab.until("window.saved !== null");
     assert_eq!(tab.value("window.called"), "gipam-leases.csv");
     let saved = tab.value("window.saved").as_str().unwrap().to_owned();
-    assert_eq!(saved.lines().count(), 286, "all of them, beyond the page, and a head");
+    assert_eq!(saved.lines().count(), 286, "all rows, not only those on the page, and a heading");
     assert!(saved.starts_with("subnet,address,"), "{}", saved.lines().next().unwrap());
     assert!(saved.contains("\"'=1+1, \"\"two\"\"\""), "{saved}");
     tab.value(&save("#history"));
@@ -360,7 +360,7 @@ pub fn many(browser: &mut Browser) {
     tab.until("document.querySelectorAll('#leases tbody tr').length === 1");
     assert!(
         tab.value("document.querySelectorAll('*').length").as_u64().unwrap() < 12_000,
-        "what the browser holds is bounded"
+        "the browser's memory is bounded"
     );
     tab.value("location.hash = 'map=10.0.0.0/8'");
     tab.until("document.querySelectorAll('#crumbs li').length === 2 && document.querySelectorAll('#areas .cell').length > 200");

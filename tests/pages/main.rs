@@ -71,7 +71,10 @@ fn p29_the_way_to_use_ipvlan_is_where_people_look_for_it() {
         assert!(text.contains("ipvlan") && text.contains("requires_mac_address"), "{page}");
     }
     let message = "ipvlan interfaces do not support custom mac address assignment";
-    assert!(include_str!("../../docs/troubleshooting.md").contains(message), "found by Docker's own words");
+    assert!(
+        include_str!("../../docs/troubleshooting.md").contains(message),
+        "Docker's own message finds the entry"
+    );
     // The lines of the example, uncommented.
     let from = example.find("#[driver.gipam-ipvlan]").unwrap();
     let lines = example[from..].lines().take_while(|line| !line.is_empty());

@@ -125,7 +125,7 @@ impl Stand {
                 names.iter().for_each(|name| self.remove(name));
                 Ok(())
             }
-            ["docker", ..] => panic!("the stand-in cannot play {line}"),
+            ["docker", ..] => panic!("the stand-in cannot run {line}"),
             ["systemctl", "stop", ..] => {
                 assert!(self.daemon.take().expect("it runs").stop().success());
                 Ok(())

@@ -148,7 +148,7 @@ fn assert_looked_before_each_watch(calls: &[(Instant, String)]) {
         match path.as_str() {
             "/info" => looked = true,
             watch if watch.starts_with("/events") => {
-                assert!(looked, "a watch before a look succeeded: {calls:?}");
+                assert!(looked, "a watch started before a check succeeded: {calls:?}");
                 looked = false;
             }
             _ => {}
@@ -164,7 +164,7 @@ async fn an_engine_that_forbids_its_events_is_asked_for_them_ever_less_often() {
     let took = span(&calls, "/events");
     assert!(took >= Duration::from_secs(6), "after 2 s and after 4 more, not after {took:?}");
     assert_looked_before_each_watch(&calls);
-    assert!(calls.len() <= 15, "a look is four calls and a watch one: {calls:?}");
+    assert!(calls.len() <= 15, "a check makes four calls and a watch one: {calls:?}");
 }
 
 #[tokio::test]
@@ -173,7 +173,7 @@ async fn an_engine_that_accepts_and_closes_is_called_every_few_seconds_at_most()
     let engine = Counting::new(now, Manners::Closes);
     let calls = engine.until("closed", 2).await;
     assert!(span(&calls, "closed") >= Duration::from_secs(5), "{calls:?}");
-    assert_eq!(calls.len(), 2, "one call a try: {calls:?}");
+    assert_eq!(calls.len(), 2, "one call per try: {calls:?}");
 }
 
 #[tokio::test]
@@ -184,11 +184,11 @@ async fn a_dockerd_that_goes_away_is_called_every_few_seconds_and_watched_again_
     engine.behave(Manners::Closes);
     let calls = engine.until("closed", 2).await;
     assert!(span(&calls, "closed") >= Duration::from_secs(5), "{calls:?}");
-    assert_eq!(calls.len(), before + 2, "one call a try, and no watch: {calls:?}");
+    assert_eq!(calls.len(), before + 2, "one call per try, and no watch: {calls:?}");
     engine.behave(Manners::Well);
     let calls = engine.until("/events", 2).await;
     assert_looked_before_each_watch(&calls);
-    assert!(calls.len() <= before + 8, "a try that failed, a look and a watch: {calls:?}");
+    assert!(calls.len() <= before + 8, "a failed try, a check and a watch: {calls:?}");
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ async fn a_lease_of_a_dockerd_that_has_gone_is_replaced_at_once_unless_container
         clock!(CLOCK, now);
         let (world, first, id) = leased(now).await;
         let refused = world.lease(&id, Some("10.9.0.9"), 2).await.unwrap_err();
-        assert!(refused.contains("address already in use"), "its dockerd lives: {refused}");
+        assert!(refused.contains("address already in use"), "its dockerd is alive: {refused}");
         *world.outlived.lock().unwrap() = outlived;
         world.show("web", "10.9.0.0/24", &[]);
         world.look().await;
@@ -58,7 +58,7 @@ async fn a_lease_of_a_dockerd_that_has_gone_is_replaced_at_once_unless_container
             !live_restore
         );
         let third = world.lease(&id, Some("10.9.0.9"), 3).await.unwrap_err();
-        assert!(third.contains("address already in use"), "the new lease is of the living: {third}");
+        assert!(third.contains("address already in use"), "the new lease is alive: {third}");
     }
 }
 

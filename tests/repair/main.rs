@@ -10,6 +10,7 @@ mod calls;
 mod gone;
 #[path = "../support/ledger.rs"]
 mod ledger;
+mod one_plan;
 mod patience;
 mod proofs;
 mod released;
@@ -47,7 +48,7 @@ async fn p20_a_leaked_endpoint_is_freed_after_two_looks_a_grace_time_apart() {
     // The task's own check is due at this very moment, too: whichever comes first frees the lease, and the books show it.
     world.look().await;
     let expected = vec![("10.9.0.1".to_owned(), Kind::Gateway), (live, Kind::Endpoint)];
-    assert_eq!(world.leases(), expected, "the gateway that the Engine hides (P26) and the living stay");
+    assert_eq!(world.leases(), expected, "the gateway that the Engine hides (P26) and live leases stay");
     let (event, why) = world.history(&leaked).remove(0);
     assert_eq!(event, "released");
     assert!(
@@ -126,7 +127,7 @@ async fn auxiliary_and_unknown_networks_are_reported_never_freed() {
     assert!(world.plan().subnets().filter(|subnet| subnet.is_held()).count() == 2);
     assert_eq!(world.handle.look(true).await.unwrap()[0].action, ANOTHERS);
     let held = world.plan().subnets().filter(|subnet| subnet.is_held()).count();
-    assert_eq!(held, 2, "another Engine may own it: gc --apply leaves it, too");
+    assert_eq!(held, 2, "another Engine may own it, so gc --apply leaves it as well");
 }
 
 #[tokio::test]
@@ -140,7 +141,7 @@ async fn an_address_that_the_engine_shows_live_is_adopted_at_once() {
     assert!(world.lease(&id, Some("10.9.0.77"), 1).await.unwrap_err().contains("already in use"));
     world.look().await;
     let reader = Reader::open(&world.books).unwrap();
-    let names = reader.names().unwrap();
+    let names = reader.names_of(world.plan().subnets().next().unwrap().state.serial, None).unwrap();
     let (_, shown) = names.values().next().unwrap();
     assert_eq!((shown.container.as_ref(), shown.network.as_ref()), ("one", "web"));
 }
@@ -285,7 +286,7 @@ async fn fenced_an_address_just_released_is_not_adopted() {
     assert_eq!(world.leases(), vec![], "the Engine's list lags behind its releases");
     later(&CLOCK, 5_001);
     world.look().await;
-    assert_eq!(world.leases().len(), 1, "seconds later it is alive indeed");
+    assert_eq!(world.leases().len(), 1, "seconds later it counts as alive");
 }
 
 #[tokio::test]
@@ -297,12 +298,12 @@ async fn a_dead_holder_does_not_block_an_explicit_request() {
     world.show("web", "10.9.0.0/24", &[]);
     later(&CLOCK, 60_000);
     world.look().await;
-    assert!(world.lease(&id, Some("10.9.0.9"), 2).await.is_err(), "one look proves nothing");
+    assert!(world.lease(&id, Some("10.9.0.9"), 2).await.is_err(), "one check proves nothing");
     later(&CLOCK, 60_000);
     world.look().await;
     world.lease(&id, Some("10.9.0.9"), 2).await.unwrap();
     let events: Vec<String> = world.history("10.9.0.9").into_iter().map(|(event, _)| event).collect();
-    assert_eq!(events, ["leased", "released", "leased"], "newest first, the replacement is written down");
+    assert_eq!(events, ["leased", "released", "leased"], "newest first: the replacement is recorded");
     assert!(world.lease(&id, Some("10.9.0.9"), 3).await.is_err(), "the proof was of the old generation");
 }
 

@@ -33,12 +33,12 @@ async fn without_an_engine_nothing_wakes_up_by_itself_until_somebody_comes() {
     let engine = UnixListener::bind(&socket).unwrap();
     engine.set_nonblocking(true).unwrap();
     tokio::time::sleep(Duration::from_secs(86_400)).await;
-    assert!(engine.accept().is_err(), "nobody asked for a day, although the Engine is back");
+    assert!(engine.accept().is_err(), "there was no request for a day, although the Engine is back");
     tokio::time::resume();
     handle.asked().notify_one();
     let engine = tokio::net::UnixListener::from_std(engine).unwrap();
     let came = tokio::time::timeout(Duration::from_secs(20), engine.accept()).await;
-    assert!(came.is_ok(), "somebody came to a door, and the Engine is asked");
+    assert!(came.is_ok(), "a request came, so gipam asks the Engine");
     task.abort();
     ledger.stop();
 }
@@ -54,7 +54,7 @@ async fn a_grace_time_of_a_second_frees_a_second_after_the_first_look_that_count
     for _ in 0..3 {
         later(&CLOCK, 19_000);
         world.handle.look(true).await.unwrap();
-        assert_eq!(held(), 1, "within a minute of the grant no look counts, also when a person asks");
+        assert_eq!(held(), 1, "within a minute of the grant no check counts, even at a person's request");
     }
     later(&CLOCK, 3_000);
     world.handle.look(true).await.unwrap();
@@ -88,5 +88,5 @@ async fn a_time_of_day_that_steps_ahead_makes_no_grant_old_enough_to_be_freed() 
     world.handle.look(true).await.unwrap();
     later(&STEADY, 2_000);
     world.look().await;
-    assert_eq!(world.leases().len(), 0, "a minute later two looks are enough");
+    assert_eq!(world.leases().len(), 0, "a minute later two checks are enough");
 }

@@ -40,7 +40,7 @@ fn field(world: &World, network: &str, key: &str, value: Value) {
 async fn a_lease_that_a_whole_view_lacks_is_freed() {
     clock!(CLOCK, now);
     let world = leaked(now).await;
-    assert!(!stands(&world, &CLOCK).await, "or the other tests here prove nothing");
+    assert!(!stands(&world, &CLOCK).await, "otherwise the other tests prove nothing");
 }
 
 #[tokio::test]
@@ -138,13 +138,13 @@ async fn p28_a_size_for_a_subnet_is_found_by_what_lives_in_it() {
     let findings = world.look().await;
     let about = |text: &str| findings.iter().filter(|found| found.subnet.starts_with(text)).count();
     assert_eq!((about("0.0.0.0"), about("10.9.0.0")), (0, 1), "{findings:?}");
-    assert!(world.leases().iter().any(|(address, _)| address == "10.9.0.44"), "the living are adopted");
-    assert!(!stands(&world, &CLOCK).await, "and the lease that nobody has is found");
+    assert!(world.leases().iter().any(|(address, _)| address == "10.9.0.44"), "live containers are adopted");
+    assert!(!stands(&world, &CLOCK).await, "the unused lease is found");
     let held = |world: &World| world.plan().subnets().filter(|subnet| subnet.is_held()).count();
     assert_eq!(held(&world), 2, "the subnet is alive");
     change(&world, "web", |network| network.endpoints.clear());
     stands(&world, &CLOCK).await;
-    assert_eq!(held(&world), 2, "with nobody in it, too");
+    assert_eq!(held(&world), 2, "even without containers");
 }
 
 #[tokio::test]
@@ -242,10 +242,10 @@ async fn an_address_that_passes_from_one_container_to_another_during_a_look_is_n
     let attached = serde_json::json!({"front": {"NetworkID": "front", "IPAddress": "10.9.0.9"}});
     world.say_all(serde_json::json!({"Id": "id-db", "State": "running", "Names": ["/db"],
         "NetworkSettings": {"Networks": attached}}));
-    assert!(!doubled(&world.look().await), "the list may show who had it before");
+    assert!(!doubled(&world.look().await), "the list may show the earlier holder");
     assert!(world.history("10.9.0.9").iter().all(|(event, _)| event != "duplicate"));
     later(&CLOCK, 5_001);
-    assert!(doubled(&world.look().await), "after seconds the list is not older than the grant");
+    assert!(doubled(&world.look().await), "seconds later the list is newer than the grant");
 }
 
 #[tokio::test]
@@ -258,13 +258,13 @@ async fn one_address_at_two_living_endpoints_is_a_finding_and_an_event() {
     world.show("web", "10.9.0.0/24", &[("one", "10.9.0.9"), ("two", "10.9.0.9")]);
     for _ in 0..2 {
         let findings = world.look().await;
-        assert_eq!(findings[0].what, "duplicate", "the worst comes first: {findings:?}");
+        assert_eq!(findings[0].what, "duplicate", "the most serious finding comes first: {findings:?}");
         assert_eq!(findings[0].holder.as_deref(), Some("one, two"));
         assert!(findings[0].why.contains("container one in network web and container two in network web"));
     }
     assert_eq!(world.handle.meters().duplicates(), 1);
     let told = world.history("10.9.0.9").into_iter().filter(|(event, _)| event == "duplicate").count();
-    assert_eq!(told, 1, "once for as long as it is so");
+    assert_eq!(told, 1, "only one event per duplicate");
     world.show("web", "10.9.0.0/24", &[("one", "10.9.0.9")]);
     world.look().await;
     assert_eq!(world.handle.meters().duplicates(), 0);
@@ -375,6 +375,7 @@ async fn the_name_goes_with_the_mac_not_with_the_address_alone() {
         field(&world, "web", "Containers", one);
         world.look().await;
         let reader = gipam::store::Reader::open(&world.books).unwrap();
-        assert_eq!(reader.names().unwrap().len(), names, "{mac}");
+        let serial = world.plan().subnets().find(|it| it.state.id == id).unwrap().state.serial;
+        assert_eq!(reader.names_of(serial, None).unwrap().len(), names, "{mac}");
     }
 }

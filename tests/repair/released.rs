@@ -41,7 +41,7 @@ async fn fenced_a_release_by_hand_frees_only_what_was_looked_at() {
         for attempt in 0.. {
             clock!(CLOCK, now);
             let (refused, left) = held_up(now, || later(&CLOCK, 120_000), whole).await;
-            assert_eq!(left, 1, "whole: {whole}: the new holder keeps it");
+            assert_eq!(left, 1, "whole: {whole}: the new holder keeps the address");
             // A periodic check was blocked instead of the release, which then saw the new grant.
             if refused.text.contains("granted less than a minute ago") && attempt < 50 {
                 continue;

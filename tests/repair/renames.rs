@@ -32,7 +32,7 @@ async fn p30_a_rename_is_followed_and_the_renamed_container_keeps_its_address() 
         world.look().await;
     }
     let new = asks(&world, &id, "web").await;
-    assert_ne!(old, new, "the living lease is given to nobody");
+    assert_ne!(old, new, "the live lease is not given to others");
     let taken = AddressRequest {
         id: id.clone(),
         address: Some(old),

@@ -60,7 +60,7 @@ async fn what_was_released_too_lately_to_be_adopted_is_looked_at_again_seconds_l
     world.release(&id, address).await;
     world.show("web", "10.9.0.0/24", &[("one", "10.9.0.9")]);
     world.look().await;
-    assert!(world.leases().is_empty(), "the Engine takes it off its list after it has released it");
+    assert!(world.leases().is_empty(), "the Engine updates its list after the release");
     later(&CLOCK, 5_000);
     assert!(adopted(&world).await);
 }
@@ -76,7 +76,7 @@ async fn two_containers_with_one_address_are_found_seconds_after_it_was_granted(
     later(&CLOCK, 5_001);
     let begun = Instant::now();
     while world.handle.meters().duplicates() == 0 {
-        assert!(begun.elapsed() < SECONDS, "although nobody asks for a look");
+        assert!(begun.elapsed() < SECONDS, "although nobody requests a check");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

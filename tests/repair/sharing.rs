@@ -64,7 +64,7 @@ async fn after_lost_books_networks_that_share_a_prefix_are_adopted_and_no_addres
     assert_eq!(
         world.lease(FIRST, None, 2).await.unwrap().to_string(),
         "10.9.5.67",
-        "beyond the living of both"
+        "after the live addresses of both"
     );
     let refused = world.lease(SECOND, Some("10.9.5.65"), 3).await.unwrap_err();
     assert!(refused.starts_with("address already in use"), "{refused}");
@@ -73,13 +73,11 @@ async fn after_lost_books_networks_that_share_a_prefix_are_adopted_and_no_addres
         later(&CLOCK, 60_001);
         assert_eq!(world.actions(false).await, [""; 0], "books and Engine agree: nothing is suspect");
     }
-    let names: Vec<String> = gipam::store::Reader::open(&world.books)
-        .unwrap()
-        .networks()
-        .unwrap()
-        .into_values()
-        .map(|(_, name)| name.into())
-        .collect();
+    let reader = gipam::store::Reader::open(&world.books).unwrap();
+    let name = |subnet: &gipam::plan::Subnet| {
+        reader.network_of(subnet.state.serial, subnet.state.generation).unwrap().unwrap()
+    };
+    let names: Vec<String> = world.plan().subnets().map(name).collect();
     assert_eq!(names, ["one", "two"]);
 }
 
@@ -109,14 +107,14 @@ async fn what_lives_in_a_network_that_the_books_lack_is_kept_from_the_one_that_s
     world.share("two", "10.9.5.128/26", &[("b", "10.9.5.129"), ("x", "10.9.5.66")]);
     world.actions(false).await;
     let given = [world.lease(FIRST, None, 1).await.unwrap(), world.lease(FIRST, None, 2).await.unwrap()];
-    assert_eq!(given.map(|it| it.to_string()), ["10.9.5.65", "10.9.5.67"], "never what lives");
+    assert_eq!(given.map(|it| it.to_string()), ["10.9.5.65", "10.9.5.67"], "never a live address");
     let refused = world.lease(FIRST, Some("10.9.5.129"), 3).await.unwrap_err();
     assert!(refused.starts_with("address already in use"), "{refused}");
     world.share("one", "10.9.5.64/26", &[("a", "10.9.5.65"), ("c", "10.9.5.67")]);
     let adopted = world.actions(true).await;
     assert_eq!(adopted, ["adopted with 2 addresses"]);
     assert_eq!(world.in_range("10.9.5.64/26"), ["10.9.5.65", "10.9.5.67"]);
-    assert_eq!(world.in_range("10.9.5.128/26"), ["10.9.5.66", "10.9.5.129"], "each to its own");
+    assert_eq!(world.in_range("10.9.5.128/26"), ["10.9.5.66", "10.9.5.129"], "each gets its own");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ pub fn steps(page: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for block in page.split("\n```console\n").skip(1) {
         let block = block.split("\n```").next().unwrap_or("");
-        assert!(block.starts_with("$ "), "a block begins with a command: {block}");
+        assert!(block.starts_with("$ "), "the block must begin with a command: {block}");
         // A backslash at the end of a line continues it.
         for line in block.replace("\\\n", "").lines() {
             match (line.strip_prefix("$ "), steps.last_mut()) {

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use gipam::plan::change::{Kind, Record};
-use gipam::plan::evidence::{Absence, CompleteView, Death, Sight};
+use gipam::plan::evidence::{Absence, CompleteView, Death, IndexedLists, Sight};
 use gipam::plan::prefix::Prefix;
 use gipam::plan::settings::Moment;
 use gipam::plan::shown::{Configured, EngineIdentity, Lists, Network};
@@ -37,8 +37,9 @@ pub fn twice(
     absent: impl Fn(&CompleteView<'_>) -> Option<Absence>,
 ) -> Option<Death> {
     let drivers = ["gipam".to_owned()];
-    let sight = Sight::new(plan, lists, &drivers);
-    let at = |steady| CompleteView::of(&sight, Moment { steady, wall: steady }, u64::MAX).ok();
+    let shown = IndexedLists::new(lists.clone(), &drivers);
+    let at =
+        |steady| CompleteView::of(Sight::new(plan, &shown), Moment { steady, wall: steady }, u64::MAX).ok();
     Death::of(&absent(&at(1_000)?)?, &absent(&at(601_000)?)?, 600_000)
 }
 

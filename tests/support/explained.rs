@@ -35,7 +35,7 @@ pub fn explained(plan: &Plan, request: &Request, context: Context, decision: &De
         Err(error) => Foreseen::Refused(error.to_string()),
     };
     if matches!(told.verdict, Foreseen::Depends(_)) {
-        return ensure(depends(plan, request), &told, || "it does not depend on who asks".to_owned());
+        return ensure(depends(plan, request), &told, || "it should not depend on the caller".to_owned());
     }
     ensure(told.verdict == given, &told, || format!("it is {given:?}"))?;
     let marked: Vec<&ExplainStep> = told.steps.iter().filter(|step| step.found.ends_with(MARK)).collect();

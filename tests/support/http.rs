@@ -45,7 +45,7 @@ impl Wire {
     }
 
     pub fn unix(path: &Path) -> Wire {
-        Wire::try_unix(path).unwrap_or_else(|| panic!("nobody listens on {}", path.display()))
+        Wire::try_unix(path).unwrap_or_else(|| panic!("nothing listens on {}", path.display()))
     }
 
     /// The bytes of a call, as Go's client writes them.

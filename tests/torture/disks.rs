@@ -48,7 +48,7 @@ fn fill_and_empty(kibibytes: u32, rounds: u64) -> [u64; 2] {
         crew.work(20);
         fill(&ballast);
         let before = journal.book().unavailable;
-        until("the full disk is noticed", || {
+        until("gipam notices the full disk", || {
             // Space freed by the WAL is filled at once.
             fill(&ballast);
             (journal.book().unavailable >= before + 50).then_some(())
@@ -69,7 +69,7 @@ fn fill_and_empty(kibibytes: u32, rounds: u64) -> [u64; 2] {
         let released = word.is_some_and(|word| client.release(&word) == Outcome::Unknown);
         assert!(!released || client.reasons[0].contains("keeps the release"), "{:?}", client.reasons);
         fs::remove_file(&ballast).unwrap();
-        until("what was kept is carried out", || {
+        until("kept releases are carried out", || {
             let found = crate::books::plan(&books).ok()?;
             let leaving: Vec<String> = {
                 let book = journal.book();
@@ -154,7 +154,7 @@ pub fn failed_sync(long: bool) -> Counts {
         let status = daemon.wait();
         assert_eq!(status.code(), Some(1), "{}", house.log());
         assert!(house.log().contains("writing the books failed"), "{}", house.log());
-        until("every client has its answer or its end", || crew.idle().then_some(()));
+        until("every client got an answer or a closed connection", || crew.idle().then_some(()));
         let reasons = crew.stop();
         let said = |text: &String| text.contains("writing the books failed") || text.contains("stopping");
         assert!(reasons.iter().all(said), "{reasons:?}");

@@ -69,7 +69,7 @@ impl Scene {
     fn finish(self, limit: Duration, what: &'static str, count: u64) -> Counts {
         let peak = peak(&self.daemon);
         assert!(peak <= BOUND_KIB, "{peak} KiB at the peak");
-        assert!(self.slowest <= limit, "an honest client waited {:?}", self.slowest);
+        assert!(self.slowest <= limit, "a well-behaved client waited {:?}", self.slowest);
         assert!(self.daemon.stop().success(), "{}", self.house.log());
         vec![
             (what, count),

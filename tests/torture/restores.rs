@@ -47,7 +47,7 @@ fn left(seed: u64, answers: u64) -> Left {
     crew.stop();
     let books = house.path("gipam.db");
     let files: Vec<_> = ["", "-wal"].map(|end| (end, fs::read(beside(&books, end)).unwrap())).into();
-    assert!(!files[1].1.is_empty(), "nothing is in the WAL alone");
+    assert!(!files[1].1.is_empty(), "the WAL contains no changes of its own");
     compare(&books, &journal).assert_clean("before any restore");
     Left { files, held: held(&plan(&books).unwrap()), journal }
 }
@@ -148,7 +148,7 @@ pub fn killed(long: bool) -> Counts {
                 name.contains(".replaced-") && name.ends_with(|end: char| end.is_ascii_digit())
             });
             let kept = kept.filter(|path| started(path).as_ref() == Ok(&target.held)).count();
-            assert_eq!(kept, 1, "{call} {n}: what was replaced is kept, once");
+            assert_eq!(kept, 1, "{call} {n}: the replaced books are kept once");
         }
     }
     vec![

@@ -29,7 +29,7 @@ pub fn install_use_remove(m: &mut Machine) {
     let subnets = m.sh("gipam subnets");
 
     m.sh(&page::block("Upgrade", 0));
-    assert_eq!(m.sh("gipam subnets"), subnets, "the networks of before");
+    assert_eq!(m.sh("gipam subnets"), subnets, "the earlier networks");
     assert_eq!(m.endpoints().len(), 4, "two containers, two families: {:?}", m.view("leases"));
     m.sh("docker rm -f one two; docker network rm web web6");
     assert!(m.view("leases").is_empty() && m.view("subnets").is_empty());
@@ -52,7 +52,7 @@ pub fn hardened(m: &mut Machine) {
     m.sh("ip route add 10.20.0.0/25 dev up0; echo 'nameserver 10.20.1.53' >>/etc/resolv.conf");
     page::install(m);
     m.sh(&page::block("Install", 1));
-    assert_eq!(m.prefixes("web"), ["10.20.2.0/24"], "the route and the nameserver are kept clear");
+    assert_eq!(m.prefixes("web"), ["10.20.2.0/24"], "gipam avoids the route and the nameserver");
     // read from Docker's own API: the name of the container
     m.sh("docker run -d --init --name one --network web bb sleep 3600");
     assert_eq!(m.sh("gipam gc"), "books and Engine agree: no differences");

@@ -67,7 +67,7 @@ pub fn replaced(m: &mut Machine) {
     m.sh(&page::block(HEADING, 0));
     m.sh("ln -s /opt/gipam/gipam /usr/local/bin/gipam"); // only for the commands of this test
     until("gipam answers", SOON, || m.try_sh("gipam status").ok);
-    assert!(m.path("/opt/gipam/lease.db").exists(), "the books lie next to the lease file");
+    assert!(m.path("/opt/gipam/lease.db").exists(), "the books are next to the lease file");
     goes_on(m, &ids);
     m.sh("systemctl stop gipam");
     assert!(!m.path(SOCKET).exists());
@@ -91,6 +91,6 @@ pub fn units(m: &mut Machine) {
     // the other method on the page: the file stays where it is
     m.sh("systemctl stop gipam.socket gipam.service; rm -r /var/lib/gipam
           echo GIPAM_FILE=/opt/gipam/lease.json >/etc/gipam/gipam.env; systemctl start gipam.socket gipam.service");
-    assert!(m.path("/opt/gipam/lease.db").exists(), "the shut-in unit may write there");
+    assert!(m.path("/opt/gipam/lease.db").exists(), "the restricted unit may write there");
     assert_eq!(m.view("subnets").len(), ids.len());
 }

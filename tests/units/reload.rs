@@ -21,7 +21,7 @@ pub fn changed_pool(m: &mut Machine) {
     let before = pools(m);
 
     let refused = m.try_sh(&format!("echo 'nonsense = 1' >>{TOML}; systemctl reload gipam"));
-    assert!(!refused.ok, "who reloads sees that it failed");
+    assert!(!refused.ok, "the reload fails visibly");
     until("the mistake is in the journal, as an error", SOON, || {
         m.journal().iter().any(|(level, text)| *level == 3 && text.contains("nonsense"))
     });
@@ -48,7 +48,7 @@ pub fn exit_code_2(m: &mut Machine) {
     let refused = m.try_sh("docker network create --ipam-driver gipam web");
     assert!(!refused.ok, "{}", refused.out);
     assert_eq!(m.show("gipam.socket", "Result"), "trigger-limit-hit");
-    assert!(!m.path(SOCKET).exists(), "nobody listens, and nothing says otherwise");
+    assert!(!m.path(SOCKET).exists(), "nothing listens, and no file claims otherwise");
     let starts = m.journal().into_iter().filter(|(level, _)| *level == 3).count() - 1;
     assert!((1..=5).contains(&starts), "{starts} starts");
 

@@ -22,7 +22,7 @@ fn agree(m: &Machine, networks: usize) {
 pub fn activation(m: &mut Machine) {
     page::install(m);
     m.sh("systemctl stop gipam.socket gipam.service");
-    assert!(!m.path(SOCKET).exists(), "nobody listens, and nothing says otherwise");
+    assert!(!m.path(SOCKET).exists(), "nothing listens, and no file claims otherwise");
     m.sh("systemctl start gipam.socket");
     assert_eq!(m.show("gipam.service", "ActiveState"), "inactive");
     let made = inode(m);

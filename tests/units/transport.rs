@@ -39,7 +39,7 @@ pub fn switch(m: &mut Machine) {
         |m: &Machine| -> Vec<_> { m.view("subnets").iter().map(|subnet| subnet["id"].clone()).collect() };
     let before = ids(m);
     let same = |m: &Machine| {
-        assert_eq!(ids(m), before, "the switch touches no network");
+        assert_eq!(ids(m), before, "the switch changes no network");
         m.sh("docker run --rm --network web bb ping -c 1 -w 10 always");
         assert_eq!(m.endpoints().len(), 2, "one container, two families: {:?}", m.view("leases"));
     };

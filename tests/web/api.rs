@@ -80,7 +80,7 @@ fn networks_have_the_names_that_the_engine_shows_in_lists_maps_and_searches() {
     assert_eq!(
         site.json("/v1/leases?limit=9&search=front")["matching"],
         2,
-        "those of its gateway and others, too"
+        "also those of its gateway and others"
     );
 }
 
@@ -145,7 +145,7 @@ fn usage_is_reckoned_from_the_history() {
             (&points.last().unwrap()["leases"], &points.last().unwrap()["subnets"]),
             (&json!(leases), &json!(subnets))
         );
-        assert!(usage["known_since"].is_string(), "known, though nothing happened in it");
+        assert!(usage["known_since"].is_string(), "known, although nothing happened in it");
     }
     assert_eq!(site.get("/v1/usage?pool=nowhere").status, 404);
     let all = site.json("/v1/history?limit=9");

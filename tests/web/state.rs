@@ -36,7 +36,7 @@ impl<'a> Follower<'a> {
             assert_eq!(Self::field(&event, "event"), "change", "{what}: {status}");
             self.id = Self::field(&event, "id");
         }
-        panic!("in vain: {what}");
+        panic!("timed out waiting until {what}");
     }
 }
 

@@ -227,7 +227,7 @@ fn p14_p15_an_auxiliary_address_may_lie_outside_of_the_range() {
     assert_eq!(
         kinds,
         [&json!("endpoint"), &json!("gateway")],
-        "an Engine's list says what it is for; gipam does not guess"
+        "the Engine's list shows its kind; gipam does not guess"
     );
     for address in ["203.0.113.254", "203.0.113.254", "203.0.113.5"] {
         wire.release(&id, address);
@@ -317,7 +317,7 @@ fn p21_duty_4_a_replay_or_a_second_network_of_a_held_subnet_is_refused_and_the_f
     let (copy, _) = wire.pool(&asked("local", &prefix, "", json!({"overlap": "true"}), false));
     assert_ne!(copy, id);
     let text = wire.refused("RequestPool", &asked("local", &prefix, "", json!({}), false));
-    assert!(text.contains("#"), "a prefix that names several is not enough: {text}");
+    assert!(text.contains("#"), "a prefix that several subnets have is not enough: {text}");
 }
 
 #[test]

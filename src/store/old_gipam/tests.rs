@@ -51,7 +51,7 @@ fn v4_broadcast_address_that_was_handed_out_is_kept() {
     let first = &parse(SECOND).unwrap().books.allocated[0];
     assert_eq!(first.addresses.len(), 14);
     assert!(first.addresses.contains(&"198.51.100.15".parse().unwrap()));
-    assert_eq!(first.next_index, 16, "it counts past the broadcast address");
+    assert_eq!(first.next_index, 16, "it counts beyond the broadcast address");
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn settled_books_give_away_nothing_that_is_held() {
     assert_eq!((first.next_index, first.free.len()), (256, 252), "no network, no broadcast address");
     assert_eq!(first.free.last().unwrap().to_string(), "10.9.2.2", "reused last in, first out");
     assert_eq!((second.next_index, second.free.len()), (1, 0));
-    assert_eq!((six.next_index, six.free.len()), (4, 2), "an address out of its reach moves nothing");
+    assert_eq!((six.next_index, six.free.len()), (4, 2), "an address outside its range changes nothing");
     assert_eq!(
         obstacles(&books),
         ["subnet 10.9.4.0/23: the old gipam would answer new addresses in it with /24"]

@@ -191,7 +191,7 @@ fn bites_draw_what_one_look_draws() {
         let whole = |size| {
             let mut drawing = Drawing::find(&plan, Some(of), size, &HostUse::default()).remove(0);
             let (mut bites, mut more) = (1, !drawing.bite(&plan, || false));
-            assert!(!more, "one bite draws all");
+            assert!(!more, "one step draws everything");
             let mut bitten = Drawing::find(&plan, Some(of), size, &HostUse::default()).remove(0);
             more = !bitten.bite(&plan, || true);
             while more {
@@ -239,7 +239,7 @@ fn subnets_outside_of_all_pools_are_places_of_a_row_of_their_own() {
     for text in ["192.0.2.0/24", "9.0.0.0/24", "10.0.1.0/24", "2001:db8::/64", "10.0.0.0/15"] {
         exact(&mut plan, text);
     }
-    assert_eq!(maps(&plan, None, None, &HostUse::default()).len(), 1, "programs get pools, as ever");
+    assert_eq!(maps(&plan, None, None, &HostUse::default()).len(), 1, "programs still get pools");
     let rows = maps(&plan, None, Some(SIZE), &HostUse::default());
     let [_, outside] = rows.as_slice() else { panic!("{rows:?}") };
     let labels: Vec<&str> = outside.lines[0].cells.iter().map(|cell| cell.label.as_str()).collect();

@@ -1,0 +1,84 @@
+//! A check reads the plan of the ledger, in short looks, and not a copy that it makes from the books.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::clock;
+use crate::world::{GRACE, World, later};
+
+#[tokio::test]
+async fn a_check_compares_the_plan_of_the_ledger_and_does_not_rebuild_it_from_the_books() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
+    world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
+    world.subnet(Some("10.9.1.0/24")).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[("one", "10.9.0.9")]);
+    later(&CLOCK, 60_000);
+    world.look().await;
+    // The ledger goes on with its open file.
+    std::fs::rename(&world.books, world.books.with_extension("away")).unwrap();
+    let findings = world.handle.look(false).await;
+    std::fs::rename(world.books.with_extension("away"), &world.books).unwrap();
+    assert_eq!(findings.unwrap()[0].subnet, "10.9.1.0/24");
+}
+
+#[tokio::test]
+async fn every_lease_is_compared_however_many_looks_it_takes() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    let mut expected = BTreeSet::new();
+    for n in 0..4 {
+        let prefix = format!("10.9.{n}.0/24");
+        let id = world.subnet(Some(&prefix)).await.unwrap();
+        for address in 1..=100 {
+            let address = format!("10.9.{n}.{address}");
+            world.lease(&id, Some(&address), 1).await.unwrap();
+            expected.insert(address);
+        }
+        world.show(&format!("web{n}"), &prefix, &[]);
+    }
+    later(&CLOCK, 60_000);
+    let found: Vec<String> = world.look().await.into_iter().filter_map(|one| one.address).collect();
+    assert_eq!(found.len(), 400, "each once");
+    assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected);
+    for n in 0..4 {
+        let lives: Vec<_> = (101..=200).map(|it| (format!("c{n}-{it}"), format!("10.9.{n}.{it}"))).collect();
+        let lives: Vec<_> = lives.iter().map(|(name, at)| (name.as_str(), at.as_str())).collect();
+        world.show(&format!("web{n}"), &format!("10.9.{n}.0/24"), &lives);
+    }
+    world.look().await;
+    assert_eq!(world.leases().len(), 800, "everything that the Engine shows is adopted");
+}
+
+/// The Engine is asked first and the plan is read later: what was granted meanwhile is not in the lists.
+#[tokio::test]
+async fn what_is_granted_while_the_engine_answers_is_not_compared() {
+    clock!(CLOCK, now);
+    let world = World::witnessed(now, false).await;
+    let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[]);
+    let address = world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
+    later(&CLOCK, 120_000);
+    let _ = world.look().await;
+    later(&CLOCK, GRACE - 1);
+    let gate: Arc<(tokio::sync::Notify, tokio::sync::Notify)> = Arc::default();
+    *world.gate.lock().unwrap() = Some(gate.clone());
+    let meanwhile = async {
+        gate.0.notified().await;
+        world.release(&id, address).await;
+        world.lease(&id, Some("10.9.0.9"), 2).await.unwrap();
+        let other = world.subnet(Some("10.9.1.0/24")).await.unwrap();
+        world.lease(&other, Some("10.9.1.9"), 3).await.unwrap();
+        later(&CLOCK, 120_000);
+        gate.1.notify_one();
+    };
+    let (findings, ()) = tokio::join!(world.handle.look(true), meanwhile);
+    let new: Vec<_> = findings.unwrap().into_iter().filter(|one| one.subnet.starts_with("10.9.")).collect();
+    assert!(new.is_empty(), "{new:?}");
+    let leased = world.leases();
+    assert!(
+        ["10.9.0.9", "10.9.1.9"].iter().all(|it| leased.iter().any(|(address, _)| address == it)),
+        "{leased:?}"
+    );
+}
