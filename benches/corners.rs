@@ -10,7 +10,7 @@ use gipam::plan::change::{Change, Kind, Marks, Record, Serial, SubnetState};
 use gipam::plan::host_use::HostUse;
 use gipam::plan::prefix::{Family, Prefix};
 use gipam::plan::request::{
-    AddressRequest, Context, InUse, InUseKind, Mac, Reply, Request, Space, SubnetRequest, Wanted,
+    AddressRequest, InUse, InUseKind, Mac, Reply, Request, Space, SubnetRequest, Wanted,
 };
 use gipam::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
 
@@ -39,7 +39,7 @@ pub fn count(what: &str, standing: u64, calls: u64) -> Option<io::Result<()>> {
 fn ask(mut plan: Plan, request: &Request, refused: bool, calls: u64) -> Result<(), String> {
     plan.advance(NOW);
     for call in 0..calls {
-        let decision = plan.decide(request, Context { now: NOW, random: call });
+        let decision = plan.decide(request, call);
         if decision.reply.is_err() != refused {
             return Err(format!("{:?}", decision.reply));
         }
@@ -180,7 +180,7 @@ fn one_subnet(leases: u64, released: bool) -> Plan {
     let prefix = Prefix::new(Family::V4, 10 << 24, length);
     let request = request(Wanted::Exact(prefix), HostUse::default());
     let serial: Serial = 1;
-    let decision = plan.decide(&request, Context { now: NOW, random: 1 });
+    let decision = plan.decide(&request, 1);
     decision.changes.iter().for_each(|change| plan.apply(change));
     for number in 1..leases - 1 {
         // The slot is somebody's, so that a gateway must look further.

@@ -12,7 +12,7 @@ use gipam::plan::Plan;
 use gipam::plan::change::{Change, Serial};
 use gipam::plan::prefix::{Family, Prefix};
 use gipam::plan::request::{
-    AddressRequest, Context, Dead, Decision, Mac, Reply, Request, Space, SubnetRequest, Wanted,
+    AddressRequest, Dead, Decision, Mac, Reply, Request, Space, SubnetRequest, Wanted,
 };
 use gipam::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
 
@@ -79,13 +79,10 @@ impl Desk {
         self.chance % below
     }
 
-    fn context(&self) -> Context {
-        Context { now: NOW + self.counter / 100, random: self.counter.wrapping_mul(0x9e37_79b9_7f4a_7c15) }
-    }
-
     fn carry_out(&mut self, request: &Request) -> Decision {
         self.counter += 1;
-        let decision = self.plan.decide(request, self.context());
+        self.plan.advance(NOW + self.counter / 100);
+        let decision = self.plan.decide(request, self.counter.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         decision.changes.iter().for_each(|change| self.plan.apply(change));
         decision
     }

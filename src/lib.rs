@@ -6,7 +6,7 @@
 //! The whole design follows one idea: **decide, commit, answer**.
 //!
 //! ```text
-//!  docker/ ──▶ ledger ──▶ plan.decide(request, context)   pure: no clock, no lock, no log, no I/O, no async
+//!  docker/ ──▶ ledger ──▶ plan.decide(request)   pure: no clock, no lock, no log, no I/O, no async
 //!  (wire)        │  ▲            │ reply + changes
 //!                │  │            ▼
 //!                │  └──── store: write, commit (all changes of a batch, one sync) ; plan.apply

@@ -188,7 +188,7 @@ fn by_name(settings: &Settings) -> BTreeMap<&str, &PoolSettings> {
 }
 
 fn bases(pool: &PoolSettings) -> String {
-    let bases = Family::BOTH.into_iter().filter_map(|family| pool.base(family));
+    let bases = pool.bases();
     let bases: Vec<String> = bases.map(|base| format!("{} in /{}", base.base, base.size)).collect();
     bases.join(", ")
 }

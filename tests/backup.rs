@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use gipam::plan::Plan;
 use gipam::plan::prefix::{Family, Prefix};
-use gipam::plan::request::{Context, Repair, Request, Space, SubnetRequest, Wanted};
+use gipam::plan::request::{Repair, Request, Space, SubnetRequest, Wanted};
 use gipam::plan::settings::Settings;
 use gipam::store::backup::{BackupStep, backup};
 use gipam::store::restore::restore;
@@ -41,7 +41,8 @@ impl Trial {
     }
 
     fn ask(&mut self, request: &Request) {
-        let decision = self.plan.decide(request, Context { now: 1_000, random: 1 });
+        self.plan.advance(1_000);
+        let decision = self.plan.decide(request, 1);
         let books = self.books.as_mut().unwrap();
         for change in &decision.changes {
             books.write(&self.plan, change).unwrap();

@@ -12,9 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gipam::plan::Plan;
 use gipam::plan::prefix::{Family, Prefix};
-use gipam::plan::request::{
-    AddressRequest, Context, Gone, Mac, Repair, Reply, Request, Space, SubnetRequest, Wanted,
-};
+use gipam::plan::request::{AddressRequest, Gone, Mac, Repair, Reply, Request, Space, SubnetRequest, Wanted};
 use gipam::plan::settings::Settings;
 use proptest::prelude::*;
 use rows::Rows;
@@ -106,7 +104,7 @@ impl World {
     fn ask(&mut self, request: &Request) -> Result<Reply, String> {
         self.now += 1;
         self.plan.advance(self.now);
-        let decision = self.plan.decide(request, Context { now: self.now, random: self.now });
+        let decision = self.plan.decide(request, self.now);
         for change in &decision.changes {
             self.rows.keep(change);
             self.plan.apply(change);

@@ -25,9 +25,7 @@ use gipam::clock::{Clock, Moment};
 use gipam::ledger::{Granted, Ledger, Refusal};
 use gipam::plan::Plan;
 use gipam::plan::prefix::{Family, Prefix};
-use gipam::plan::request::{
-    AddressRequest, Context, Decision, Reply, Request, Space, SubnetRequest, Undo, Wanted,
-};
+use gipam::plan::request::{AddressRequest, Decision, Reply, Request, Space, SubnetRequest, Undo, Wanted};
 use gipam::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
 use gipam::store::{Books, Reader};
 
@@ -162,7 +160,7 @@ struct Reference {
 impl Reference {
     fn decide(&mut self, request: &Request, now: u64) -> Decision {
         self.plan.advance(now);
-        let decision = self.plan.decide(request, Context { now, random: 1 });
+        let decision = self.plan.decide(request, 1);
         for change in &decision.changes {
             self.plan.apply(change);
         }

@@ -15,13 +15,13 @@ mod support {
 use std::cell::Cell;
 
 use gipam::plan::Plan;
-use gipam::plan::request::{Context, Dead, Undo};
+use gipam::plan::request::{Dead, Undo};
 use gipam::plan::settings::Settings;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use support::explained::explained;
 use support::invariants::{answered_once, conserved, disjoint, faithful, inside, repeatable, unique};
-use support::model::Model;
+use support::model::{Model, variant_of};
 use support::operations::{EXACT, Op, hands, operations, prefix, request, settings};
 use support::rows::Rows;
 
@@ -58,12 +58,11 @@ impl Trial {
         if let Some(settings) = hands::settings(hand, &self.plan)? {
             self.configure(settings);
         }
-        let now = self.model.now;
         let mut changes = Vec::new();
         if let Some(wish) = hands::wish(hand, &self.plan) {
-            let seen = self.plan.pin(&wish, now, &Dead::default());
-            let seen = seen.map_err(|error| hands::variant(&error));
-            self.model.pin(&wish, seen.as_ref().map_err(|error| error.as_str()))?;
+            let seen = self.plan.pin(&wish, &Dead::default());
+            let seen = seen.map_err(|refusal| variant_of(&refusal));
+            self.model.pin(&wish, seen.as_ref().map_err(|name| *name))?;
             changes = seen.map(|seen| seen.changes).unwrap_or_default();
         }
         if let Some((address, subnet)) = hands::unwish(hand, &self.plan) {
@@ -85,10 +84,6 @@ impl Trial {
         self.model.settings = settings;
     }
 
-    fn context(&self) -> Context {
-        Context { now: self.model.now, random: self.random }
-    }
-
     fn step(&mut self, op: &Op) -> Result<(), String> {
         match op {
             Op::Pass(millis) => self.pass(*millis),
@@ -105,7 +100,7 @@ impl Trial {
         }
         disjoint(&self.plan)?;
         unique(&self.plan, &self.model)?;
-        repeatable(&self.plan, self.context(), &self.ids)?;
+        repeatable(&self.plan, &self.ids)?;
         conserved(&self.plan)?;
         self.rows.count(&self.plan);
         faithful(&self.plan, &self.rows, &self.model)
@@ -116,11 +111,11 @@ impl Trial {
         let Some(request) = request(op, &self.plan, &undos, self.proven) else { return Ok(()) };
         self.random += 1;
         let before = self.plan.clone();
-        let decision = self.plan.decide(&request, self.context());
+        let decision = self.plan.decide(&request, self.random);
         if self.plan != before {
             return Err("deciding changed the plan".to_owned());
         }
-        explained(&before, &request, self.context(), &decision)?;
+        explained(&before, &request, &decision)?;
         self.model
             .follow(&request, &decision)
             .map_err(|why| format!("{request:#?}\ngave {decision:#?}\n{why}"))?;

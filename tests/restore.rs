@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use gipam::plan::Plan;
 use gipam::plan::prefix::{Family, Prefix};
-use gipam::plan::request::{Context, Request, Space, SubnetRequest, Wanted};
+use gipam::plan::request::{Request, Space, SubnetRequest, Wanted};
 use gipam::plan::settings::Settings;
 use gipam::store::backup::backup;
 use gipam::store::restore::restore;
@@ -43,7 +43,8 @@ impl Trial {
             in_a_row: 0,
             dead: Default::default(),
         });
-        let decision = self.plan.decide(&request, Context { now: 1_000, random: number.into() });
+        self.plan.advance(1_000);
+        let decision = self.plan.decide(&request, number.into());
         for change in &decision.changes {
             self.books.write(&self.plan, change).unwrap();
             self.plan.apply(change);

@@ -182,8 +182,7 @@ pub(super) async fn pin(ledger: &Ledger, asked: PinArgs, known: Arc<Dead>) -> Re
         })?),
     };
     let wanted = PinRequest { holder, address, subnet };
-    change(ledger, dry_run, move |plan| Ok(DecidedChange::pinned(plan.pin(&wanted, plan.now(), &known)?)))
-        .await
+    change(ledger, dry_run, move |plan| Ok(DecidedChange::pinned(plan.pin(&wanted, &known)?))).await
 }
 
 /// `gipam unpin ADDRESS`.

@@ -91,7 +91,7 @@ fn declared(wanted: &PoolChange, after: Option<&PoolSettings>, file: &Path) -> S
 
 fn table(pool: &PoolSettings) -> String {
     let mut lines = format!("\n[[pool]]\nname = {:?}\n", pool.name);
-    for base in Family::BOTH.into_iter().filter_map(|family| pool.base(family)) {
+    for base in pool.bases() {
         let order = match base.addresses {
             AddressOrder::Sequential => String::new(),
             order => format!(", addresses = {:?}", order.name()),

@@ -12,7 +12,7 @@ use super::views::{history_table, query, show};
 use crate::config::{Options, Surroundings};
 use crate::doctor::{self, Verdict};
 use crate::view::map::MapRow;
-use crate::view::rows::{ExplainRow, WhoRow};
+use crate::view::rows::{Explanation, WhoRow};
 
 /// `gipam who ADDRESS|NAME`.
 pub(super) fn who(asking: &Asking, address: &str) -> Result<(), CliError> {
@@ -75,12 +75,12 @@ pub(super) fn explain(asking: &Asking, asked: &Explain) -> Result<(), CliError> 
         ("holder", asked.holder.as_deref()),
         ("mac", asked.mac.as_deref()),
     ];
-    show(asking, &query("/v1/explain", &values), |rows: Vec<ExplainRow>| {
+    show(asking, &query("/v1/explain", &values), |rows: Vec<Explanation>| {
         rows.into_iter().map(explained).collect::<Vec<_>>().join("\n")
     })
 }
 
-fn explained(row: ExplainRow) -> String {
+fn explained(row: Explanation) -> String {
     let verdict = match (row.given, row.refused, row.depends) {
         (Some(given), ..) => format!("would be given: {given}"),
         (None, _, Some(depends)) => format!("depends on: {depends}"),

@@ -160,7 +160,7 @@ impl Driver {
                 if wire::is_blank(bytes) {
                     self.counters.empty.fetch_add(1, Ordering::Relaxed);
                 }
-                return self.refused(method, &error.into());
+                return self.refused(method, &error);
             }
         };
         if matches!(asked, Request::Subnet(_) | Request::Address(_))

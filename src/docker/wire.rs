@@ -13,7 +13,7 @@ use serde_json::json;
 use smol_str::SmolStr;
 
 use crate::json::{Json, Object, get};
-use crate::plan::error::PlanError;
+use crate::plan::error::Refusal;
 use crate::plan::host_use::HostUse;
 use crate::plan::prefix::{self, Family, Prefix};
 use crate::plan::request::{AddressRequest, Dead, Mac, Reply, Request, Space, SubnetRequest, Wanted};
@@ -56,13 +56,13 @@ pub fn is_blank(bytes: &[u8]) -> bool {
 #[derive(Debug)]
 pub struct Body<'a>(Object<'a>);
 
-fn invalid(text: String) -> PlanError {
-    PlanError::InvalidRequest(text)
+fn invalid(text: String) -> Refusal {
+    Refusal::invalid_request(text)
 }
 
 impl<'a> Body<'a> {
     /// Decodes a body. dockerd sends an empty one, without any fields, when it repeats a lost call (P8).
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, PlanError> {
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Refusal> {
         if is_blank(bytes) {
             return Err(invalid(
                 "empty request: the connection to the plugin broke and the Engine repeated the call without its body \
@@ -83,7 +83,7 @@ impl<'a> Body<'a> {
     }
 
     /// A text field; `None` if absent or null.
-    fn text(&self, name: &str) -> Result<Option<&str>, PlanError> {
+    fn text(&self, name: &str) -> Result<Option<&str>, Refusal> {
         match get(&self.0, name) {
             None => Ok(None),
             Some(Json::Text(text)) => Ok(Some(text)),
@@ -93,29 +93,26 @@ impl<'a> Body<'a> {
         }
     }
 
-    fn required(&self, name: &str) -> Result<&str, PlanError> {
+    fn required(&self, name: &str) -> Result<&str, Refusal> {
         self.text(name)?
             .ok_or_else(|| invalid(format!("{name} is missing; nothing was changed, please try again")))
     }
 
-    fn space(&self) -> Result<Space, PlanError> {
+    fn space(&self) -> Result<Space, Refusal> {
         let text = self.required("AddressSpace")?;
         Space::parse(text).ok_or_else(|| {
-            PlanError::InvalidAddressSpace(format!(
-                "{:?}; the address spaces are local and global",
-                shown(text)
-            ))
+            Refusal::invalid_space(format!("{:?}; the address spaces are local and global", shown(text)))
         })
     }
 
-    fn pool_id(&self) -> Result<String, PlanError> {
+    fn pool_id(&self) -> Result<String, Refusal> {
         match self.required("PoolID")? {
-            "" => Err(PlanError::InvalidPool("the PoolID is empty; nothing was changed".to_owned())),
+            "" => Err(Refusal::invalid_pool("the PoolID is empty; nothing was changed".to_owned())),
             id => Ok(id.to_owned()),
         }
     }
 
-    fn address(&self) -> Result<Option<IpAddr>, PlanError> {
+    fn address(&self) -> Result<Option<IpAddr>, Refusal> {
         match self.text("Address")? {
             None | Some("") => Ok(None),
             Some(text) => text
@@ -137,7 +134,7 @@ impl<'a> Body<'a> {
     }
 
     /// All options, which must be strings.
-    fn options(&self) -> Result<BTreeMap<String, String>, PlanError> {
+    fn options(&self) -> Result<BTreeMap<String, String>, Refusal> {
         let map = match get(&self.0, "Options") {
             None => return Ok(BTreeMap::new()),
             Some(Json::Object(map)) => map,
@@ -159,7 +156,7 @@ impl<'a> Body<'a> {
         Ok(options)
     }
 
-    fn flag(&self, name: &str) -> Result<bool, PlanError> {
+    fn flag(&self, name: &str) -> Result<bool, Refusal> {
         match get(&self.0, name) {
             None => Ok(false),
             Some(Json::Bool(flag)) => Ok(*flag),
@@ -174,7 +171,7 @@ impl<'a> Body<'a> {
         &self,
         pools: Option<Arc<[String]>>,
         dead: Arc<Dead>,
-    ) -> Result<SubnetRequest, PlanError> {
+    ) -> Result<SubnetRequest, Refusal> {
         let space = self.space()?;
         let family = if self.flag("V6")? { Family::V6 } else { Family::V4 };
         let wanted = match self.text("Pool")? {
@@ -185,7 +182,7 @@ impl<'a> Body<'a> {
             None | Some("") => None,
             Some(text) => Some(
                 prefix(text)
-                    .ok_or_else(|| PlanError::InvalidSubPool(format!("{:?} is not a prefix", shown(text))))?,
+                    .ok_or_else(|| Refusal::invalid_sub_pool(format!("{:?} is not a prefix", shown(text))))?,
             ),
         };
         let options = self.options()?;
@@ -203,7 +200,7 @@ impl<'a> Body<'a> {
     }
 
     /// RequestAddress.
-    pub fn address_request(&self, dead: Arc<Dead>) -> Result<Request, PlanError> {
+    pub fn address_request(&self, dead: Arc<Dead>) -> Result<Request, Refusal> {
         let (id, address) = (self.pool_id()?, self.address()?);
         let is = |key: &str, value: &str| self.option(key) == Some(value);
         Ok(Request::Address(AddressRequest {
@@ -219,12 +216,12 @@ impl<'a> Body<'a> {
     }
 
     /// ReleasePool.
-    pub fn release_subnet(&self) -> Result<Request, PlanError> {
+    pub fn release_subnet(&self) -> Result<Request, Refusal> {
         Ok(Request::ReleaseSubnet { id: self.pool_id()?, generation: None })
     }
 
     /// ReleaseAddress.
-    pub fn release_address(&self) -> Result<Request, PlanError> {
+    pub fn release_address(&self) -> Result<Request, Refusal> {
         let id = self.pool_id()?;
         let address =
             self.address()?.ok_or_else(|| invalid("Address is missing; nothing was changed".to_owned()))?;
@@ -241,15 +238,15 @@ fn prefix(text: &str) -> Option<Prefix> {
 }
 
 /// A specific prefix, or a size request: `0.0.0.0/N`, `::/N` (Engine 29).
-fn wanted(text: &str, family: Family) -> Result<Wanted, PlanError> {
+fn wanted(text: &str, family: Family) -> Result<Wanted, Refusal> {
     let prefix = prefix(text).ok_or_else(|| {
-        PlanError::InvalidPool(format!(
+        Refusal::invalid_pool(format!(
             "{:?} is not a prefix; write it as 192.0.2.0/24 or 2001:db8::/64",
             shown(text)
         ))
     })?;
     if prefix.family() != family {
-        return Err(PlanError::InvalidPool(format!(
+        return Err(Refusal::invalid_pool(format!(
             "{prefix} is {}, but {family} was asked for",
             prefix.family()
         )));
@@ -351,10 +348,8 @@ mod tests {
             r#"{"AddressSpace":"local","Pool":"192.0.2.0/24","V6":true}"#,
             r#"{"AddressSpace":"local","Pool":"::/64","V6":false}"#,
         ] {
-            assert!(
-                matches!(body(text).subnet_request(None, Arc::default()), Err(PlanError::InvalidPool(_))),
-                "{text}"
-            );
+            let refusal = body(text).subnet_request(None, Arc::default()).unwrap_err();
+            assert!(refusal.text.starts_with("invalid address pool"), "{text}: {refusal}");
         }
     }
 

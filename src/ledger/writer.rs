@@ -16,13 +16,11 @@ use super::deferred::{Deferred, gives_back};
 use super::failing::stopped_by;
 use super::repeated::Repeated;
 use super::timeline::Timeline;
-use super::{
-    Alter, AlterOutcome, Altered, Answer, Granted, Ledger, Message, Meters, PlanLook, Refusal, Ticket,
-};
+use super::{Alter, AlterOutcome, Altered, Answer, Granted, Ledger, Message, Meters, PlanLook, Ticket};
 use crate::clock::Clock;
 use crate::plan::Plan;
 use crate::plan::change::Change;
-use crate::plan::request::{Context, Reply, Request};
+use crate::plan::request::{Reply, Request};
 use crate::plan::settings::Millis;
 use crate::store::{Books, CommitError};
 
@@ -286,7 +284,7 @@ impl Writer {
         if self.repeated.keeps(&request) {
             return;
         }
-        let decision = self.plan.decide(&request, self.context(&request));
+        let decision = self.plan.decide(&request, random_for(&request));
         for warning in &decision.warnings {
             tracing::warn!("{warning}");
         }
@@ -304,19 +302,10 @@ impl Writer {
                 self.write(&decision.changes, batch);
                 self.repeated.note(&self.plan, &request, &decision);
                 let ticket = decision.undo.map(|undo| Ticket { undo, queue: self.queue.clone() });
-                let outcome = decision.reply.map(|reply| Granted { reply, ticket }).map_err(Refusal::from);
+                let outcome = decision.reply.map(|reply| Granted { reply, ticket });
                 batch.decided.push(Decided { answer, outcome, release: release.then_some(request) });
             }
         }
-    }
-
-    fn context(&self, request: &Request) -> Context {
-        let mut random = [0; 8];
-        if matches!(request, Request::Subnet(_)) {
-            // If the kernel gives no random bytes, the plan still makes the id unique among those held.
-            let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
-        }
-        Context { now: self.plan.now(), random: u64::from_ne_bytes(random) }
     }
 
     pub(super) fn write(&mut self, changes: &[Change], batch: &mut Batch) {
@@ -407,4 +396,14 @@ impl Writer {
         self.books.tidy_if_pressing(&self.plan)?;
         self.books.commit()
     }
+}
+
+/// Random bits for a new PoolID.
+fn random_for(request: &Request) -> u64 {
+    let mut random = [0; 8];
+    if matches!(request, Request::Subnet(_)) {
+        // If the kernel gives no random bytes, the plan still makes the id unique among those held.
+        let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
+    }
+    u64::from_ne_bytes(random)
 }

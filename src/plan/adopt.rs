@@ -7,15 +7,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Plan;
 use super::change::{Change, Kind, Marks, Record, Serial, SubnetState, Why};
-use super::error::PlanError;
+use super::error::Refusal;
 use super::prefix::Prefix;
 use super::repair::SETTLING;
-use super::request::{Adoption, Context, Dead, ShownLease, Space};
-use super::settings::rfc3339;
+use super::request::{Adoption, Dead, ShownLease, Space};
+use super::settings::{Millis, rfc3339};
 use super::siblings::Part;
 use super::subnet::Subnet;
-use super::{Millis, Plan};
 
 /// The longest PoolID accepted from a person.
 const LONGEST_ID: usize = 255;
@@ -64,9 +64,8 @@ impl Subnet {
 
     /// Whether it is adopted and its PoolID is not known yet.
     pub fn awaits_id(&self) -> bool {
-        let SubnetState { id, space, prefix, range, .. } = &self.state;
-        let is = |range| *id == unlearned_id(*space, *prefix, range);
-        id.contains("#?") && (is(None) || is(*range))
+        // No PoolID that Docker or a person gives contains this.
+        self.state.id.contains("#?")
     }
 }
 
@@ -74,9 +73,6 @@ impl Subnet {
 #[derive(Debug)]
 pub(super) struct AdoptionBatch<'a> {
     pub(super) plan: &'a Plan,
-    pub(super) now: Millis,
-    /// Whether a lease that a sibling holds as a precaution is moved to its own network.
-    moves: bool,
     serial: Serial,
     generation: u64,
     /// Prefixes that several networks share, in this batch or with held subnets.
@@ -89,12 +85,7 @@ pub(super) struct AdoptionBatch<'a> {
 
 impl<'a> AdoptionBatch<'a> {
     /// A batch for these networks.
-    pub(super) fn of(
-        plan: &'a Plan,
-        networks: impl Iterator<Item = &'a Adoption>,
-        moves: bool,
-        now: Millis,
-    ) -> Self {
+    pub(super) fn of(plan: &'a Plan, networks: impl Iterator<Item = &'a Adoption>) -> Self {
         let (generation, serial) = plan.counters();
         let (mut once, mut shared) = (BTreeSet::new(), BTreeSet::new());
         for Adoption { prefix, .. } in networks {
@@ -103,7 +94,7 @@ impl<'a> AdoptionBatch<'a> {
             }
         }
         let (used, claimed) = Default::default();
-        Self { plan, now, moves, serial, generation, shared, used, claimed }
+        Self { plan, serial, generation, shared, used, claimed }
     }
 
     /// Returns the next generation and increments the counter.
@@ -114,14 +105,15 @@ impl<'a> AdoptionBatch<'a> {
 
     /// Adopts a network: returns its serial and the changes.
     pub(super) fn adopt(&mut self, seen: &Adoption) -> (Serial, Vec<Change>) {
-        let (plan, now) = (self.plan, self.now);
-        let (prefix, part, range) = (seen.prefix, seen.part(), seen.range());
+        let (plan, now) = (self.plan, self.plan.now);
+        let (prefix, part) = (seen.prefix, seen.part());
+        let range = part.range;
         let shares = self.shared.contains(&prefix);
         let its_own = |subnet: &&Subnet| {
             let state = &subnet.state;
             !self.used.contains(&state.serial) && (!shares || !Part::of(state).is_apart_from(part))
         };
-        let memory = plan.memory_for(Space::Local, prefix, part).filter(its_own);
+        let memory = plan.memory_for(Space::Local, part).filter(its_own);
         let serial = memory.map_or(self.serial, |subnet| subnet.state.serial);
         self.used.insert(serial);
         self.serial = self.serial.max(serial + 1);
@@ -150,8 +142,8 @@ impl<'a> AdoptionBatch<'a> {
         (serial, changes)
     }
 
-    /// The network's leases, one per address, and which of them is the gateway. An address that a sibling holds stays with the
-    /// sibling, unless `moves` is set.
+    /// The network's leases, one per address, and which of them is the gateway. A lease that a
+    /// sibling holds as a precaution moves to its own network.
     fn leases(
         &mut self,
         seen: &Adoption,
@@ -174,7 +166,7 @@ impl<'a> AdoptionBatch<'a> {
                 gateway = Some(lease.address);
             }
             let old = memory.and_then(|subnet| subnet.addresses.get(lease.address));
-            let record = lease.record(old, self.now, generation);
+            let record = lease.record(old, self.plan.now, generation);
             let evidence = lease.evidence.clone();
             changes.push(Change::AddressLearned { serial, address: lease.address, record, evidence });
         }
@@ -193,9 +185,9 @@ impl<'a> AdoptionBatch<'a> {
             Some((_, record)) if record.kind.is_one_router(lease.kind) => None,
             Some((other, record)) => {
                 let old = record.kind == Kind::Endpoint && record.generation < seen.read.generation;
-                let (serial, address, at) = (other.state.serial, lease.address, self.now);
+                let (serial, address, at) = (other.state.serial, lease.address, self.plan.now);
                 let why = Why::Repair(lease.evidence.clone());
-                (old && self.moves).then_some(Some(Change::AddressReleased { serial, address, at, why }))?
+                old.then_some(Some(Change::AddressReleased { serial, address, at, why }))?
             }
         };
         self.claimed.insert(key, lease.kind);
@@ -244,12 +236,12 @@ impl Plan {
     }
 
     /// Why a request for an address with this PoolID is refused.
-    pub(super) fn not_called(&self, id: &str) -> PlanError {
+    pub(super) fn not_called(&self, id: &str) -> Refusal {
         let waiting = self.waiting(id);
         let ranges: Vec<_> = waiting.iter().filter_map(|subnet| subnet.state.range).collect();
-        let [first, others @ ..] = ranges.as_slice() else { return PlanError::PoolNotFound(id.to_owned()) };
+        let [first, others @ ..] = ranges.as_slice() else { return Refusal::pool_not_found(id) };
         let others: Vec<String> = others.iter().map(ToString::to_string).collect();
-        PlanError::NotFound(format!(
+        Refusal::not_found(format!(
             "adopted networks share {}, and the request does not show which of them it is for; restart a running container of \
              that network, or give its --ip-range: gipam adopt {first} {id:?} (or {})",
             waiting.first().map_or_else(String::new, |subnet| subnet.state.prefix.to_string()),
@@ -258,20 +250,20 @@ impl Plan {
     }
 
     /// Adopts networks: all or none, so that networks which share a prefix are never confused.
-    pub(super) fn adopt_subnets(&self, all: &[Adoption], context: Context) -> Result<Vec<Change>, PlanError> {
-        let mut batch = AdoptionBatch::of(self, all.iter(), true, context.now);
+    pub(super) fn adopt_subnets(&self, all: &[Adoption]) -> Result<Vec<Change>, Refusal> {
+        let mut batch = AdoptionBatch::of(self, all.iter());
         let (mut changes, mut serials, mut rivals) = (Vec::new(), Vec::new(), Vec::<&Adoption>::new());
         for seen in all {
-            if let Some(other) = rivals.iter().find(|other| !seen.stands_beside(other)) {
-                return Err(PlanError::OverlapPool(format!("{} overlaps {}", seen.prefix, other.prefix)));
+            if let Some(other) = rivals.iter().find(|other| !seen.part().stands_beside(other.part())) {
+                return Err(Refusal::overlap_pool(format!("{} overlaps {}", seen.prefix, other.prefix)));
             }
-            self.refuse_unfit(seen)?;
+            self.refuse_unfit(seen, seen.read.at)?;
             let (serial, taken) = batch.adopt(seen);
             rivals.push(seen);
             serials.push(serial);
             changes.extend(taken);
         }
-        changes.extend(self.trim_remembered(0, &serials, context.now));
+        changes.extend(self.trim_remembered(0, &serials));
         Ok(changes)
     }
 
@@ -283,30 +275,31 @@ impl Plan {
 
     /// The nearest held subnet that cannot be held together with this network.
     pub fn obstacle_to(&self, seen: &Adoption) -> Option<&Subnet> {
-        self.in_the_way(Space::Local, seen.part(), seen.prefix).next().map(|(_, subnet)| subnet)
+        self.in_the_way(Space::Local, seen.part()).next().map(|(_, subnet)| subnet)
     }
 
     /// Refuses a network that overlaps a held subnet (unless they can be siblings), was just released, or whose PoolID is taken.
-    pub(super) fn refuse_unfit(&self, seen: &Adoption) -> Result<(), PlanError> {
+    /// The Engine's list was read at `read` or later.
+    pub(super) fn refuse_unfit(&self, seen: &Adoption, read: Millis) -> Result<(), Refusal> {
         if let Some(subnet) = self.obstacle_to(seen) {
             return Err(self.overlap(subnet, seen.prefix, &Dead::default()));
         }
-        self.refuse_recent(seen)?;
-        seen.id.as_ref().map_or(Ok(()), |id| self.check_id(seen.prefix, seen.range(), id))
+        self.refuse_recent(seen, read)?;
+        seen.id.as_ref().map_or(Ok(()), |id| self.check_id(seen.prefix, seen.part().range, id))
     }
 
     /// Docker releases a subnet first and removes its network from the list later: a network whose subnet was released shortly
     /// before the books were read, or since, may be one of these.
-    fn refuse_recent(&self, seen: &Adoption) -> Result<(), PlanError> {
-        let since = (seen.read.at.saturating_sub(SETTLING).saturating_add(1), 0);
+    fn refuse_recent(&self, seen: &Adoption, read: Millis) -> Result<(), Refusal> {
+        let since = (read.saturating_sub(SETTLING).saturating_add(1), 0);
         let mut recent = self.released.range(since..).filter_map(|(at, serial)| {
             let state = &self.subnet(*serial)?.state;
-            let meant = state.space == Space::Local && !seen.is_beside(state);
+            let meant = state.space == Space::Local && !seen.part().stands_beside(Part::of(state));
             meant.then_some((at, state.prefix))
         });
         match recent.next_back() {
             None => Ok(()),
-            Some((at, released)) => Err(PlanError::OutOfDate(format!(
+            Some((at, released)) => Err(Refusal::out_of_date(format!(
                 "{released} was released at {}, so the Engine's list may be out of date; try again in a few seconds",
                 rfc3339(*at)
             ))),
@@ -314,20 +307,20 @@ impl Plan {
     }
 
     /// Checks a PoolID that a person provided.
-    fn check_id(&self, prefix: Prefix, range: Option<Prefix>, id: &str) -> Result<(), PlanError> {
+    fn check_id(&self, prefix: Prefix, range: Option<Prefix>, id: &str) -> Result<(), Refusal> {
         let shown: String = id.chars().take(LONGEST_ID).flat_map(char::escape_debug).collect();
         if let Some(subnet) = self.held(id) {
             let text = format!("PoolID {shown:?} belongs to {}", subnet.state.prefix);
-            return Err(PlanError::OverlapPool(text));
+            return Err(Refusal::overlap_pool(text));
         }
         if id.is_empty() || id.len() > LONGEST_ID || id.chars().any(char::is_control) || id.contains("#?") {
-            return Err(PlanError::InvalidRequest(format!("{shown:?} is not a PoolID")));
+            return Err(Refusal::invalid_request(format!("{shown:?} is not a PoolID")));
         }
         let right = |named: &str| {
             [range, None].into_iter().any(|range| named == named_in_id(Space::Local, prefix, range))
         };
         match id.rsplit_once('#').filter(|(named, random)| is_random(random) && !right(named)) {
-            Some((named, _)) => Err(PlanError::InvalidRequest(format!(
+            Some((named, _)) => Err(Refusal::invalid_request(format!(
                 "the PoolID names {named}, not {}",
                 named_in_id(Space::Local, prefix, range)
             ))),
@@ -336,7 +329,7 @@ impl Plan {
     }
 
     /// Sets the PoolID of the adopted subnet with this prefix or range.
-    pub(super) fn name_subnet(&self, prefix: Prefix, id: &str) -> Result<(&Subnet, Change), PlanError> {
+    pub(super) fn name_subnet(&self, prefix: Prefix, id: &str) -> Result<(&Subnet, Change), Refusal> {
         let mut waiting: Vec<&Subnet> =
             self.grants_of(Space::Local, prefix).filter(|subnet| subnet.awaits_id()).collect();
         if waiting.is_empty() {
@@ -345,14 +338,14 @@ impl Plan {
         }
         if let [first, _, ..] = waiting.as_slice() {
             let range = first.state.range.unwrap_or(prefix);
-            return Err(PlanError::InvalidRequest(format!(
+            return Err(Refusal::invalid_request(format!(
                 "several networks share {prefix}; give the --ip-range of the one that you mean: gipam adopt {range} {id:?}"
             )));
         }
         let Some(subnet) = waiting.first() else {
             let there = self.grants_of(Space::Local, prefix).next();
             let none = || {
-                PlanError::NotFound(format!(
+                Refusal::not_found(format!(
                     "{prefix} is not an adopted subnet that waits for its PoolID; see: gipam gc"
                 ))
             };
@@ -362,7 +355,7 @@ impl Plan {
     }
 
     /// Sets the PoolID of this adopted subnet.
-    pub(super) fn name_one(&self, subnet: &Subnet, id: &str) -> Result<Change, PlanError> {
+    pub(super) fn name_one(&self, subnet: &Subnet, id: &str) -> Result<Change, Refusal> {
         if !subnet.awaits_id() {
             return Err(has_id(subnet));
         }
@@ -371,7 +364,7 @@ impl Plan {
     }
 }
 
-fn has_id(subnet: &Subnet) -> PlanError {
+fn has_id(subnet: &Subnet) -> Refusal {
     let SubnetState { prefix, granted_at, id, .. } = &subnet.state;
-    PlanError::OverlapPool(format!("{prefix} is held since {} under PoolID {id:?}", rfc3339(*granted_at)))
+    Refusal::overlap_pool(format!("{prefix} is held since {} under PoolID {id:?}", rfc3339(*granted_at)))
 }

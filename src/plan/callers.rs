@@ -89,7 +89,7 @@ impl AddressSearch<'_> {
         if record.kind != Kind::Endpoint || holder.state.space != Space::Local {
             return None;
         }
-        let (dead, at, serial) = (&self.request.dead, self.context.now, holder.state.serial);
+        let (dead, at, serial) = (&self.request.dead, self.plan.now, holder.state.serial);
         let lease = (serial, Some(address), record.generation);
         let evidence = match dead.proven.get(&lease) {
             Some(death) => death.evidence(),

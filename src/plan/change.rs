@@ -4,6 +4,7 @@
 //! from the store equals the plan that is served. Does not know tables or SQL.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use smol_str::SmolStr;
 
@@ -177,6 +178,12 @@ pub struct ShownHolder {
     pub container: Box<str>,
     pub container_id: Box<str>,
     pub network: Box<str>,
+}
+
+impl fmt::Display for ShownHolder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "container {} in network {}", self.container, self.network)
+    }
 }
 
 /// One change of the books. `serial` identifies the subnet and `address` is a number in it; `generation` identifies the grant

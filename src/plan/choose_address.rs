@@ -5,67 +5,59 @@
 //!
 //! Promises: pure; each way is O(log n); a dynamic address lies in its range and is not reserved. Does not grant anything.
 
+use std::borrow::Cow;
+
 use super::Plan;
 use super::change::Change;
 use super::interface_id::{STABLE_TRIES, stable};
 use super::own;
 use super::pins::pin_of;
 use super::prefix::Family;
-use super::request::{AddressRequest, Context};
+use super::request::AddressRequest;
 use super::settings::{AddressOrder, Millis};
 use super::siblings::Siblings;
 use super::subnet::{Subnet, reserved_inside};
 
-/// A way to find an address.
-pub(super) struct AddressWay {
-    /// The name of the way, for people.
-    pub(super) name: &'static str,
-    pub(super) find: fn(&AddressSearch<'_>) -> Result<Choice, Miss>,
-}
+/// A way to find an address, with its name for people.
+pub(super) type AddressWay = (&'static str, fn(&AddressSearch<'_>) -> Result<Choice, Miss>);
 
 /// The ways for a container.
 pub(super) const ORDER: &[AddressWay] = &[
-    AddressWay { name: "pinned to it by hand", find: pinned_to_it },
-    AddressWay { name: "follows from its MAC", find: own::follows_from_mac },
-    AddressWay { name: "its own lease, proven dead", find: own::dead_lease },
-    AddressWay { name: "its own last address", find: own::last_address },
-    AddressWay { name: "the only one released just now", find: own::just_released },
-    AddressWay { name: "follows from its name or MAC", find: follows_from_holder },
-    AddressWay { name: "never used", find: never_used },
-    AddressWay { name: "longest released", find: longest_released },
-    AddressWay { name: "released, still cooling", find: still_cooling },
-    AddressWay { name: "once asked for by number", find: asked_by_number },
-    AddressWay { name: "pinned to somebody else by hand", find: others_pin },
-    AddressWay { name: "the gateway's place", find: gateways_place },
+    ("pinned to it by hand", pinned_to_it),
+    ("follows from its MAC", own::follows_from_mac),
+    ("its own lease, proven dead", own::dead_lease),
+    ("its own last address", own::last_address),
+    ("the only one released just now", own::just_released),
+    ("follows from its name or MAC", follows_from_holder),
+    ("never used", never_used),
+    ("longest released", longest_released),
+    ("released, still cooling", still_cooling),
+    ("once asked for by number", asked_by_number),
+    ("pinned to somebody else by hand", others_pin),
+    ("the gateway's place", gateways_place),
 ];
 
 /// The ways for a gateway: first in the range, then anywhere in the subnet.
 pub(super) const GATEWAY: &[AddressWay] = &[
-    AddressWay { name: "the gateway's place", find: free_slot },
-    AddressWay { name: "never used", find: never_used },
-    AddressWay { name: "longest released", find: longest_released },
-    AddressWay { name: "released, still cooling", find: still_cooling },
-    AddressWay { name: "once asked for by number", find: asked_by_number },
-    AddressWay { name: "pinned to somebody else by hand", find: others_pin },
+    ("the gateway's place", free_slot),
+    ("never used", never_used),
+    ("longest released", longest_released),
+    ("released, still cooling", still_cooling),
+    ("once asked for by number", asked_by_number),
+    ("pinned to somebody else by hand", others_pin),
 ];
 
 /// The address found, and what the operator should know about it.
 pub(super) struct Choice {
     pub(super) address: u128,
     pub(super) warning: Option<String>,
-    /// Whether the books have no record of the address.
-    pub(super) unknown: bool,
     /// The change that frees the dead lease at this address.
     pub(super) cleared: Option<Box<Change>>,
 }
 
 impl Choice {
-    const fn never_used(address: u128) -> Self {
-        Self { address, warning: None, unknown: true, cleared: None }
-    }
-
     pub(super) const fn of(address: u128, warning: Option<String>) -> Self {
-        Self { address, warning, unknown: false, cleared: None }
+        Self { address, warning, cleared: None }
     }
 
     /// The address of a lease that is proven dead and that this change frees.
@@ -75,7 +67,7 @@ impl Choice {
 }
 
 /// Why a way does not find an address.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) enum Miss {
     /// The way does not apply here.
     Moot,
@@ -86,11 +78,7 @@ pub(super) enum Miss {
     /// The way needs information about the caller that the request lacks: what, and the option of `gipam explain` for it.
     Unsaid(&'static str, &'static str),
     /// It would be this address, but this prevents it.
-    But(u128, &'static str),
-    /// It would be this address, but dynamic choice never gives it ([`Plan::not_dynamic`]).
-    NotDynamic(u128),
-    /// It would be this address, but another network of the same prefix has it.
-    Shared(u128),
+    But(u128, Cow<'static, str>),
 }
 
 /// The search for one address.
@@ -98,21 +86,15 @@ pub(super) struct AddressSearch<'a> {
     pub(super) plan: &'a Plan,
     pub(super) subnet: &'a Subnet,
     pub(super) request: &'a AddressRequest,
-    pub(super) context: Context,
     pub(super) siblings: Siblings<'a>,
     /// The order in which the pool gives its addresses.
     pub(super) order: AddressOrder,
 }
 
 impl<'a> AddressSearch<'a> {
-    pub(super) fn new(
-        plan: &'a Plan,
-        subnet: &'a Subnet,
-        request: &'a AddressRequest,
-        context: Context,
-    ) -> Self {
+    pub(super) fn new(plan: &'a Plan, subnet: &'a Subnet, request: &'a AddressRequest) -> Self {
         let order = order(plan, subnet, request);
-        Self { plan, subnet, request, context, siblings: plan.siblings(subnet), order }
+        Self { plan, subnet, request, siblings: plan.siblings(subnet), order }
     }
 
     /// The ways that are tried for this request.
@@ -122,12 +104,7 @@ impl<'a> AddressSearch<'a> {
 
     /// The result of the first way that finds anything.
     pub(super) fn first(&self) -> Option<Choice> {
-        for way in self.ways() {
-            if let Ok(choice) = (way.find)(self) {
-                return Some(choice);
-            }
-        }
-        None
+        self.ways().iter().find_map(|(_, find)| find(self).ok())
     }
 
     /// Whether no other network that shares the prefix has this address.
@@ -135,9 +112,18 @@ impl<'a> AddressSearch<'a> {
         !self.siblings.hold(address)
     }
 
+    /// This address, unless another network that shares the prefix has it.
+    pub(super) fn unshared(&self, address: u128) -> Result<u128, Miss> {
+        if self.open(address) {
+            return Ok(address);
+        }
+        let prefix = self.subnet.state.prefix;
+        Err(Miss::But(address, format!("another network that shares {prefix} has it").into()))
+    }
+
     /// Whether an address that was released at this time is still cooling.
     pub(super) fn cools(&self, since: Millis) -> bool {
-        since.saturating_add(self.plan.cooling_of(self.subnet)) > self.context.now
+        since.saturating_add(self.plan.cooling_of(self.subnet)) > self.plan.now
     }
 
     fn longest(&self, by_number: bool) -> Result<(Millis, u128), Miss> {
@@ -176,12 +162,12 @@ fn pinned_to_it(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let AddressSearch { plan, subnet, request, .. } = search;
     let pinned = pin_of(subnet, request.name.as_deref(), request.mac).ok_or(Miss::Moot)?;
     if subnet.addresses.is_leased(pinned) {
-        return Err(Miss::But(pinned, "it is leased"));
+        return Err(Miss::But(pinned, "it is leased".into()));
     }
-    if plan.not_dynamic(subnet, pinned).is_some() {
-        return Err(Miss::NotDynamic(pinned));
+    if let Some(why) = plan.not_dynamic(subnet, pinned) {
+        return Err(Miss::But(pinned, format!("it {why}").into()));
     }
-    if search.open(pinned) { Ok(Choice::of(pinned, None)) } else { Err(Miss::Shared(pinned)) }
+    Ok(Choice::of(search.unshared(pinned)?, None))
 }
 
 /// In a pool with `addresses = "stable"`: the address derived from the caller, if it was never used.
@@ -200,7 +186,7 @@ fn follows_from_holder(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let free = |address: u128| search.subnet.addresses.is_never_used(address) && search.open(address);
     let derived = |tries| stable(range, state.prefix, &holder, tries, &search.plan.settings.secret);
     let found = (0..STABLE_TRIES).filter_map(derived).find(|address| beyond(*address) && free(*address));
-    found.map(Choice::never_used).ok_or(Miss::None)
+    found.map(|address| Choice::of(address, None)).ok_or(Miss::None)
 }
 
 fn never_used(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
@@ -213,7 +199,7 @@ fn never_used(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
         }
         false => addresses.never_used(state.start_beyond, open),
     };
-    found.map(Choice::never_used).ok_or(Miss::None)
+    found.map(|address| Choice::of(address, None)).ok_or(Miss::None)
 }
 
 fn longest_released(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
@@ -236,9 +222,7 @@ fn asked_by_number(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
 fn others_pin(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let AddressSearch { plan, subnet, request, .. } = search;
     let (address, pin) = plan.last_pinned(subnet, request.gateway).ok_or(Miss::Moot)?;
-    if !search.open(address) {
-        return Err(Miss::Shared(address));
-    }
+    let address = search.unshared(address)?;
     Ok(search.given(address, &format!("although it is pinned to {} by hand", pin.holder)))
 }
 
@@ -246,9 +230,9 @@ fn others_pin(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
 fn free_slot(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let slot = search.subnet.slot(&search.plan.reserved);
     if search.subnet.addresses.is_leased(slot) {
-        return Err(Miss::But(slot, "it is leased"));
+        return Err(Miss::But(slot, "it is leased".into()));
     }
-    if search.open(slot) { Ok(Choice::of(slot, None)) } else { Err(Miss::Shared(slot)) }
+    Ok(Choice::of(search.unshared(slot)?, None))
 }
 
 /// Gives the gateway's place to a container when no other address is left.
@@ -256,10 +240,10 @@ fn gateways_place(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let slot = free_slot(search)?.address;
     let bounds = search.subnet.addresses.bounds();
     if slot < bounds.first || bounds.last < slot {
-        return Err(Miss::But(slot, "it is outside of the range"));
+        return Err(Miss::But(slot, "it is outside of the range".into()));
     }
     if reserved_inside(search.subnet.state.prefix, &search.plan.reserved).contains(slot) {
-        return Err(Miss::But(slot, "it is reserved"));
+        return Err(Miss::But(slot, "it is reserved".into()));
     }
     Ok(search.given(slot, "although it is the gateway's address"))
 }

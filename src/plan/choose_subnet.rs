@@ -9,7 +9,7 @@
 
 use super::Plan;
 use super::change::{Serial, SubnetState};
-use super::error::PlanError;
+use super::error::Refusal;
 use super::free_space::Standing;
 use super::options::PoolOptions;
 use super::place::{Blocked, PoolPlace};
@@ -27,19 +27,12 @@ const PARTS: usize = 64;
 /// How many pools, and how many prefixes in use, a refusal lists.
 const NAMED: usize = 5;
 
-/// A way to find a subnet.
-pub(super) struct SubnetWay {
-    /// The name of the way, for people.
-    pub(super) name: &'static str,
-    pub(super) find: fn(&SubnetSearch<'_>) -> Option<Offer>,
-}
+/// A way to find a subnet, with its name for people.
+pub(super) type SubnetWay = (&'static str, fn(&SubnetSearch<'_>) -> Option<Offer>);
 
 /// The ways for a network.
-pub(super) const ORDER: &[SubnetWay] = &[
-    SubnetWay { name: KEY, find: keyed },
-    SubnetWay { name: FREE, find: first_free },
-    SubnetWay { name: "longest released", find: longest_released },
-];
+pub(super) const ORDER: &[SubnetWay] =
+    &[(KEY, keyed), (FREE, first_free), ("longest released", longest_released)];
 
 /// The subnet that `key=WORD` had, if it is not held (it may be cooling).
 pub(super) const KEY: &str = "key";
@@ -67,7 +60,6 @@ pub(super) struct SubnetSearch<'a> {
     open: Option<Vec<usize>>,
     /// The requested length, if there is one.
     size: Option<u8>,
-    now: Millis,
 }
 
 /// Cooling subnets that were released after a given one: they block the place that it would open.
@@ -98,7 +90,7 @@ impl Plan {
         &self,
         request: &SubnetRequest,
         options: &PoolOptions,
-    ) -> Result<Option<Vec<usize>>, PlanError> {
+    ) -> Result<Option<Vec<usize>>, Refusal> {
         let family = request.family;
         let place = |name: &String| {
             let at = self.spaces.named(name)?;
@@ -106,7 +98,7 @@ impl Plan {
         };
         if let Some(named) = &options.pools {
             if let Some(unknown) = named.iter().find(|name| self.pool(name).is_none()) {
-                return Err(PlanError::InvalidRequest(format!(
+                return Err(Refusal::invalid_request(format!(
                     "option pool={unknown}: no such pool; the pools are {}",
                     self.pool_names()
                 )));
@@ -119,7 +111,7 @@ impl Plan {
         let open: Option<Vec<usize>> =
             request.pools.as_ref().map(|names| names.iter().filter_map(place).collect());
         if open.as_ref().map_or(self.spaces.count(family), Vec::len) == 0 {
-            return Err(PlanError::NoAvailablePool(format!(
+            return Err(Refusal::no_available_pool(format!(
                 "no pool open to this driver has {family}; add one to the configuration, or give --subnet"
             )));
         }
@@ -143,16 +135,15 @@ impl<'a> SubnetSearch<'a> {
         plan: &'a Plan,
         request: &'a SubnetRequest,
         options: &'a PoolOptions,
-        now: Millis,
-    ) -> Result<Self, PlanError> {
+    ) -> Result<Self, Refusal> {
         let open = plan.open_pools(request, options)?;
         let named = if let Wanted::Any { size } = request.wanted { size } else { None };
-        Ok(Self { plan, request, options, open, size: named.or(options.size(request.family)), now })
+        Ok(Self { plan, request, options, open, size: named.or(options.size(request.family)) })
     }
 
     /// The result of the first way that finds anything.
     pub(super) fn first(&self) -> Option<Offer> {
-        ORDER.iter().find_map(|way| (way.find)(self))
+        ORDER.iter().find_map(|(_, find)| find(self))
     }
 
     /// The pool at this position in the settings, prepared for a search.
@@ -192,14 +183,14 @@ impl<'a> SubnetSearch<'a> {
     }
 
     /// The refusal if no way found anything.
-    pub(super) fn nothing_left(&self) -> PlanError {
+    pub(super) fn nothing_left(&self) -> Refusal {
         let why = |place: PoolPlace<'_>| place.hopeless().unwrap_or_else(|| place.full_text());
         let mut text = self.places().take(NAMED).map(why).collect::<Vec<_>>().join("; ");
         let all = self.open.as_ref().map_or(self.plan.spaces.count(self.request.family), Vec::len);
         if let Some(more) = all.checked_sub(NAMED).filter(|more| *more > 0) {
             text.push_str(&format!("; and so on for {more} more pools"));
         }
-        PlanError::NoAvailablePool(format!(
+        Refusal::no_available_pool(format!(
             "no free {} subnet: {text}; remove unused networks (gipam subnets shows them), ask for a smaller size, or add a pool",
             self.request.family,
         ))
@@ -280,7 +271,7 @@ fn given_cooling(
     }
     let released_at = last.released_at.unwrap_or(0);
     let earliest = last.cool_until.min(released_at.saturating_add(YOUNGEST));
-    if earliest > search.now {
+    if earliest > search.plan.now {
         return Offer::Wait(earliest);
     }
     let pool = place.pool.name.clone();
@@ -295,11 +286,8 @@ impl PoolPlace<'_> {
     pub(super) fn full_text(&self) -> String {
         let Self { pool, base, length, space, blocked } = self;
         // Free blocks do not contain gipam's own subnets.
-        let blocks = || space.part(Vacancy::Free).blocks().take(PARTS);
-        let foreign = blocks().flat_map(|block| blocked.texts_in(block));
-        let strangers = blocks().flat_map(|block| blocked.strangers_in(block));
-        let used = foreign.map(|used| used.text.clone()).chain(strangers);
-        let used: Vec<String> = used.take(NAMED).collect();
+        let blocks = space.part(Vacancy::Free).blocks().take(PARTS);
+        let used: Vec<String> = blocks.flat_map(|block| blocked.texts_in(block)).take(NAMED).collect();
         let used =
             if used.is_empty() { String::new() } else { format!(", in use here: {}", used.join(", ")) };
         format!("pool {} ({base}) has no free /{length} (subnets held: {}{used})", pool.name, space.held)

@@ -1,14 +1,16 @@
 //! The plan's refusals: their kind, the standard phrase, and what to do next.
 //!
-//! Promises: every message is lower case, begins with the phrase known from libnetwork's ipamapi, contains the
+//! Promises: every message of the plan is lower case, begins with the phrase known from libnetwork's ipamapi, contains the
 //! values, and ends with what a person can do. Docker prints them after `Error response from daemon: IpamDriver.X: `.
 
+use std::fmt::Display;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::change::SubnetState;
 use super::prefix::Prefix;
-use super::request::Space;
+use super::settings::rfc3339;
 
 /// The class of a refusal: what its recipient can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,105 +107,87 @@ impl Refusal {
     }
 }
 
-impl From<PlanError> for Refusal {
-    fn from(error: PlanError) -> Self {
-        Self::new(error.kind(), error.to_string())
+/// The plan's refusals, named after the errors of ipamapi whose phrases they begin with.
+impl Refusal {
+    pub fn invalid_space(why: impl Display) -> Self {
+        Self::new(ErrorKind::Invalid, format!("invalid address space: {why}"))
     }
-}
 
-/// What the plan refuses. Variants are named after ipamapi's errors, which Docker developers know.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PlanError {
-    /// ipamapi ErrIpamInternalError.
-    #[error("IPAM internal error: {0}")]
-    Internal(String),
-    /// ipamapi ErrInvalidAddressSpace.
-    #[error("invalid address space: {0}")]
-    InvalidAddressSpace(String),
-    /// ipamapi ErrInvalidPool.
-    #[error("invalid address pool: {0}")]
-    InvalidPool(String),
-    /// ipamapi ErrInvalidSubPool.
-    #[error("invalid address sub-pool: {0}")]
-    InvalidSubPool(String),
-    /// ipamapi ErrInvalidRequest.
-    #[error("invalid request: {0}")]
-    InvalidRequest(String),
-    /// ipamapi ErrPoolNotFound, for a PoolID without a grant.
-    #[error(
-        "address pool not found: no subnet is granted under PoolID {0:?}; if its network still exists, gipam gc shows how to adopt it, or recreate the network"
-    )]
-    PoolNotFound(String),
-    /// A person named a subnet or lease that does not exist.
-    #[error("address pool not found: {0}")]
-    NotFound(String),
-    /// Repair's view of the Engine is outdated.
-    #[error("not now: {0}")]
-    OutOfDate(String),
-    /// ipamapi ErrIPOutOfRange.
-    #[error("requested address is out of range: {address} {why}")]
-    OutOfRange {
-        address: IpAddr,
-        /// `is outside of 192.0.2.0/24`, `is the network address of ...`.
-        why: String,
-    },
-    /// ipamapi ErrPoolOverlap: the requested prefix overlaps a held subnet.
-    #[error(
-        "pool overlaps with other one on this address space: {asked} overlaps {existing}, granted {holder} in space {space} since {since}; {remedy}"
-    )]
-    PoolOverlap {
-        asked: Prefix,
-        existing: Prefix,
-        /// `to network web`, or `to a network`.
-        holder: String,
-        space: Space,
-        /// RFC 3339, UTC; filled in where times are formatted.
-        since: String,
-        /// What a person can do; a Docker command comes first.
-        remedy: String,
-    },
-    /// ipamapi ErrOverlapPool: the imported books would overlap the existing ones.
-    #[error("address pool overlaps with existing pool on this address space: {0}")]
-    OverlapPool(String),
-    /// ipamapi ErrIPAlreadyAllocated.
-    #[error("address already in use: {address} is held by {holder}; {remedy}")]
-    AddressInUse {
-        address: IpAddr,
-        holder: String,
-        /// What a person can do; a Docker command comes first.
-        remedy: String,
-    },
+    pub fn invalid_pool(why: impl Display) -> Self {
+        Self::new(ErrorKind::Invalid, format!("invalid address pool: {why}"))
+    }
+
+    pub fn invalid_sub_pool(why: impl Display) -> Self {
+        Self::new(ErrorKind::Invalid, format!("invalid address sub-pool: {why}"))
+    }
+
+    pub fn invalid_request(why: impl Display) -> Self {
+        Self::new(ErrorKind::Invalid, format!("invalid request: {why}"))
+    }
+
+    /// `why`: `is outside of 192.0.2.0/24`, `is the network address of ...`.
+    pub fn out_of_range(address: IpAddr, why: impl Display) -> Self {
+        Self::new(ErrorKind::Invalid, format!("requested address is out of range: {address} {why}"))
+    }
+
+    pub fn outside(address: IpAddr, prefix: Prefix) -> Self {
+        Self::out_of_range(address, format!("is outside of {prefix}; choose an address of that subnet"))
+    }
+
+    /// No grant has this PoolID.
+    pub fn pool_not_found(id: &str) -> Self {
+        let text = format!(
+            "address pool not found: no subnet is granted under PoolID {id:?}; if its network still exists, gipam gc shows how to adopt it, or recreate the network"
+        );
+        Self::new(ErrorKind::Missing, text)
+    }
+
+    /// A subnet or lease that does not exist.
+    pub fn not_found(what: impl Display) -> Self {
+        Self::new(ErrorKind::Missing, format!("address pool not found: {what}"))
+    }
+
+    /// The view of the Engine is older than the books.
+    pub fn out_of_date(why: impl Display) -> Self {
+        Self::new(ErrorKind::TooEarly, format!("not now: {why}"))
+    }
+
+    /// A requested prefix overlaps this held subnet. `remedy`: a Docker command comes first.
+    pub fn pool_overlap(asked: Prefix, held: &SubnetState, holder: &str, remedy: &str) -> Self {
+        let SubnetState { prefix, space, granted_at, .. } = held;
+        let since = rfc3339(*granted_at);
+        let text = format!(
+            "pool overlaps with other one on this address space: {asked} overlaps {prefix}, granted {holder} in space {space} since {since}; {remedy}"
+        );
+        Self::new(ErrorKind::Taken, text)
+    }
+
+    /// What is to be adopted or imported would overlap the books.
+    pub fn overlap_pool(what: impl Display) -> Self {
+        let text = format!("address pool overlaps with existing pool on this address space: {what}");
+        Self::new(ErrorKind::Taken, text)
+    }
+
+    /// `remedy`: a Docker command comes first.
+    pub fn in_use(address: IpAddr, holder: &str, remedy: &str) -> Self {
+        let text = format!("address already in use: {address} is held by {holder}; {remedy}");
+        Self::new(ErrorKind::Taken, text)
+    }
+
     /// A person pinned the address to another holder.
-    #[error(
-        "address already in use: {address} is pinned to {holder}; remove the pin with: gipam unpin {address}"
-    )]
-    Pinned { address: IpAddr, holder: String },
-    /// ipamapi ErrNoAvailablePool.
-    #[error("no available pool: {0}")]
-    NoAvailablePool(String),
-    /// ipamapi ErrNoAvailableIPs.
-    #[error("no available addresses on this pool: {0}")]
-    NoAvailableAddresses(String),
-}
+    pub fn pinned(address: IpAddr, holder: impl Display) -> Self {
+        let text = format!(
+            "address already in use: {address} is pinned to {holder}; remove the pin with: gipam unpin {address}"
+        );
+        Self::new(ErrorKind::Taken, text)
+    }
 
-impl PlanError {
-    /// The class of this refusal.
-    pub const fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Internal(_) => ErrorKind::Failed,
-            Self::InvalidAddressSpace(_)
-            | Self::InvalidPool(_)
-            | Self::InvalidSubPool(_)
-            | Self::InvalidRequest(_)
-            | Self::OutOfRange { .. } => ErrorKind::Invalid,
-            Self::PoolNotFound(_) | Self::NotFound(_) => ErrorKind::Missing,
-            Self::PoolOverlap { .. }
-            | Self::OverlapPool(_)
-            | Self::AddressInUse { .. }
-            | Self::Pinned { .. } => ErrorKind::Taken,
-            Self::NoAvailablePool(_) | Self::NoAvailableAddresses(_) => ErrorKind::Exhausted,
-            Self::OutOfDate(_) => ErrorKind::TooEarly,
-        }
+    pub fn no_available_pool(why: impl Display) -> Self {
+        Self::new(ErrorKind::Exhausted, format!("no available pool: {why}"))
+    }
+
+    pub fn no_available_addresses(why: impl Display) -> Self {
+        Self::new(ErrorKind::Exhausted, format!("no available addresses on this pool: {why}"))
     }
 }
 

@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::change::{Kind, Record, Serial};
 use super::prefix::{Prefix, number};
 use super::prefix_index::PrefixIndex;
-use super::request::{Adoption, Space};
+use super::request::Space;
 use super::settings::{Millis, Moment, rfc3339};
 use super::shown::{Configured, Endpoint, EngineIdentity, Lists, Network};
-use super::{Plan, Subnet, options};
+use super::{Part, Plan, Subnet, options};
 
 /// Identifies a lease or a subnet: serial, address (of a lease), generation.
 pub type ProofKey = (Serial, Option<u128>, u64);
@@ -145,11 +145,12 @@ impl<'a> Sight<'a> {
     /// The network of a held subnet, if it is unambiguous: networks that share its prefix are distinguished by their ranges.
     pub fn network_of(&self, subnet: &Subnet) -> Option<&'a Network> {
         let state = &subnet.state;
-        let mut meant = self.local_ones(state.prefix).filter(|(_, shown)| !shown.is_beside(state));
-        let (network, shown) = meant.next()?;
+        let mut meant =
+            self.local_ones(state.prefix).filter(|(_, part)| !part.stands_beside(Part::of(state)));
+        let (network, part) = meant.next()?;
         let mut grants = self.plan.grants_of(Space::Local, state.prefix);
         let alone = meant.next().is_none()
-            && grants.all(|it| it.state.serial == state.serial || shown.is_beside(&it.state));
+            && grants.all(|it| it.state.serial == state.serial || part.stands_beside(Part::of(&it.state)));
         alone.then_some(network)
     }
 
@@ -163,9 +164,9 @@ impl<'a> Sight<'a> {
     }
 
     /// gipam's networks on this host with exactly this prefix.
-    fn local_ones(&self, prefix: Prefix) -> impl Iterator<Item = (&'a Network, Adoption)> {
+    fn local_ones(&self, prefix: Prefix) -> impl Iterator<Item = (&'a Network, Part)> {
         let ours = self.shown.networks(prefix).filter(|network| self.shown.is_ours_here(network));
-        ours.filter_map(move |network| Some((network, Adoption::of(network, network.subnet(prefix)?))))
+        ours.filter_map(move |network| Some((network, network.part(network.subnet(prefix)?))))
     }
 
     /// Whether the lists are complete for exactly this prefix, cover every grant that holds it, and show only gipam's networks

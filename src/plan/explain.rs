@@ -4,42 +4,42 @@
 //! Promises: the verdict is that of [`Plan::decide`]; for a dynamic choice, exactly one step says that it would be given: the
 //! way that finds it. Changes nothing.
 
-use super::change::ShownHolder;
+use serde::{Deserialize, Serialize};
+
+use super::Plan;
 use super::choose_address::{AddressSearch, Choice, Miss};
 use super::choose_subnet::{FREE, KEY, ORDER, Offer, SubnetSearch, free_in};
+use super::grant_address::never_given_name;
 use super::holder::holder_text;
 use super::options::PoolOptions;
 use super::place::PoolPlace;
-use super::prefix::{AddressRange, Prefix};
-use super::request::{AddressRequest, Context, Reply, Request, SubnetRequest, Wanted};
+use super::prefix::Prefix;
+use super::request::{AddressRequest, Reply, Request, SubnetRequest, Wanted};
 use super::settings::{Millis, rfc3339};
 use super::siblings::Part;
-use super::subnet::{Subnet, never_given, reserved_inside};
-use super::{Plan, ReservedBy};
+use super::subnet::Subnet;
 
 /// One step of the decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExplainStep {
     pub what: String,
     pub found: String,
 }
 
-/// The answer that would be given now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Foreseen {
-    /// This address or subnet, or an answer later.
-    Given(String),
-    /// The refusal, as Docker would get it.
-    Refused(String),
-    /// It depends on information that the question lacks: what, and how to add it.
-    Depends(String),
-}
-
-/// An explanation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why something would be given or refused, as a row for programs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
+    /// The question, in the words of whoever asks.
+    pub question: String,
+    /// This address or subnet, or an answer later.
+    pub given: Option<String>,
+    /// The refusal, as Docker would get it.
+    pub refused: Option<String>,
+    /// What the answer depends on that the question does not say, and how to add it.
+    #[serde(default)]
+    pub depends: Option<String>,
+    /// The steps of the decision, in order.
     pub steps: Vec<ExplainStep>,
-    pub verdict: Foreseen,
 }
 
 /// The steps so far. Only one of them is marked as the choice.
@@ -69,51 +69,48 @@ impl Steps {
 
 impl Plan {
     /// What this request would get now. Only for addresses and subnets.
-    pub fn explain(&self, request: &Request, context: Context) -> Explanation {
-        let decision = self.decide(request, context);
+    pub fn explain(&self, request: &Request) -> Explanation {
+        let decision = self.decide(request, 0);
         let given = matches!(decision.reply, Ok(Reply::Subnet { .. } | Reply::Address { .. }));
         let mut steps = Steps { decided: !given, ..Steps::default() };
         let mut depends = None;
         match request {
-            Request::Address(request) => depends = self.explain_address(request, context, &mut steps),
+            Request::Address(request) => depends = self.explain_address(request, &mut steps),
             Request::Subnet(request) => match request.wanted {
                 Wanted::Exact(prefix) => self.explain_exact(request, prefix, &mut steps),
-                Wanted::Any { .. } => self.explain_any(request, context, &mut steps),
+                Wanted::Any { .. } => self.explain_any(request, &mut steps),
             },
             _ => {}
         }
         for warning in &decision.warnings {
             steps.say("the log would say", warning.clone());
         }
-        let verdict = match (decision.reply, depends) {
-            (_, Some(depends)) => Foreseen::Depends(depends),
-            (Ok(Reply::Subnet { prefix, .. }), _) => Foreseen::Given(prefix.to_string()),
-            (Ok(Reply::Address { address, length }), _) => Foreseen::Given(format!("{address}/{length}")),
+        let told = Explanation { steps: steps.steps, ..Explanation::default() };
+        let given = |text: String| Explanation { given: Some(text), ..told.clone() };
+        let unsaid = |text: String| Explanation { depends: Some(text), ..told.clone() };
+        match (decision.reply, depends) {
+            (_, Some(depends)) => unsaid(depends),
+            (Ok(Reply::Subnet { prefix, .. }), _) => given(prefix.to_string()),
+            (Ok(Reply::Address { address, length }), _) => given(format!("{address}/{length}")),
             (Ok(Reply::Wait(until)), _) => {
-                Foreseen::Given(format!("an answer at {}, when something has cooled", rfc3339(until)))
+                given(format!("an answer at {}, when something has cooled", rfc3339(until)))
             }
             (Ok(Reply::Look(_)), _) => {
-                Foreseen::Depends("which addresses of a pool the host uses, which was not checked".to_owned())
+                unsaid("which addresses of a pool the host uses, which was not checked".to_owned())
             }
-            (Ok(Reply::Done), _) => Foreseen::Given("done".to_owned()),
-            (Err(error), _) => Foreseen::Refused(error.to_string()),
-        };
-        Explanation { steps: steps.steps, verdict }
+            (Ok(Reply::Done), _) => given("done".to_owned()),
+            (Err(refusal), _) => Explanation { refused: Some(refusal.text), ..told },
+        }
     }
 
     /// Also returns what information about the caller the address depends on, if the request lacks it.
-    fn explain_address(
-        &self,
-        request: &AddressRequest,
-        context: Context,
-        steps: &mut Steps,
-    ) -> Option<String> {
+    fn explain_address(&self, request: &AddressRequest, steps: &mut Steps) -> Option<String> {
         let (subnet, _) = self.called(&request.id)?;
         let state = &subnet.state;
         let pool = state.pool.as_deref().unwrap_or("no pool");
         let granted = rfc3339(state.granted_at);
         steps.say("subnet", format!("{} of {pool}, space {}, granted {granted}", state.prefix, state.space));
-        let search = AddressSearch::new(self, subnet, request, context);
+        let search = AddressSearch::new(self, subnet, request);
         if let Some(asked) = request.address {
             match subnet.number_of(asked) {
                 Some(address) => explain_number(&search, address, steps),
@@ -128,17 +125,17 @@ impl Plan {
             return None;
         }
         let mut depends = None;
-        for way in search.ways() {
-            let found = (way.find)(&search);
+        for (name, find) in search.ways() {
+            let found = find(&search);
             if let (Err(Miss::Unsaid(what, option)), false) = (&found, steps.decided) {
                 depends = Some(format!("the {what} of the container; add {option}"));
                 // The later ways apply only to containers without it.
                 steps.decided = true;
             }
             match found {
-                Ok(choice) => steps.way(way.name, Ok(choice_text(&search, &choice))),
+                Ok(choice) => steps.way(name, Ok(choice_text(&search, &choice))),
                 Err(Miss::Moot) => {}
-                Err(miss) => steps.way(way.name, Err(miss_text(&search, miss))),
+                Err(miss) => steps.way(name, Err(miss_text(&search, miss))),
             }
         }
         depends
@@ -150,7 +147,7 @@ impl Plan {
             .pool_around(prefix)
             .map_or_else(|| "none; a subnet may lie outside the pools".to_owned(), |pool| pool.name.clone());
         steps.say("pool around it", pool);
-        let mut standing = self.in_the_way(request.space, Part::asked(request), prefix);
+        let mut standing = self.in_the_way(request.space, Part::asked(request, prefix));
         let since =
             |subnet: &Subnet| format!("{} since {}", subnet.state.prefix, rfc3339(subnet.state.granted_at));
         let held = standing.next().map_or_else(|| "nobody".to_owned(), |(_, subnet)| since(subnet));
@@ -170,8 +167,8 @@ impl Plan {
     }
 
     /// Explains a dynamic subnet: each way, and for free subnets each pool that may be used.
-    fn explain_any(&self, request: &SubnetRequest, context: Context, steps: &mut Steps) {
-        let storm = self.storm(request, context.now).len();
+    fn explain_any(&self, request: &SubnetRequest, steps: &mut Steps) {
+        let storm = self.storm(request).len();
         if storm > 0 {
             steps.say(
                 "storm guard",
@@ -181,17 +178,17 @@ impl Plan {
         let Ok(options) = PoolOptions::parse(&request.options, true) else {
             return; // the verdict says why
         };
-        let Ok(search) = SubnetSearch::new(self, request, &options, context.now) else { return };
+        let Ok(search) = SubnetSearch::new(self, request, &options) else { return };
         if !request.dead.strangers.are_known() {
             let found = "unknown, because the Engine's list was not read; gipam skips subnets that overlap networks in it";
             steps.say("networks that the books lack", found);
         }
-        for way in ORDER {
-            match (way.name, &options.key) {
+        for (name, find) in ORDER {
+            match (*name, &options.key) {
                 (FREE, _) => explain_pools(&search, steps),
                 (KEY, None) => {}
-                (KEY, Some(word)) => steps.way(&format!("key={word}"), found_text((way.find)(&search))),
-                (name, _) => steps.way(name, found_text((way.find)(&search))),
+                (KEY, Some(word)) => steps.way(&format!("key={word}"), found_text(find(&search))),
+                (name, _) => steps.way(name, found_text(find(&search))),
             }
         }
     }
@@ -199,26 +196,13 @@ impl Plan {
 
 /// Explains an address requested by number.
 fn explain_number(search: &AddressSearch<'_>, address: u128, steps: &mut Steps) {
-    let AddressSearch { plan, subnet, request, context, .. } = search;
-    let prefix = subnet.state.prefix;
-    let (low, high) = never_given(prefix);
-    let here = AddressRange { family: prefix.family(), first: address, last: address };
-    let by = plan.reserved_by().find(|(range, _)| range.covers(&here)).map(|(_, by)| by);
-    let ever = if [low, high].contains(&Some(address)) {
-        "network, broadcast or all-zero address: never given"
-    } else if reserved_inside(prefix, &plan.reserved).contains(address) {
-        match by {
-            Some(ReservedBy::Hand) => "reserved by hand: not given dynamically, but --ip may request it",
-            _ => "reserved: not given dynamically, but --ip may request it",
-        }
-    } else if subnet.slot(&plan.reserved) == address {
-        "kept for the gateway: given dynamically as the last one, but --ip may request it"
-    } else if plan.not_dynamic(subnet, address).is_some() {
-        "outside the range: not given dynamically, but --ip may request it"
-    } else {
-        "an ordinary address"
+    let AddressSearch { plan, subnet, request, .. } = search;
+    let place = match plan.not_dynamic(subnet, address) {
+        None => "an ordinary address".to_owned(),
+        Some(why) if never_given_name(subnet.state.prefix, address).is_some() => format!("it {why}"),
+        Some(why) => format!("it {why}: given dynamically last or never, but --ip may request it"),
     };
-    steps.say("place", ever);
+    steps.say("place", place);
     let of_sibling = search.siblings.lease(address).filter(|_| !subnet.addresses.is_leased(address));
     let (holding, record) = match of_sibling {
         Some((sibling, record)) => (sibling, Some(record)),
@@ -230,15 +214,13 @@ fn explain_number(search: &AddressSearch<'_>, address: u128, steps: &mut Steps) 
             let gone = plan.asked_by_the_gone(record.generation);
             let gone = if gone { "; the dockerd that requested it has exited" } else { "" };
             let shown = request.dead.holder(holding.state.serial, address, record.generation);
-            let container =
-                |it: &ShownHolder| format!("container {} in network {}", it.container, it.network);
-            let holder = shown.map_or_else(|| holder_text(record), container);
+            let holder = shown.map_or_else(|| holder_text(record), ToString::to_string);
             format!("{holder} since {}{gone}", rfc3339(record.since))
         }
         Some(record) => {
             let until = record.since.saturating_add(plan.cooling_of(subnet));
             let cools =
-                if until > context.now { format!(", cools until {}", rfc3339(until)) } else { String::new() };
+                if until > plan.now { format!(", cools until {}", rfc3339(until)) } else { String::new() };
             let number = if record.asked_by_number { ", once asked for by number" } else { "" };
             let last = record.name.as_deref().unwrap_or("somebody");
             format!("nobody; {last} released it at {}{cools}{number}", rfc3339(record.since))
@@ -257,11 +239,8 @@ fn explain_pools(search: &SubnetSearch<'_>, steps: &mut Steps) {
     for place in search.places() {
         let PoolPlace { pool, base, length, blocked, .. } = &place;
         let what = format!("pool {} ({base}), a /{length}", pool.name);
-        for used in blocked.texts() {
-            steps.say(&what, format!("in use on this host, skipped: {}", used.text));
-        }
-        for network in blocked.strangers_in(*base) {
-            steps.say(&what, format!("in a network that the books lack, skipped: {network}"));
+        for used in blocked.texts_in(*base) {
+            steps.say(&what, format!("in use, skipped: {used}"));
         }
         let found = place.hopeless().map_or_else(
             || match free_in(&place, search) {
@@ -298,19 +277,12 @@ fn released_text(search: &AddressSearch<'_>, since: Millis) -> String {
 }
 
 fn miss_text(search: &AddressSearch<'_>, miss: Miss) -> String {
-    let AddressSearch { plan, subnet, request, .. } = search;
+    let AddressSearch { subnet, request, .. } = search;
     let prefix = subnet.state.prefix;
     match miss {
         Miss::Moot | Miss::None => "none".to_owned(),
         Miss::Unsaid(what, option) => format!("depends on the {what} of the container; add {option}"),
         Miss::But(address, why) => format!("{}, but {why}", prefix.address(address)),
-        Miss::NotDynamic(address) => {
-            let why = plan.not_dynamic(subnet, address).unwrap_or_default();
-            format!("{}, but it {why}", prefix.address(address))
-        }
-        Miss::Shared(address) => {
-            format!("{}, but another network that shares {prefix} has it", prefix.address(address))
-        }
         Miss::Forgotten => {
             let leased = subnet.addresses.leases().find(|(_, record)| request.is_of_caller(record));
             leased.map_or_else(

@@ -1,36 +1,30 @@
 //! RequestAddress, by number or with a chosen address ([`choose_address`](super::choose_address)), and the changes of a grant.
 //!
-//! Promises: pure; a refusal changes nothing; the memory of a subnet's addresses stays bounded. Does not choose.
+//! Promises: pure; a refusal changes nothing. Does not choose.
 
 use std::net::IpAddr;
 
 use super::Plan;
 use super::change::{Change, Kind, Marks, Record};
 use super::choose_address::{AddressSearch, Choice};
-use super::error::PlanError;
-use super::prefix::Family;
-use super::request::{AddressRequest, Context, Decision, Reply, Space, Undo};
+use super::error::Refusal;
+use super::prefix::{Family, Prefix};
+use super::request::{AddressRequest, Decision, Reply, Space, Undo};
 use super::settings::Millis;
 use super::subnet::{Subnet, never_given};
 
 /// For this long after the last step of a network's set-up, the gateway may be requested again, as an auxiliary address.
 /// This does not decide what the address is for: the Engine's lists do.
 const SET_UP_WINDOW: Millis = 10_000;
-/// The memory of an address is dropped after 90 days,
-pub(super) const MEMORY: Millis = 90 * 24 * 3_600_000;
-/// or earlier if a subnet has more memories than this and than four times its leases.
-pub(super) const MEMORY_FLOOR: usize = 1_000;
-/// At most this many are forgotten at once: more than a release can add (a release also lowers the bound by 4).
-pub(super) const TRIM: usize = 6;
 
 impl Plan {
     /// RequestAddress.
-    pub(super) fn decide_address(&self, request: &AddressRequest, context: Context) -> Decision {
+    pub(super) fn decide_address(&self, request: &AddressRequest) -> Decision {
         let Some((subnet, learned)) = self.called(&request.id) else {
             return Decision::refused(self.not_called(&request.id));
         };
         let decide = |subnet: &Subnet| {
-            AddressSearch::new(self, subnet, request, context).decide().unwrap_or_else(Decision::refused)
+            AddressSearch::new(self, subnet, request).decide().unwrap_or_else(Decision::refused)
         };
         let Some(learned) = learned else { return decide(subnet) };
         // This is kept whatever the outcome of the request: Docker has a network with this PoolID.
@@ -40,42 +34,15 @@ impl Plan {
         decision.changes.splice(0..0, learned);
         decision
     }
-
-    /// Forgets the oldest memories of the subnet if they are too old or too many, but never a cooling one.
-    pub(super) fn trim_memory(
-        &self,
-        subnet: &Subnet,
-        more: usize,
-        but: Option<u128>,
-        now: Millis,
-    ) -> Vec<Change> {
-        let (addresses, serial) = (&subnet.addresses, subnet.state.serial);
-        let Some(oldest) = addresses.oldest_memory() else { return Vec::new() };
-        let bound = MEMORY_FLOOR.max(4 * addresses.leased().saturating_sub(more));
-        let excess = (addresses.remembered() + more).saturating_sub(bound);
-        let cooling = self.cooling_of(subnet);
-        let has_cooled = |since: Millis| since.saturating_add(cooling) <= now;
-        let is_old = |since: Millis| since.saturating_add(MEMORY) < now;
-        // Usually nothing needs to be forgotten: the oldest memory is within both limits, or still cooling.
-        if !has_cooled(oldest) || (excess == 0 && !is_old(oldest)) {
-            return Vec::new();
-        }
-        let oldest = addresses.oldest_memories(TRIM).into_iter();
-        let others = oldest.filter(|(_, address)| Some(*address) != but).enumerate();
-        let due = others.filter(|(n, (since, _))| *n < excess || is_old(*since));
-        due.take_while(|(_, (since, _))| has_cooled(*since))
-            .map(|(_, (_, address))| Change::AddressForgotten { serial, address })
-            .collect()
-    }
 }
 
 impl AddressSearch<'_> {
-    fn decide(&self) -> Result<Decision, PlanError> {
+    fn decide(&self) -> Result<Decision, Refusal> {
         let Self { plan, subnet, request, .. } = self;
         let prefix = subnet.state.prefix;
         let gateway = if request.gateway { subnet.gateway_lease() } else { None };
         if request.gateway && prefix.size() == 1 && gateway.is_none() {
-            return Err(PlanError::NoAvailableAddresses(format!(
+            return Err(Refusal::no_available_addresses(format!(
                 "{prefix} has one address, which the gateway would take; ask for a larger subnet, or for a network without a gateway"
             )));
         }
@@ -89,14 +56,12 @@ impl AddressSearch<'_> {
     }
 
     /// Grants an address by number, unless it is held here or by a sibling; siblings may share a gateway's address.
-    fn by_number(&self, asked: IpAddr) -> Result<Decision, PlanError> {
+    fn by_number(&self, asked: IpAddr) -> Result<Decision, Refusal> {
         let Self { plan, subnet, request, siblings, .. } = self;
         let (prefix, marks) = (subnet.state.prefix, &subnet.state.marks);
-        let out = |why| PlanError::OutOfRange { address: asked, why };
-        let outside = || out(format!("is outside of {prefix}; choose an address of that subnet"));
-        let address = subnet.number_of(asked).ok_or_else(outside)?;
-        if let Some(why) = never_given_name(subnet, address) {
-            return Err(out(why));
+        let address = subnet.number_of(asked).ok_or_else(|| Refusal::outside(asked, prefix))?;
+        if let Some(why) = never_given_name(subnet.state.prefix, address) {
+            return Err(Refusal::out_of_range(asked, why));
         }
         let own = subnet.addresses.lease(address);
         if own.is_some() && subnet.state.space == Space::Global {
@@ -120,11 +85,10 @@ impl AddressSearch<'_> {
     }
 
     fn grant(&self, choice: Choice) -> Decision {
-        let Self { plan, subnet, request, context, .. } = self;
-        let Choice { address, warning, unknown, cleared } = choice;
+        let Self { plan, subnet, request, .. } = self;
+        let Choice { address, warning, cleared } = choice;
         let kind = if request.gateway { Kind::Gateway } else { Kind::Endpoint };
-        debug_assert!(!unknown || subnet.addresses.get(address).is_none());
-        let previous = if unknown { None } else { subnet.addresses.get(address) };
+        let previous = subnet.addresses.get(address);
         let serial = subnet.state.serial;
         let by_number = kind == Kind::Endpoint && request.address.is_some();
         let record = Record {
@@ -134,7 +98,7 @@ impl AddressSearch<'_> {
             mac: request.mac,
             asked_by_number: by_number || previous.is_some_and(|record| record.asked_by_number),
             withheld: request.mac.is_some() && previous.is_some_and(|record| record.mac == request.mac),
-            since: context.now,
+            since: plan.now,
             generation: plan.next_generation,
         };
         let undo = Undo::Address {
@@ -149,7 +113,7 @@ impl AddressSearch<'_> {
         if marks != subnet.state.marks {
             changes.push(Change::SubnetMarked { serial, marks });
         }
-        changes.extend(plan.trim_memory(subnet, 0, Some(address), context.now));
+        changes.extend(plan.trim_memory(subnet, 0, Some(address)));
         let no_room = (kind == Kind::Gateway).then(|| plan.no_room(subnet, Some(address))).flatten();
         let mut warnings: Vec<String> = no_room.into_iter().chain(warning).collect();
         let reply = Ok(self.answer(address));
@@ -168,7 +132,7 @@ impl AddressSearch<'_> {
     }
 
     fn marks_after(&self, kind: Kind, address: u128) -> Marks {
-        let (before, now) = (&self.subnet.state.marks, self.context.now);
+        let (before, now) = (&self.subnet.state.marks, self.plan.now);
         // The subnet is in use, so Docker did not refuse it, even if it was counted in a storm.
         let mut after = Marks { addressed: true, stormed: false, ..before.clone() };
         match kind {
@@ -186,12 +150,11 @@ impl AddressSearch<'_> {
     fn may_set_up(&self) -> bool {
         let (marks, request) = (&self.subnet.state.marks, self.request);
         let anonymous = request.name.is_none() && request.mac.is_none() && request.address.is_some();
-        anonymous && !marks.had_endpoint && self.context.now <= marks.set_up_at.saturating_add(SET_UP_WINDOW)
+        anonymous && !marks.had_endpoint && self.plan.now <= marks.set_up_at.saturating_add(SET_UP_WINDOW)
     }
 }
 
-pub(super) fn never_given_name(subnet: &Subnet, address: u128) -> Option<String> {
-    let prefix = subnet.state.prefix;
+pub(super) fn never_given_name(prefix: Prefix, address: u128) -> Option<String> {
     let (low, high) = never_given(prefix);
     let what = match (low == Some(address), high == Some(address)) {
         (true, _) if prefix.family() == Family::V4 => "network",

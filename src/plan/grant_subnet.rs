@@ -7,13 +7,13 @@
 use super::Plan;
 use super::change::{Change, Marks, Serial, SubnetState};
 use super::choose_subnet::{Offer, SubnetSearch};
-use super::error::PlanError;
-use super::grant_address::{MEMORY, MEMORY_FLOOR, TRIM};
+use super::error::Refusal;
 use super::options::PoolOptions;
 use super::prefix::Prefix;
-use super::request::{Context, Decision, KeyBefore, Reply, Space, SubnetRequest, Undo, Wanted};
+use super::request::{Decision, Reply, Space, SubnetRequest, Undo, Wanted};
 use super::settings::Millis;
 use super::siblings::Part;
+use super::subnet::Subnet;
 
 /// How far back the storm guard looks.
 const STORM_WINDOW: Millis = 60_000;
@@ -24,23 +24,12 @@ const NAMED: usize = 8;
 /// How many keys are remembered at most.
 const KEYS: usize = 1_000;
 
-/// A new grant that does not have a PoolID yet.
-struct NewGrant<'a> {
-    request: &'a SubnetRequest,
-    prefix: Prefix,
-    pool: Option<String>,
-    key: Option<String>,
-    dynamic: bool,
-    /// A dead subnet of the same prefix that the same decision frees; the grant inherits its memory.
-    replaces: Option<Serial>,
-}
-
 impl Plan {
     /// RequestPool.
-    pub(super) fn decide_subnet(&self, request: &SubnetRequest, context: Context) -> Decision {
+    pub(super) fn decide_subnet(&self, request: &SubnetRequest, random: u64) -> Decision {
         let outcome = match request.wanted {
-            Wanted::Exact(prefix) => self.decide_exact(request, prefix, context),
-            Wanted::Any { size } => self.decide_any(request, size, context),
+            Wanted::Exact(prefix) => self.decide_exact(request, prefix, random),
+            Wanted::Any { size } => self.decide_any(request, size, random),
         };
         outcome.unwrap_or_else(Decision::refused)
     }
@@ -49,17 +38,20 @@ impl Plan {
         &self,
         request: &SubnetRequest,
         prefix: Prefix,
-        context: Context,
-    ) -> Result<Decision, PlanError> {
+        random: u64,
+    ) -> Result<Decision, Refusal> {
         let options = PoolOptions::parse(&request.options, false)?;
         if prefix.family() != request.family {
-            return Err(PlanError::InvalidPool(format!(
+            return Err(Refusal::invalid_pool(format!(
                 "{prefix} is {}, but {} was asked for",
                 prefix.family(),
                 request.family
             )));
         }
-        check_range(request.range, prefix)?;
+        if let Some(range) = request.range.filter(|range| !prefix.contains(*range)) {
+            let text = format!("{range} does not lie in {prefix}; choose an --ip-range inside the --subnet");
+            return Err(Refusal::invalid_sub_pool(text));
+        }
         if request.space == Space::Global
             && let Some(subnet) =
                 self.at(Space::Global, prefix).first().and_then(|serial| self.subnet(*serial))
@@ -75,24 +67,21 @@ impl Plan {
             }
             return Ok(decision);
         }
-        let cleared = match options.overlap {
-            true => Vec::new(),
-            false => self.clear_the_way(request, prefix, context)?,
+        let (cleared, heir) = match options.overlap {
+            true => (Vec::new(), None),
+            false => self.clear_the_way(request, prefix)?,
         };
         let pool = self.pool_around(prefix).map(|pool| pool.name.clone());
-        let replaces = self.in_the_way_at(request, prefix).filter(|_| !cleared.is_empty());
-        let grant = NewGrant { request, prefix, pool, key: None, dynamic: false, replaces };
-        let mut decision = self.grant_subnet(grant, context);
+        let memory = || self.memory_for(request.space, Part::asked(request, prefix));
+        let previous = heir.or_else(memory);
+        let mut decision = self.grant_subnet(request, prefix, pool, previous, random);
         if !cleared.is_empty() {
             // An undo must not restore the dead subnet.
             decision.undo = None;
             decision.warnings.push(format!("{prefix} takes the place of a subnet that is proven dead"));
-            let granted = decision.changes.iter().find_map(|change| match change {
-                Change::SubnetGranted(state) => Some(state.serial),
-                _ => None,
-            });
             // The memory that the grant inherits must not be forgotten before.
-            let kept = |change: &Change| !matches!(change, Change::SubnetForgotten { serial } if Some(*serial) == granted);
+            let serial = previous.map(|subnet| subnet.state.serial);
+            let kept = |change: &Change| !matches!(change, Change::SubnetForgotten { serial: it } if Some(*it) == serial);
             decision.changes.splice(0..0, cleared.into_iter().filter(kept));
         }
         Ok(decision)
@@ -102,11 +91,11 @@ impl Plan {
         &self,
         request: &SubnetRequest,
         size: Option<u8>,
-        context: Context,
-    ) -> Result<Decision, PlanError> {
+        random: u64,
+    ) -> Result<Decision, Refusal> {
         let options = PoolOptions::parse(&request.options, true)?;
         if let Some(range) = request.range {
-            return Err(PlanError::InvalidSubPool(format!(
+            return Err(Refusal::invalid_sub_pool(format!(
                 "{range} also needs --subnet PREFIX{}",
                 if size.is_some() { ": a prefix, not only a size" } else { "" }
             )));
@@ -114,31 +103,33 @@ impl Plan {
         if let (Some(size), Some(option)) = (size, options.size(request.family))
             && size != option
         {
-            return Err(PlanError::InvalidRequest(format!(
+            return Err(Refusal::invalid_request(format!(
                 "the request has two sizes, /{size} (--subnet) and /{option} ({}.size); give one of them",
                 request.family.name()
             )));
         }
-        let storm = self.storm(request, context.now);
+        let storm = self.storm(request);
         if !storm.is_empty() {
             return Ok(refuse_storm(self, request, &storm));
         }
-        let search = SubnetSearch::new(self, request, &options, context.now)?;
+        let search = SubnetSearch::new(self, request, &options)?;
         let (prefix, pool, warning) = match search.first().ok_or_else(|| search.nothing_left())? {
             Offer::Wait(until) => return Ok(Decision::unchanged(Reply::Wait(until))),
             Offer::Unknown => return Ok(Decision::unchanged(Reply::Look(self.bases()))),
             Offer::Free { prefix, pool, warning } => (prefix, Some(pool), warning),
         };
-        let grant = NewGrant { request, prefix, pool, key: options.key, dynamic: true, replaces: None };
-        let mut decision = self.grant_subnet(grant, context);
+        let previous = self.memory_for(request.space, Part::asked(request, prefix));
+        let mut decision = self.grant_subnet(request, prefix, pool, previous, random);
+        if let Some(word) = options.key {
+            self.remember_key(request, word, prefix, &mut decision);
+        }
         decision.warnings.extend(warning);
         Ok(decision)
     }
 
     /// The newest serials of a storm: dynamic subnets of one family, space and option set, all held, without any address
-    /// request, granted within a minute. The limit applies if requests come directly one after
-    /// another, as in Docker's loop; otherwise [`PATIENCE`] times as many are allowed. Empty if there are fewer.
-    pub(super) fn storm(&self, request: &SubnetRequest, now: Millis) -> Vec<Serial> {
+    /// request, granted within a minute. The limit applies if requests come directly one after another, as in Docker's loop; otherwise [`PATIENCE`] times as many are allowed. Empty if there are fewer.
+    pub(super) fn storm(&self, request: &SubnetRequest) -> Vec<Serial> {
         let limit = usize::try_from(self.settings.storm_limit).unwrap_or(usize::MAX);
         let like_a_loop = request.in_a_row >= self.settings.storm_limit;
         let enough = if like_a_loop { limit } else { limit.saturating_mul(PATIENCE) };
@@ -147,68 +138,61 @@ impl Plan {
         else {
             return Vec::new();
         };
-        let since = now.saturating_sub(STORM_WINDOW);
+        let since = self.now.saturating_sub(STORM_WINDOW);
         let mut newest = quiet.range((since, 0)..).rev().map(|(_, serial)| *serial);
         let storm: Vec<Serial> = newest.by_ref().take(limit).collect();
         if storm.len() + newest.take(enough - limit).count() < enough { Vec::new() } else { storm }
     }
 
-    fn grant_subnet(&self, grant: NewGrant<'_>, context: Context) -> Decision {
-        let NewGrant { request, prefix, pool, key, dynamic, replaces } = grant;
-        let replaced = replaces.and_then(|serial| self.subnet(serial));
-        let previous = replaced.or_else(|| self.memory_for(request.space, prefix, Part::asked(request)));
+    /// Grants a subnet. It inherits the serial and the memory of a previous one.
+    fn grant_subnet(
+        &self,
+        request: &SubnetRequest,
+        prefix: Prefix,
+        pool: Option<String>,
+        previous: Option<&Subnet>,
+        random: u64,
+    ) -> Decision {
         let serial = previous.map_or(self.next_serial, |subnet| subnet.state.serial);
         let state = SubnetState {
             serial,
-            id: self.new_id(request, prefix, context.random),
+            id: self.new_id(request, prefix, random),
             space: request.space,
             prefix,
             range: request.range,
             pool,
             options: request.options.clone(),
-            dynamic,
-            granted_at: context.now,
+            dynamic: matches!(request.wanted, Wanted::Any { .. }),
+            granted_at: self.now,
             generation: self.next_generation,
             start_beyond: None,
-            marks: Marks { set_up_at: context.now, ..Marks::default() },
+            marks: Marks { set_up_at: self.now, ..Marks::default() },
             released_at: None,
             cool_until: 0,
         };
         let reply = Reply::Subnet { id: state.id.clone(), prefix };
-        let (key_changes, key_before) = match key {
-            Some(word) => self.remember_key(request, word, prefix, context.now),
-            None => (Vec::new(), None),
-        };
         let undo = Undo::Subnet {
             serial,
             generation: state.generation,
             previous: previous.map(|subnet| Box::new(subnet.state.clone())),
-            key: key_before,
+            key: None,
         };
         let mut changes = vec![Change::SubnetGranted(Box::new(state))];
-        changes.extend(key_changes);
-        changes.extend(self.trim_remembered(0, &[serial], context.now));
+        changes.extend(self.trim_remembered(0, &[serial]));
         Decision { reply: Ok(reply), changes, warnings: Vec::new(), undo: Some(undo) }
     }
 
-    /// Makes a key point to this prefix, unless the subnet that it points to is held. Also returns what an undo must restore.
-    fn remember_key(
-        &self,
-        request: &SubnetRequest,
-        word: String,
-        prefix: Prefix,
-        now: Millis,
-    ) -> (Vec<Change>, Option<KeyBefore>) {
+    /// Makes a key point to the prefix of this grant, unless the subnet that it points to is held.
+    fn remember_key(&self, request: &SubnetRequest, word: String, prefix: Prefix, grant: &mut Decision) {
         let (space, family) = (request.space, request.family);
         let before = self.keys.get(&(space, family, word.clone())).copied();
         if before.is_some_and(|(known, _)| known != prefix && !self.at(space, known).is_empty()) {
-            return (Vec::new(), None);
+            return;
         }
-        let remembered =
-            Change::KeyRemembered { space, family, word: word.clone(), prefix: Some((prefix, now)) };
-        let mut changes = vec![remembered];
+        let remembered = Some((prefix, self.now));
+        grant.changes.push(Change::KeyRemembered { space, family, word: word.clone(), prefix: remembered });
         if before.is_none() && self.keys.len() >= KEYS {
-            changes.extend(self.keys.iter().min_by_key(|(_, (_, at))| *at).map(
+            grant.changes.extend(self.keys.iter().min_by_key(|(_, (_, at))| *at).map(
                 |((space, family, word), _)| Change::KeyRemembered {
                     space: *space,
                     family: *family,
@@ -217,39 +201,9 @@ impl Plan {
                 },
             ));
         }
-        (changes, Some((word, before)))
-    }
-
-    /// Forgets the longest released subnets if they are too old or too many, but never a cooling one. `more` subnets are about
-    /// to be released.
-    pub(super) fn trim_remembered(
-        &self,
-        more: usize,
-        but: &[Serial],
-        now: Millis,
-    ) -> impl Iterator<Item = Change> + use<'_> {
-        let but = but.to_vec();
-        let held = (self.subnets.len() - self.released.len()).saturating_sub(more);
-        let excess = (self.released.len() + more).saturating_sub(MEMORY_FLOOR.max(4 * held));
-        let cool =
-            move |serial: &Serial| self.subnet(*serial).is_some_and(|subnet| subnet.state.cool_until <= now);
-        let oldest =
-            self.released.iter().copied().filter(move |(_, serial)| !but.contains(serial)).take(TRIM);
-        oldest
-            .enumerate()
-            .filter(move |(n, (released_at, _))| *n < excess || released_at.saturating_add(MEMORY) < now)
-            .map(|(_, (_, serial))| serial)
-            .take_while(cool)
-            .map(|serial| Change::SubnetForgotten { serial })
-    }
-}
-
-fn check_range(range: Option<Prefix>, prefix: Prefix) -> Result<(), PlanError> {
-    match range {
-        Some(range) if !prefix.contains(range) => Err(PlanError::InvalidSubPool(format!(
-            "{range} does not lie in {prefix}; choose an --ip-range inside the --subnet"
-        ))),
-        _ => Ok(()),
+        if let Some(Undo::Subnet { key, .. }) = &mut grant.undo {
+            *key = Some((word, before));
+        }
     }
 }
 
@@ -260,7 +214,7 @@ fn refuse_storm(plan: &Plan, request: &SubnetRequest, storm: &[Serial]) -> Decis
         seen[NAMED] = "and more";
     }
     let seen = if seen.is_empty() { "none seen".to_owned() } else { seen.join(", ") };
-    let error = PlanError::NoAvailablePool(format!(
+    let error = Refusal::no_available_pool(format!(
         "Docker keeps refusing what is offered: {} {} subnets were granted within a minute and no address was ever requested from them; \
          look for a pool that overlaps an on-link route or a nameserver of the Docker host: {seen}",
         storm.len(),

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use super::change::{Kind, Record};
-use super::error::PlanError;
+use super::error::Refusal;
 use super::prefix::Prefix;
 use super::request::{Dead, Space};
 use super::settings::rfc3339;
@@ -54,7 +54,7 @@ fn place_name(subnet: &Subnet) -> String {
 
 impl Plan {
     /// Why an address requested by number is refused.
-    pub(super) fn in_use(&self, subnet: &Subnet, address: u128, record: &Record, known: &Dead) -> PlanError {
+    pub(super) fn in_use(&self, subnet: &Subnet, address: u128, record: &Record, known: &Dead) -> Refusal {
         let state = &subnet.state;
         let number = state.prefix.address(address);
         let network = known.network(state.serial, state.generation);
@@ -70,7 +70,7 @@ impl Plan {
                 "choose another address, or recreate the network without it".to_owned(),
             ),
             (_, Some(shown), _) => (
-                format!("container {} in network {}", shown.container, shown.network),
+                shown.to_string(),
                 format!("free it with: {}", container_command(&shown.container, &shown.container_id)),
             ),
             (_, None, Some(name)) => (
@@ -85,11 +85,11 @@ impl Plan {
                 format!("find its container with: docker network inspect; if none has it: {release}"),
             ),
         };
-        PlanError::AddressInUse { address: number, holder, remedy }
+        Refusal::in_use(number, &holder, &remedy)
     }
 
     /// Why a subnet requested by number is refused.
-    pub(super) fn overlap(&self, subnet: &Subnet, asked: Prefix, known: &Dead) -> PlanError {
+    pub(super) fn overlap(&self, subnet: &Subnet, asked: Prefix, known: &Dead) -> Refusal {
         let state = &subnet.state;
         let release = self.release_command(subnet, None);
         let (holder, remedy) = match known.network(state.serial, state.generation) {
@@ -110,12 +110,11 @@ impl Plan {
                 ),
             ),
         };
-        let since = rfc3339(state.granted_at);
-        PlanError::PoolOverlap { asked, existing: state.prefix, holder, space: state.space, since, remedy }
+        Refusal::pool_overlap(asked, state, &holder, &remedy)
     }
 
     /// Why no address is left in a subnet or its range.
-    pub(super) fn exhausted(&self, subnet: &Subnet) -> PlanError {
+    pub(super) fn exhausted(&self, subnet: &Subnet) -> Refusal {
         let gateway = subnet.gateway_lease().map(|(address, _)| address);
         let larger = if subnet.state.range.is_some() { "--ip-range" } else { "subnet" };
         let full = || {
@@ -126,7 +125,7 @@ impl Plan {
                 subnet.addresses.leased_inside()
             )
         };
-        PlanError::NoAvailableAddresses(self.no_room(subnet, gateway).unwrap_or_else(full))
+        Refusal::no_available_addresses(self.no_room(subnet, gateway).unwrap_or_else(full))
     }
 
     /// Why a container can never get an address here without `--ip`, if the gateway is at this address; `None` if it can.

@@ -7,7 +7,6 @@
 use std::net::IpAddr;
 
 use super::change::{Change, KeptRelease, Record, Serial, Why};
-use super::settings::Millis;
 use super::{Plan, Subnet};
 
 impl Plan {
@@ -37,13 +36,7 @@ impl Plan {
     }
 
     /// Keeps a release under a PoolID that is not known yet.
-    pub(super) fn keep_release(
-        &self,
-        id: &str,
-        address: IpAddr,
-        generation: Option<u64>,
-        at: Millis,
-    ) -> Option<Change> {
+    pub(super) fn keep_release(&self, id: &str, address: IpAddr, generation: Option<u64>) -> Option<Change> {
         // If several subnets are possible: the one that has the lease.
         let has = |subnet: &&Subnet| {
             subnet.number_of(address).is_some_and(|number| subnet.addresses.is_leased(number))
@@ -52,7 +45,7 @@ impl Plan {
         let subnet = there.next().filter(|_| there.next().is_none())?;
         let (serial, address) = (subnet.state.serial, subnet.number_of(address)?);
         let record = subnet.addresses.lease(address)?;
-        let kept = KeptRelease { generation: record.generation, id: id.into(), at };
+        let kept = KeptRelease { generation: record.generation, id: id.into(), at: self.now };
         // The first release sets the time; a repeat adds nothing.
         let repeat = self
             .kept

@@ -7,14 +7,15 @@
 
 use std::collections::BTreeMap;
 
-use super::Plan;
 use super::adopt::AdoptionBatch;
 use super::change::{Change, Kind};
-use super::error::PlanError;
+use super::error::Refusal;
+use super::grant_address::never_given_name;
 use super::repair::SETTLING;
-use super::request::{Adoption, Context, Dead, Fence, ShownLease, Space};
+use super::request::{Adoption, Dead, ShownLease, Space};
 use super::settings::rfc3339;
-use super::subnet::{Subnet, never_given};
+use super::subnet::Subnet;
+use super::{Part, Plan};
 
 /// A subnet from the list.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,38 +48,35 @@ pub struct Obstacle {
     /// Its place in the list.
     pub place: String,
     /// The reason.
-    pub error: PlanError,
+    pub error: Refusal,
 }
 
 impl ListedSubnet {
-    fn obstacle(&self, error: PlanError) -> Obstacle {
+    fn obstacle(&self, error: Refusal) -> Obstacle {
         Obstacle { place: self.place.clone(), error }
     }
 
-    fn obstacle_at(&self, address: u128, error: PlanError) -> Obstacle {
+    fn obstacle_at(&self, address: u128, error: Refusal) -> Obstacle {
         Obstacle { place: self.places.get(&address).unwrap_or(&self.place).clone(), error }
     }
 }
 
 impl Plan {
     /// The outcome for each of these, in order, if all that can be imported are.
-    pub fn take_listed(&self, all: &[ListedSubnet], context: Context) -> Vec<Result<Taken, Obstacle>> {
+    pub fn take_listed(&self, all: &[ListedSubnet]) -> Vec<Result<Taken, Obstacle>> {
         let networks = all.iter().map(|listed| &listed.network);
-        let mut batch = AdoptionBatch::of(self, networks, false, context.now);
-        let read = Fence { generation: self.next_generation, at: context.now };
+        let mut batch = AdoptionBatch::of(self, networks);
         let mut taken: Vec<&ListedSubnet> = Vec::new();
         let mut outcomes = Vec::new();
         for listed in all {
             let network = &listed.network;
-            let outcome = match taken.iter().find(|other| !network.stands_beside(&other.network)) {
-                Some(other) => Err(listed.obstacle(PlanError::OverlapPool(format!(
+            let outcome = match taken.iter().find(|other| !network.part().stands_beside(other.network.part()))
+            {
+                Some(other) => Err(listed.obstacle(Refusal::overlap_pool(format!(
                     "{} overlaps {} of {}",
                     network.prefix, other.network.prefix, other.place
                 )))),
-                None => {
-                    let network = Adoption { read, ..network.clone() };
-                    batch.take(&ListedSubnet { network, ..listed.clone() })
-                }
+                None => batch.take(listed),
             };
             if outcome.is_ok() {
                 taken.push(listed);
@@ -92,26 +90,26 @@ impl Plan {
 impl AdoptionBatch<'_> {
     fn take(&mut self, listed: &ListedSubnet) -> Result<Taken, Obstacle> {
         let prefix = listed.network.prefix;
-        let (low, high) = never_given(prefix);
         for lease in listed.network.leases.iter().filter(|lease| lease.kind != Kind::Unknown) {
-            if [low, high].contains(&Some(lease.address)) {
-                let why = format!("is the network or broadcast address of {prefix}, or all zero");
-                let error = PlanError::OutOfRange { address: prefix.address(lease.address), why };
+            if let Some(why) = never_given_name(prefix, lease.address) {
+                let error = Refusal::out_of_range(prefix.address(lease.address), why);
                 return Err(listed.obstacle_at(lease.address, error));
             }
         }
+        let part = listed.network.part();
         let there = self.plan.grants_of(Space::Local, prefix);
-        let meant: Vec<&Subnet> = there.filter(|subnet| !listed.network.is_beside(&subnet.state)).collect();
+        let meant: Vec<&Subnet> =
+            there.filter(|subnet| !part.stands_beside(Part::of(&subnet.state))).collect();
         match meant.as_slice() {
             [] => self.take_new(&listed.network).map_err(|error| listed.obstacle(error)),
             [subnet] => self.take_into(subnet, listed),
-            _ => Err(listed.obstacle(PlanError::OverlapPool(format!("{prefix} is held several times")))),
+            _ => Err(listed.obstacle(Refusal::overlap_pool(format!("{prefix} is held several times")))),
         }
     }
 
     /// Imports a subnet that the books lack.
-    fn take_new(&mut self, network: &Adoption) -> Result<Taken, PlanError> {
-        self.plan.refuse_unfit(network)?;
+    fn take_new(&mut self, network: &Adoption) -> Result<Taken, Refusal> {
+        self.plan.refuse_unfit(network, self.plan.now)?;
         for lease in &network.leases {
             if let Some((subnet, record)) = self.plan.sibling_lease(network, lease.address)
                 && !record.kind.is_one_router(lease.kind)
@@ -140,10 +138,10 @@ impl AdoptionBatch<'_> {
             }
             if self.is_anothers(subnet, address, lease.kind) {
                 let text = format!("another subnet {} has it", state.prefix);
-                return Err(listed.obstacle_at(address, PlanError::OverlapPool(text)));
+                return Err(listed.obstacle_at(address, Refusal::overlap_pool(text)));
             }
             marks.learn(lease.kind, address, subnet.gateway_lease().is_some() || marks.gateway.is_some());
-            let record = lease.record(subnet.addresses.get(address), self.now, self.generation());
+            let record = lease.record(subnet.addresses.get(address), self.plan.now, self.generation());
             let (serial, evidence) = (state.serial, lease.evidence.clone());
             taken.changes.push(Change::AddressLearned { serial, address, record, evidence });
             taken.leases.push(address);
@@ -155,12 +153,12 @@ impl AdoptionBatch<'_> {
     }
 
     /// Whether the books already have this lease; refused if they have a different one at this address.
-    fn known_lease(&self, subnet: &Subnet, lease: &ShownLease, shown: bool) -> Result<bool, PlanError> {
+    fn known_lease(&self, subnet: &Subnet, lease: &ShownLease, shown: bool) -> Result<bool, Refusal> {
         let Some(record) = subnet.addresses.get(lease.address) else { return Ok(false) };
         let address = subnet.state.prefix.address(lease.address);
         if !record.leased {
-            if record.since.saturating_add(SETTLING) > self.now {
-                return Err(PlanError::OutOfDate(format!(
+            if record.since.saturating_add(SETTLING) > self.plan.now {
+                return Err(Refusal::out_of_date(format!(
                     "{address} was released at {}, so the list may be out of date; try again in a few seconds",
                     rfc3339(record.since)
                 )));
@@ -178,7 +176,7 @@ impl AdoptionBatch<'_> {
             let mac = record.mac.map(|mac| mac.to_string());
             let holder = name.or(mac).or(kind.map(str::to_owned)).unwrap_or_else(|| "somebody".to_owned());
             let remedy = format!("see: gipam who {address}");
-            return Err(PlanError::AddressInUse { address, holder, remedy });
+            return Err(Refusal::in_use(address, &holder, &remedy));
         }
         Ok(true)
     }

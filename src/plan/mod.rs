@@ -1,7 +1,7 @@
 //! THE PLAN: which subnets and addresses are held, and which to give next. Pure: no clock, no lock, no log, no I/O.
 //!
 //! [`Plan::decide`] returns the answer and the changes that must first be durable; [`Plan::apply`] applies them.
-//! Time and random bits are passed in with a [`Context`]; [`Plan::advance`] moves the plan's time forward.
+//! Random bits for a PoolID are passed in with a request; [`Plan::advance`] moves the plan's time forward.
 //!
 //! Invariants (their names are test names): *disjoint*: held subnets of one space never overlap, unless this was requested.
 //! *unique*: an address of a subnet has at most one lease. *inside*: a lease lies in its subnet, a dynamic one in its
@@ -30,6 +30,7 @@ mod intervals;
 mod kept;
 pub mod listed;
 mod mac;
+mod memory;
 mod options;
 mod own;
 pub mod pins;
@@ -57,12 +58,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::callers::Caller;
 pub use self::reserve::ReservedBy;
+pub use self::siblings::Part;
 pub use self::subnet::{Reserved, Subnet, never_given};
 use change::Serial;
 use pool_spaces::PoolSpaces;
 use prefix::{Family, Prefix};
 use prefix_index::PrefixIndex;
-use request::{Context, Decision, Request, Space, SubnetRequest};
+use request::{Decision, Request, Space, SubnetRequest};
 use settings::{Millis, PoolSettings, Settings};
 use shown::EngineIdentity;
 
@@ -144,20 +146,20 @@ impl Plan {
         &self.settings
     }
 
-    /// Decides a request: what to answer, and what to commit first. Changes nothing.
-    pub fn decide(&self, request: &Request, context: Context) -> Decision {
+    /// Decides a request: what to answer, and what to commit first. Changes nothing. `random` makes a new PoolID unique.
+    pub fn decide(&self, request: &Request, random: u64) -> Decision {
         match request {
-            Request::Subnet(request) => self.decide_subnet(request, context),
-            Request::Address(request) => self.decide_address(request, context),
-            Request::ReleaseSubnet { id, generation } => self.decide_release_subnet(id, *generation, context),
+            Request::Subnet(request) => self.decide_subnet(request, random),
+            Request::Address(request) => self.decide_address(request),
+            Request::ReleaseSubnet { id, generation } => self.decide_release_subnet(id, *generation),
             Request::ReleaseAddress { id, address, generation } => {
-                self.decide_release_address(id, *address, *generation, context)
+                self.decide_release_address(id, *address, *generation)
             }
             Request::Force { subnet, address, generation } => {
-                Decision::done(self.decide_force(subnet, *address, *generation, context))
+                Decision::done(self.decide_force(subnet, *address, *generation))
             }
-            Request::Undo(undo) => self.decide_undo(undo, context),
-            Request::Repair(repair) => Decision::done(self.decide_repair(repair, context)),
+            Request::Undo(undo) => self.decide_undo(undo),
+            Request::Repair(repair) => Decision::done(self.decide_repair(repair)),
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::error::PlanError;
+use super::error::Refusal;
 use super::prefix::Family;
 
 /// The options of one request.
@@ -26,7 +26,7 @@ const KNOWN: &str = "pool=NAME[,NAME], v4.size=N, v6.size=N, key=WORD, overlap=t
 
 impl PoolOptions {
     /// Parses the map; `choosing` means that gipam chooses the subnet.
-    pub fn parse(options: &BTreeMap<String, String>, choosing: bool) -> Result<Self, PlanError> {
+    pub fn parse(options: &BTreeMap<String, String>, choosing: bool) -> Result<Self, Refusal> {
         let mut parsed = Self::default();
         for (key, value) in options {
             match key.as_str() {
@@ -45,7 +45,7 @@ impl PoolOptions {
                 "RequestAddressType" => {}
                 known if known.starts_with("com.docker.") || !choosing => {}
                 _ => {
-                    return Err(PlanError::InvalidRequest(format!(
+                    return Err(Refusal::invalid_request(format!(
                         "unknown option {key}={value}; known options are {KNOWN}"
                     )));
                 }
@@ -64,11 +64,11 @@ pub fn wants_copy(options: &BTreeMap<String, String>) -> bool {
     options.get("overlap").is_some_and(|value| boolean("overlap", value) == Ok(true))
 }
 
-fn invalid(key: &str, value: &str, why: &str) -> PlanError {
-    PlanError::InvalidRequest(format!("option {key}={value}: {why}"))
+fn invalid(key: &str, value: &str, why: &str) -> Refusal {
+    Refusal::invalid_request(format!("option {key}={value}: {why}"))
 }
 
-fn size(key: &str, value: &str, family: Family) -> Result<u8, PlanError> {
+fn size(key: &str, value: &str, family: Family) -> Result<u8, Refusal> {
     let digits = value.strip_prefix('/').unwrap_or(value);
     match digits.parse::<u8>() {
         Ok(size) if size <= family.bits() && !digits.starts_with('+') => Ok(size),
@@ -76,7 +76,7 @@ fn size(key: &str, value: &str, family: Family) -> Result<u8, PlanError> {
     }
 }
 
-fn boolean(key: &str, value: &str) -> Result<bool, PlanError> {
+fn boolean(key: &str, value: &str) -> Result<bool, Refusal> {
     match value {
         "true" | "1" => Ok(true),
         "false" | "0" | "" => Ok(false),

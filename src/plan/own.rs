@@ -66,9 +66,9 @@ pub(super) fn follows_from_mac(search: &AddressSearch<'_>) -> Result<Choice, Mis
     let cooled = |record: &Record| !record.asked_by_number && !search.cools(record.since);
     let free = |record: &Record| !record.leased && (record.mac == Some(mac) || cooled(record));
     match (search.may_give(derived), record.is_none_or(free)) {
-        (true, true) => Ok(Choice { unknown: record.is_none(), ..Choice::of(derived, None) }),
-        (true, false) => Err(Miss::But(derived, "it is held or cooling")),
-        (false, _) => Err(Miss::But(derived, "dynamic choice does not give it")),
+        (true, true) => Ok(Choice::of(derived, None)),
+        (true, false) => Err(Miss::But(derived, "it is held or cooling".into())),
+        (false, _) => Err(Miss::But(derived, "dynamic choice does not give it".into())),
     }
 }
 
@@ -78,41 +78,35 @@ pub(super) fn dead_lease(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let generation =
         |address: u128| search.subnet.addresses.get(address).map_or(0, |record| record.generation);
     if search.known().is_some_and(|known| generation(known) >= generation(address)) {
-        return Err(Miss::But(address, "it had a later one"));
+        return Err(Miss::But(address, "it had a later one".into()));
     }
-    if !search.open(address) {
-        return Err(Miss::Shared(address));
-    }
-    Ok(search.earlier(Choice::replacing(address, cleared)))
+    Ok(search.earlier(Choice::replacing(search.unshared(address)?, cleared)))
 }
 
 pub(super) fn last_address(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let anonymous = search.request.name.is_none() && search.request.mac.is_none();
     let known = search.known().ok_or(if anonymous { Miss::Moot } else { Miss::Forgotten })?;
     if !search.subnet.addresses.bounds().allow(known) {
-        return Err(Miss::But(known, "it is outside of the range, reserved or pinned by hand"));
+        return Err(Miss::But(known, "it is outside of the range, reserved or pinned by hand".into()));
     }
-    if !search.open(known) {
-        return Err(Miss::Shared(known));
-    }
-    Ok(search.earlier(Choice::of(known, None)))
+    Ok(search.earlier(Choice::of(search.unshared(known)?, None)))
 }
 
 /// For a request that does not identify its caller (Engines before 29), the address that was released last: a restarted
 /// container then gets its own. If several were released, none is given: it could be another container's.
 pub(super) fn just_released(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
-    let AddressSearch { plan, subnet, request, context, .. } = search;
+    let AddressSearch { plan, subnet, request, .. } = search;
     let window = plan.settings.restart_window;
     // Docker generates new MACs at each start and marks them as such; any other MAC identifies a holder.
     let anonymous = request.name.is_none() && request.mac.is_none_or(Mac::is_made_up);
     if !anonymous || request.serial || subnet.state.space != Space::Local || window == 0 {
         return Err(Miss::Moot);
     }
-    let found = subnet.addresses.only_released_since(context.now.saturating_sub(window)).ok_or(Miss::None)?;
+    let found = subnet.addresses.only_released_since(plan.now.saturating_sub(window)).ok_or(Miss::None)?;
     if search.known().is_some() || search.made_of_mac().is_ok() {
         return Err(Miss::Moot);
     }
-    if search.may_give(found) { Ok(Choice::of(found, None)) } else { Err(Miss::Shared(found)) }
+    Ok(Choice::of(search.unshared(found)?, None))
 }
 
 impl AddressSearch<'_> {
@@ -140,7 +134,7 @@ impl AddressSearch<'_> {
     /// The change that frees the lease of an abandoned endpoint.
     pub(super) fn given_up(&self, address: u128) -> Change {
         let why = Why::Repair("its IPv6 request was refused, so Docker abandoned the endpoint".into());
-        Change::AddressReleased { serial: self.subnet.state.serial, address, at: self.context.now, why }
+        Change::AddressReleased { serial: self.subnet.state.serial, address, at: self.plan.now, why }
     }
 
     /// The newest lease with this name or MAC that is proven dead, with the change that frees it.

@@ -10,16 +10,16 @@ use std::net::IpAddr;
 
 use smol_str::SmolStr;
 
-use super::Plan;
 use super::change::{Change, Kind, Record, Serial};
-use super::error::PlanError;
+use super::error::Refusal;
 use super::grant_address::never_given_name;
 use super::holder::holder_text;
-use super::prefix::{Prefix, number};
+use super::prefix::{AddressRange, Prefix, number};
 use super::release::the_one;
 use super::request::{Dead, Mac, Space};
 use super::settings::Millis;
 use super::subnet::{Subnet, reserved_inside};
+use super::{Plan, ReservedBy};
 
 /// The holder that an address is pinned to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,8 +42,7 @@ impl fmt::Display for Holder {
 impl Holder {
     /// Whether this is the current or last holder of an address.
     fn is(&self, record: &Record) -> bool {
-        let holds = matches!(record.kind, Kind::Endpoint);
-        holds
+        record.kind == Kind::Endpoint
             && match self {
                 Self::Name(name) => record.name.as_deref() == Some(name),
                 Self::Mac(mac) => record.mac == Some(*mac),
@@ -84,25 +83,19 @@ pub struct Pinned {
 impl Plan {
     /// Pins an address of a held subnet to a holder. A holder has at most one pin in a subnet: an earlier one is removed.
     /// `known` has the Engine's names for the holders.
-    pub fn pin(&self, asked: &PinRequest, now: Millis, known: &Dead) -> Result<Pinned, PlanError> {
+    pub fn pin(&self, asked: &PinRequest, known: &Dead) -> Result<Pinned, Refusal> {
         let subnet = self.subnet_around(asked.address, asked.subnet.as_deref())?;
         let (state, text) = (&subnet.state, asked.address);
         let address = number(asked.address);
-        if let Some(why) = never_given_name(subnet, address) {
-            return Err(PlanError::OutOfRange { address: text, why });
-        }
         if let Some(why) = self.not_dynamic(subnet, address) {
-            return Err(PlanError::OutOfRange {
-                address: text,
-                why: format!("{why}; dynamic choice never gives it"),
-            });
+            return Err(Refusal::out_of_range(text, format!("{why}; dynamic choice never gives it")));
         }
         if let Some(pin) = subnet.pins().get(&address) {
             if pin.holder == asked.holder {
                 let notes = vec![format!("{text} is pinned to {} already", asked.holder)];
                 return Ok(Pinned { notes, ..Pinned::default() });
             }
-            return Err(PlanError::Pinned { address: text, holder: pin.holder.to_string() });
+            return Err(Refusal::pinned(text, &pin.holder));
         }
         let here = subnet.addresses.lease(address).map(|record| (subnet, record));
         let lease = here.or_else(|| self.siblings(subnet).lease(address));
@@ -115,7 +108,7 @@ impl Plan {
             pinned.changes.push(Change::AddressUnpinned { space, prefix, address: *other });
             pinned.told.push(format!("{} is no longer pinned to {}", prefix.address(*other), asked.holder));
         }
-        let pin = Pin { holder: asked.holder.clone(), since: now };
+        let pin = Pin { holder: asked.holder.clone(), since: self.now };
         pinned.changes.push(Change::AddressPinned { space, prefix, address, pin });
         pinned.told.push(format!("{text} of {prefix} is pinned to {} from now on", asked.holder));
         pinned.notes = notes(subnet, address, &asked.holder);
@@ -129,37 +122,37 @@ impl Plan {
         (address, record): (u128, &Record),
         asked: &PinRequest,
         known: &Dead,
-    ) -> PlanError {
+    ) -> Refusal {
         let (Kind::Endpoint, None, Some(mac), Holder::Name(name)) =
             (record.kind, &record.name, record.mac, &asked.holder)
         else {
             return self.in_use(subnet, address, record, known);
         };
-        let (written, text) = (mac, asked.address);
+        let text = asked.address;
         let (who, whether) = match known.holder(subnet.state.serial, address, record.generation) {
             Some(shown) if *shown.container != **name => return self.in_use(subnet, address, record, known),
             Some(shown) => (format!("container {}", shown.container), String::new()),
-            None => (format!("an endpoint with MAC {written}"), format!("if that is {name}, ")),
+            None => (format!("an endpoint with MAC {mac}"), format!("if that is {name}, ")),
         };
-        PlanError::InvalidRequest(match mac.is_made_up() && !record.withheld {
+        Refusal::invalid_request(match mac.is_made_up() && !record.withheld {
             true => format!(
                 "{text} is held by {who}, and Engines before 29 do not send container names; {whether}give it a fixed \
                  --mac-address and pin that: gipam pin MAC {text}"
             ),
             false => format!(
                 "{text} is held by {who}, and Engines before 29 do not send container names; {whether}pin its MAC: \
-                 gipam pin {written} {text}"
+                 gipam pin {mac} {text}"
             ),
         })
     }
 
     /// Removes a pin; changes nothing if there is none.
-    pub fn unpin(&self, asked: IpAddr, subnet: Option<&str>) -> Result<Pinned, PlanError> {
+    pub fn unpin(&self, asked: IpAddr, subnet: Option<&str>) -> Result<Pinned, Refusal> {
         let address = number(asked);
         let named = subnet.and_then(|text| self.held(text)).map(|held| (held.state.space, held.state.prefix));
         let prefix = subnet.and_then(Prefix::parse);
         if let Some(text) = subnet.filter(|_| named.is_none() && prefix.is_none()) {
-            return Err(PlanError::NotFound(format!("no subnet {text:?} is held; see: gipam subnets")));
+            return Err(Refusal::not_found(format!("no subnet {text:?} is held; see: gipam subnets")));
         }
         let wanted =
             |place: &(Space, Prefix)| named.map_or(prefix.is_none_or(|it| it == place.1), |it| it == *place);
@@ -179,7 +172,7 @@ impl Plan {
             several => {
                 let places = several.iter().map(|(space, prefix, _)| format!("{prefix} ({space})"));
                 let places: Vec<String> = places.collect();
-                return Err(PlanError::InvalidRequest(format!(
+                return Err(Refusal::invalid_request(format!(
                     "{asked} is pinned in several subnets: {}; name one with --subnet, by PoolID where the prefix is the same",
                     places.join(", ")
                 )));
@@ -217,30 +210,33 @@ impl Plan {
     }
 
     fn not_usable(&self, subnet: &Subnet, address: u128) -> Option<String> {
-        if let Some(why) = never_given_name(subnet, address) {
+        if let Some(why) = never_given_name(subnet.state.prefix, address) {
             return Some(why);
         }
         if reserved_inside(subnet.state.prefix, &self.reserved).contains(address) {
-            return Some("is reserved (see: gipam reserve)".to_owned());
+            let here = AddressRange { family: subnet.state.prefix.family(), first: address, last: address };
+            let by = self.reserved_by().find(|(range, _)| range.covers(&here)).map(|(_, by)| by);
+            return Some(match by {
+                Some(ReservedBy::Hand) => "is reserved by hand (see: gipam reserve)".to_owned(),
+                _ => "is reserved by the configuration".to_owned(),
+            });
         }
         (subnet.slot(&self.reserved) == address).then(|| "is the gateway's address".to_owned())
     }
 
     /// The held subnet that contains an address; if a subnet is named, that one.
-    fn subnet_around(&self, address: IpAddr, named: Option<&str>) -> Result<&Subnet, PlanError> {
+    fn subnet_around(&self, address: IpAddr, named: Option<&str>) -> Result<&Subnet, Refusal> {
         if let Some(text) = named {
             let subnet = self.named(text)?;
             let prefix = subnet.state.prefix;
-            let why = || format!("is outside of {prefix}; choose an address of that subnet");
-            return match prefix.contains_address(address) {
-                true => Ok(subnet),
-                false => Err(PlanError::OutOfRange { address, why: why() }),
-            };
+            if !prefix.contains_address(address) {
+                return Err(Refusal::outside(address, prefix));
+            }
+            return Ok(subnet);
         }
-        let around = |subnet: &&Subnet| subnet.is_held() && subnet.state.prefix.contains_address(address);
         let none =
-            || PlanError::NotFound(format!("no network has a subnet with {address}; see: gipam subnets"));
-        the_one(self.subnets().filter(around), none, |ids| {
+            || Refusal::not_found(format!("no network has a subnet with {address}; see: gipam subnets"));
+        the_one(self.held_around(address), none, |ids| {
             format!("{address} lies in several subnets; name one with --subnet: {ids}")
         })
     }

@@ -63,19 +63,15 @@ impl<'a> Blocked<'a> {
         Self { in_use: host.blocked(base), host, base, whole, reserved, strangers: &dead.strangers }
     }
 
-    /// What the host uses inside the base, as entries with a text for people.
-    pub(super) fn texts(&self) -> impl Iterator<Item = &'a InUse> {
+    /// What is in use in a part of the base, or in all of it, for people: by the host, and by networks that the books lack.
+    pub(super) fn texts_in(&self, part: Prefix) -> impl Iterator<Item = String> + use<'a> {
         let base = self.base;
-        let one_address =
-            |used: &&InUse| matches!(used.kind, InUseKind::InterfaceAddress | InUseKind::Nameserver);
-        let inside = self.host.inside(base).filter(move |used| used.prefix != base);
-        self.host.over(base).filter(one_address).chain(inside)
-    }
-
-    /// What the host uses in one part of the base.
-    pub(super) fn texts_in(&self, part: Prefix) -> impl Iterator<Item = &'a InUse> {
-        let base = self.base;
-        self.host.inside(part).filter(move |used| used.prefix != base)
+        let one_address = move |used: &&InUse| {
+            part == base && matches!(used.kind, InUseKind::InterfaceAddress | InUseKind::Nameserver)
+        };
+        let inside = self.host.inside(part).filter(move |used| used.prefix != base);
+        let host = self.host.over(part).filter(one_address).chain(inside).map(|used| used.text.clone());
+        host.chain(self.strangers.texts(part, base))
     }
 
     /// The last address that blocks this candidate: something in use that overlaps it, or reservations over all of
@@ -91,11 +87,6 @@ impl<'a> Blocked<'a> {
         let (first, last) = (candidate.first(), candidate.last());
         let in_use = self.in_use.overlapping(first, last).map(|(_, end)| end).max();
         in_use.max(self.strangers.at(candidate, self.base).map(Prefix::last))
-    }
-
-    /// The subnets in one part of the base that belong to networks missing from the books.
-    pub(super) fn strangers_in(&self, part: Prefix) -> impl Iterator<Item = String> + use<'a> {
-        self.strangers.texts(part, self.base)
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::Plan;
-use super::error::PlanError;
+use super::error::Refusal;
 use super::prefix::{Family, Prefix};
 use super::settings::{AddressOrder, Base, PoolSettings, Settings, default_size};
 
@@ -47,13 +47,13 @@ impl PoolChange {
     }
 }
 
-fn refused<T>(text: String) -> Result<T, PlanError> {
-    Err(PlanError::InvalidRequest(text))
+fn refused<T>(text: String) -> Result<T, Refusal> {
+    Err(Refusal::invalid_request(text))
 }
 
 impl Plan {
     /// The settings after a change; `None` if nothing changes.
-    pub fn change_pools(&self, change: &PoolChange) -> Result<Option<Settings>, PlanError> {
+    pub fn change_pools(&self, change: &PoolChange) -> Result<Option<Settings>, Refusal> {
         let mut settings = self.settings.clone();
         let name = change.pool();
         let known = settings.pools.iter().position(|pool| pool.name == name);
@@ -64,7 +64,9 @@ impl Plan {
         match change {
             PoolChange::Add { cuts, .. } => {
                 if known.is_none() {
-                    settings.pools.push(self.empty_pool(name));
+                    let Settings { cooling, subnet_cooling, .. } = self.settings;
+                    let (name, v4, v6, closed) = (name.to_owned(), None, None, false);
+                    settings.pools.push(PoolSettings { name, v4, v6, cooling, subnet_cooling, closed });
                 }
                 add_to(&mut settings.pools[at], *cuts)?;
             }
@@ -98,17 +100,12 @@ impl Plan {
     }
 
     /// The error for a pool that does not exist; it lists those that do.
-    pub(super) fn no_pool(&self, name: &str) -> PlanError {
+    pub(super) fn no_pool(&self, name: &str) -> Refusal {
         let known = self.pool_names();
-        PlanError::NotFound(format!("pool {name:?} does not exist; the pools are {known}"))
+        Refusal::not_found(format!("pool {name:?} does not exist; the pools are {known}"))
     }
 
-    fn empty_pool(&self, name: &str) -> PoolSettings {
-        let Settings { cooling, subnet_cooling, .. } = self.settings;
-        PoolSettings { name: name.to_owned(), v4: None, v6: None, cooling, subnet_cooling, closed: false }
-    }
-
-    fn close(&self, settings: &mut Settings, at: usize) -> Result<(), PlanError> {
+    fn close(&self, settings: &mut Settings, at: usize) -> Result<(), Refusal> {
         let name = settings.pools[at].name.clone();
         if settings.pools.iter().filter(|pool| !pool.closed && pool.name != name).count() == 0 {
             return refused(format!(
@@ -124,43 +121,28 @@ impl Plan {
     }
 }
 
-const fn family_of(pool: &mut PoolSettings, family: Family) -> &mut Option<Base> {
-    match family {
-        Family::V4 => &mut pool.v4,
-        Family::V6 => &mut pool.v6,
-    }
-}
-
-fn new_base(family: Family, cut: Cut) -> Result<Option<Base>, PlanError> {
-    let name = family.name();
-    let Some(base) = cut.base else {
-        return match cut.size {
-            Some(_) => refused(format!("--{name}-size also needs --{name} PREFIX")),
-            None => Ok(None),
-        };
-    };
-    let size = cut.size.unwrap_or(default_size(family));
-    Ok(Some(Base { base, size, addresses: AddressOrder::default() }))
-}
-
 /// Adds families to a pool and reopens it; a family that it already has must equal the request.
-fn add_to(pool: &mut PoolSettings, cuts: [Cut; 2]) -> Result<(), PlanError> {
+fn add_to(pool: &mut PoolSettings, cuts: [Cut; 2]) -> Result<(), Refusal> {
     for (family, cut) in Family::BOTH.into_iter().zip(cuts) {
         let (name, short) = (pool.name.clone(), family.name());
-        let wanted = new_base(family, cut)?;
-        let known = family_of(pool, family);
-        match (&known, wanted) {
-            (_, None) => {}
-            (None, Some(_)) => *known = wanted,
-            (Some(known), Some(wanted)) => {
-                let size = cut.size.unwrap_or(known.size);
-                if (known.base, known.size) != (wanted.base, size) {
-                    return refused(format!(
-                        "pool {name} already cuts {} into /{}; to change the length or grow the base: gipam pool resize \
-                         {name} --{short} PREFIX --{short}-size LENGTH",
-                        known.base, known.size
-                    ));
-                }
+        let Some(base) = cut.base else {
+            if cut.size.is_some() {
+                return refused(format!("--{short}-size also needs --{short} PREFIX"));
+            }
+            continue;
+        };
+        match pool.base_mut(family) {
+            new @ None => {
+                let size = cut.size.unwrap_or(default_size(family));
+                *new = Some(Base { base, size, addresses: AddressOrder::default() });
+            }
+            Some(known) if known.base == base && cut.size.is_none_or(|size| size == known.size) => {}
+            Some(known) => {
+                return refused(format!(
+                    "pool {name} already cuts {} into /{}; to change the length or grow the base: gipam pool resize \
+                     {name} --{short} PREFIX --{short}-size LENGTH",
+                    known.base, known.size
+                ));
             }
         }
     }
@@ -168,7 +150,7 @@ fn add_to(pool: &mut PoolSettings, cuts: [Cut; 2]) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn resize(pool: &mut PoolSettings, cuts: [Cut; 2]) -> Result<(), PlanError> {
+fn resize(pool: &mut PoolSettings, cuts: [Cut; 2]) -> Result<(), Refusal> {
     if cuts == [Cut::default(); 2] {
         return refused(format!(
             "nothing to resize in pool {}: give --v4, --v6, --v4-size or --v6-size",
@@ -177,7 +159,7 @@ fn resize(pool: &mut PoolSettings, cuts: [Cut; 2]) -> Result<(), PlanError> {
     }
     for (family, cut) in Family::BOTH.into_iter().zip(cuts).filter(|(_, cut)| *cut != Cut::default()) {
         let (name, short) = (pool.name.clone(), family.name());
-        let Some(known) = family_of(pool, family) else {
+        let Some(known) = pool.base_mut(family) else {
             return refused(format!(
                 "pool {name} has no {family}; add it with: gipam pool add {name} --{short} PREFIX"
             ));

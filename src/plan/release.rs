@@ -6,9 +6,9 @@
 use std::net::IpAddr;
 
 use super::change::{Change, Kind, Marks, Record, Serial, SubnetState, Why};
-use super::error::PlanError;
+use super::error::Refusal;
 use super::prefix::Prefix;
-use super::request::{Context, Decision, KeyBefore, Space, Undo};
+use super::request::{Decision, KeyBefore, Space, Undo};
 use super::siblings::Part;
 use super::stamps::Shift;
 use super::{Plan, Subnet};
@@ -22,7 +22,6 @@ impl Plan {
         address: Option<u128>,
         seen: Option<u64>,
         why: Why,
-        context: Context,
     ) -> Option<Vec<Change>> {
         let generation = match address {
             Some(address) => subnet.addresses.lease(address)?.generation,
@@ -32,20 +31,19 @@ impl Plan {
             return None;
         }
         Some(match address {
-            Some(address) => self.release_address(subnet, address, why, context),
-            None => self.release_subnet(subnet, why, context),
+            Some(address) => self.release_address(subnet, address, why),
+            None => self.release_subnet(subnet, why),
         })
     }
 
     /// ReleasePool.
-    pub(super) fn decide_release_subnet(&self, id: &str, seen: Option<u64>, context: Context) -> Decision {
-        let released =
-            self.granted(id).and_then(|subnet| self.release(subnet, None, seen, Why::Docker, context));
+    pub(super) fn decide_release_subnet(&self, id: &str, seen: Option<u64>) -> Decision {
+        let released = self.granted(id).and_then(|subnet| self.release(subnet, None, seen, Why::Docker));
         Decision::done(Ok(released.unwrap_or_default()))
     }
 
-    pub(super) fn release_subnet(&self, subnet: &Subnet, why: Why, context: Context) -> Vec<Change> {
-        let (at, state) = (context.now, &subnet.state);
+    pub(super) fn release_subnet(&self, subnet: &Subnet, why: Why) -> Vec<Change> {
+        let (at, state) = (self.now, &subnet.state);
         let cooling = if state.marks.stormed { 0 } else { self.subnet_cooling_of(subnet) };
         let mut changes = vec![Change::SubnetReleased {
             serial: state.serial,
@@ -54,33 +52,26 @@ impl Plan {
             why,
         }];
         // A copy made with overlap=true may have left a memory of the same prefix: one is enough.
-        let others = self.replaced_memories(state.space, state.prefix, Part::of(state));
+        let others = self.replaced_memories(state.space, Part::of(state));
         changes.extend(others.iter().map(|serial| Change::SubnetForgotten { serial: *serial }));
-        changes.extend(self.trim_remembered(1_usize.saturating_sub(others.len()), &others, at));
+        changes.extend(self.trim_remembered(1_usize.saturating_sub(others.len()), &others));
         changes
     }
 
     /// ReleaseAddress.
-    pub(super) fn decide_release_address(
-        &self,
-        id: &str,
-        address: IpAddr,
-        seen: Option<u64>,
-        context: Context,
-    ) -> Decision {
+    pub(super) fn decide_release_address(&self, id: &str, address: IpAddr, seen: Option<u64>) -> Decision {
         let Some(subnet) = self.granted(id) else {
-            return Decision::done(Ok(Vec::from_iter(self.keep_release(id, address, seen, context.now))));
+            return Decision::done(Ok(Vec::from_iter(self.keep_release(id, address, seen))));
         };
         let number = subnet.number_of(address);
-        let released =
-            number.and_then(|number| self.release(subnet, Some(number), seen, Why::Docker, context));
+        let released = number.and_then(|number| self.release(subnet, Some(number), seen, Why::Docker));
         Decision::done(Ok(released.unwrap_or_default()))
     }
 
-    fn release_address(&self, subnet: &Subnet, address: u128, why: Why, context: Context) -> Vec<Change> {
+    fn release_address(&self, subnet: &Subnet, address: u128, why: Why) -> Vec<Change> {
         let mut changes =
-            vec![Change::AddressReleased { serial: subnet.state.serial, address, at: context.now, why }];
-        changes.extend(self.trim_memory(subnet, 1, Some(address), context.now));
+            vec![Change::AddressReleased { serial: subnet.state.serial, address, at: self.now, why }];
+        changes.extend(self.trim_memory(subnet, 1, Some(address)));
         changes
     }
 
@@ -90,21 +81,20 @@ impl Plan {
         text: &str,
         address: Option<IpAddr>,
         seen: Option<u64>,
-        context: Context,
-    ) -> Result<Vec<Change>, PlanError> {
+    ) -> Result<Vec<Change>, Refusal> {
         let subnet = self.named(text)?;
         let not_leased = |address| {
             let prefix = subnet.state.prefix;
-            PlanError::NotFound(format!("{address} is not leased in {prefix}; see: gipam leases"))
+            Refusal::not_found(format!("{address} is not leased in {prefix}; see: gipam leases"))
         };
         let leased = |address| {
             let number = subnet.number_of(address).filter(|number| subnet.addresses.is_leased(*number));
             number.ok_or_else(|| not_leased(address))
         };
         let number = address.map(leased).transpose()?;
-        self.release(subnet, number, seen, Why::Force, context).ok_or_else(|| {
+        self.release(subnet, number, seen, Why::Force).ok_or_else(|| {
             let text = format!("{text} has been given to another holder since; see: gipam leases");
-            PlanError::OutOfDate(text)
+            Refusal::out_of_date(text)
         })
     }
 
@@ -112,20 +102,20 @@ impl Plan {
     ///
     /// # Errors
     /// If there is no such subnet, or several.
-    pub fn named(&self, text: &str) -> Result<&Subnet, PlanError> {
+    pub fn named(&self, text: &str) -> Result<&Subnet, Refusal> {
         if let Some(subnet) = self.held(text) {
             return Ok(subnet);
         }
-        let none = || PlanError::NotFound(format!("no subnet {text:?} is held; see: gipam subnets"));
+        let none = || Refusal::not_found(format!("no subnet {text:?} is held; see: gipam subnets"));
         let prefix = Prefix::parse(text).ok_or_else(none)?;
         let found = [Space::Local, Space::Global].into_iter().flat_map(|space| self.grants_of(space, prefix));
         the_one(found, none, |ids| format!("{prefix} names several subnets; name one by PoolID: {ids}"))
     }
 
     /// Undoes a grant that could not be delivered, if nothing happened to it since.
-    pub(super) fn decide_undo(&self, undo: &Undo, context: Context) -> Decision {
+    pub(super) fn decide_undo(&self, undo: &Undo) -> Decision {
         // The clock may have stepped back since the grant.
-        let not_later = Shift { by: 0, now: context.now };
+        let not_later = Shift { by: 0, now: self.now };
         Decision::done(Ok(match undo {
             Undo::Subnet { serial, generation, previous, key } => {
                 self.undo_subnet(*serial, *generation, previous.as_deref(), key.as_ref(), not_later)
@@ -153,8 +143,7 @@ impl Plan {
         let Some(subnet) = self.subnet(serial).filter(untouched) else { return Vec::new() };
         let (space, prefix) = (subnet.state.space, subnet.state.prefix);
         // A copy of the prefix may have left a newer memory in the meantime: one is enough.
-        let newer =
-            |previous: &&SubnetState| !self.replaced_memories(space, prefix, Part::of(previous)).is_empty();
+        let newer = |previous: &&SubnetState| !self.replaced_memories(space, Part::of(previous)).is_empty();
         let mut changes = vec![match previous.filter(|previous| !newer(previous)) {
             Some(previous) => {
                 let mut previous = previous.clone();
@@ -203,13 +192,13 @@ impl Plan {
 /// The only one of these subnets; `several` makes the text of the refusal from their PoolIDs.
 pub(super) fn the_one<'a>(
     mut found: impl Iterator<Item = &'a Subnet>,
-    none: impl FnOnce() -> PlanError,
+    none: impl FnOnce() -> Refusal,
     several: impl FnOnce(String) -> String,
-) -> Result<&'a Subnet, PlanError> {
+) -> Result<&'a Subnet, Refusal> {
     let first = found.next().ok_or_else(none)?;
     let others: Vec<&str> = found.map(|subnet| subnet.state.id.as_str()).collect();
     match others.as_slice() {
         [] => Ok(first),
-        others => Err(PlanError::InvalidRequest(several([&[&*first.state.id], others].concat().join(", ")))),
+        others => Err(Refusal::invalid_request(several([&[&*first.state.id], others].concat().join(", ")))),
     }
 }

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::{Change, Kind, Record, Why};
-use super::error::PlanError;
+use super::error::Refusal;
 use super::evidence::Death;
 use super::prefix::Prefix;
-use super::request::{Context, Fence, Repair, ShownLease, Space, SubnetRequest};
+use super::request::{Fence, Repair, ShownLease, Space, SubnetRequest};
 use super::settings::Millis;
 use super::siblings::Part;
 use super::subnet::Subnet;
@@ -21,22 +21,22 @@ pub const SETTLING: Millis = 5_000;
 
 impl Plan {
     /// The changes for a repair request; none if what repair saw has changed since.
-    pub(super) fn decide_repair(&self, repair: &Repair, context: Context) -> Result<Vec<Change>, PlanError> {
+    pub(super) fn decide_repair(&self, repair: &Repair) -> Result<Vec<Change>, Refusal> {
         Ok(match repair {
-            Repair::AdoptSubnets(adoptions) => self.adopt_subnets(adoptions, context)?,
+            Repair::AdoptSubnets(adoptions) => self.adopt_subnets(adoptions)?,
             Repair::NameSubnet { prefix, id } => {
                 let (subnet, named) = self.name_subnet(*prefix, id)?;
                 let mut changes = vec![named];
                 self.with_kept(subnet, id, &mut changes);
                 changes
             }
-            Repair::Free(death) => self.free_dead(death, context),
+            Repair::Free(death) => self.free_dead(death),
             Repair::Engine(identity) if self.engine.as_ref() == Some(identity) => Vec::new(),
             Repair::Engine(identity) => vec![Change::EngineKnown(identity.clone())],
             Repair::Doubled { serial, address, read, evidence } => {
                 self.doubled(*serial, *address, *read, evidence)?
             }
-            Repair::Adopt { serial, lease, read } => self.adopt(*serial, lease, *read, context.now)?,
+            Repair::Adopt { serial, lease, read } => self.adopt(*serial, lease, *read)?,
             Repair::Identify { serial, address, generation, kind, evidence } => {
                 self.identify(*serial, *address, *generation, *kind, evidence)
             }
@@ -72,7 +72,7 @@ impl Plan {
     }
 
     /// Frees what is proven dead: only endpoints and subnets of space local.
-    fn free_dead(&self, death: &Death, context: Context) -> Vec<Change> {
+    fn free_dead(&self, death: &Death) -> Vec<Change> {
         let (serial, address, generation) = death.key();
         let Some(subnet) = self.subnet(serial).filter(|subnet| subnet.is_held_locally()) else {
             return Vec::new();
@@ -82,17 +82,11 @@ impl Plan {
             None => !death.needs_unnamed() || subnet.awaits_id(),
         };
         let why = Why::Repair(death.evidence());
-        let freed = freeable.then(|| self.release(subnet, address, Some(generation), why, context));
+        let freed = freeable.then(|| self.release(subnet, address, Some(generation), why));
         freed.flatten().unwrap_or_default()
     }
 
-    fn adopt(
-        &self,
-        serial: Serial,
-        lease: &ShownLease,
-        read: Fence,
-        now: Millis,
-    ) -> Result<Vec<Change>, PlanError> {
+    fn adopt(&self, serial: Serial, lease: &ShownLease, read: Fence) -> Result<Vec<Change>, Refusal> {
         let address = lease.address;
         let known = self.subnet(serial).filter(|subnet| {
             let state = &subnet.state;
@@ -105,14 +99,14 @@ impl Plan {
         }
         if old.is_some_and(|old| old.since.saturating_add(SETTLING) > read.at) {
             let address = subnet.state.prefix.address(address);
-            return Err(PlanError::OutOfDate(format!(
+            return Err(Refusal::out_of_date(format!(
                 "{address} was released within the last seconds, so the Engine's list may be out of date"
             )));
         }
         if self.siblings(subnet).hold(address) {
             return Ok(Vec::new());
         }
-        Ok(learned(subnet, address, lease.record(old, now, self.next_generation), &lease.evidence))
+        Ok(learned(subnet, address, lease.record(old, self.now, self.next_generation), &lease.evidence))
     }
 
     /// Two endpoints have this address. The Engine's lists are not a snapshot: for an address that was released and granted
@@ -123,7 +117,7 @@ impl Plan {
         address: u128,
         read: Fence,
         evidence: &str,
-    ) -> Result<Vec<Change>, PlanError> {
+    ) -> Result<Vec<Change>, Refusal> {
         let Some(subnet) = self.subnet(serial).filter(|subnet| subnet.is_held()) else {
             return Ok(Vec::new());
         };
@@ -134,7 +128,7 @@ impl Plan {
             record.generation >= read.generation || record.since.saturating_add(SETTLING) > read.at
         };
         if records.any(is_new) {
-            return Err(PlanError::OutOfDate(format!(
+            return Err(Refusal::out_of_date(format!(
                 "{} was granted or released within the last seconds, so the Engine's lists may show a former holder",
                 state.prefix.address(address)
             )));
@@ -168,41 +162,21 @@ impl Plan {
         learned(subnet, address, record, evidence)
     }
 
-    /// Whether a held subnet conflicts with this prefix; it does not if both can share the prefix.
-    fn is_in_the_way(part: Part, prefix: Prefix, subnet: &Subnet) -> bool {
-        subnet.state.prefix != prefix || !part.is_apart_from(Part::of(&subnet.state))
-    }
-
-    /// The held subnets that conflict with this prefix, the nearest first.
-    pub(super) fn in_the_way(
-        &self,
-        space: Space,
-        part: Part,
-        prefix: Prefix,
-    ) -> impl Iterator<Item = (Serial, &Subnet)> {
+    /// The held subnets that cannot be held together with this part, the nearest first.
+    pub(super) fn in_the_way(&self, space: Space, part: Part) -> impl Iterator<Item = (Serial, &Subnet)> {
         let index = self.index(space);
-        let standing = index.all_covering(prefix).chain(index.all_inside(prefix));
+        let standing = index.all_covering(part.prefix).chain(index.all_inside(part.prefix));
         let known = standing.filter_map(|serial| Some((*serial, self.subnet(*serial)?)));
-        known.filter(move |(_, subnet)| Self::is_in_the_way(part, prefix, subnet))
+        known.filter(move |(_, subnet)| !part.stands_beside(Part::of(&subnet.state)))
     }
 
-    /// The first of the conflicting subnets that has exactly this prefix: its replacement inherits its memory.
-    pub(super) fn in_the_way_at(&self, request: &SubnetRequest, prefix: Prefix) -> Option<Serial> {
-        let part = Part::asked(request);
-        let here = self.at(request.space, prefix).iter().copied();
-        let in_the_way = |serial: &Serial| {
-            self.subnet(*serial).is_some_and(|subnet| Self::is_in_the_way(part, prefix, subnet))
-        };
-        here.filter(in_the_way).min()
-    }
-
-    /// The changes that free the held subnets that conflict with this prefix, if all of them are proven dead.
+    /// The changes that free the held subnets that conflict with this prefix, if all of them are proven dead, and the first
+    /// of them with exactly this prefix: its replacement inherits its memory.
     pub(super) fn clear_the_way(
         &self,
         request: &SubnetRequest,
         prefix: Prefix,
-        context: Context,
-    ) -> Result<Vec<Change>, PlanError> {
+    ) -> Result<(Vec<Change>, Option<&Subnet>), Refusal> {
         let (space, dead) = (request.space, &request.dead);
         let evidence = |subnet: &Subnet| {
             let key = (subnet.state.serial, None, subnet.state.generation);
@@ -210,7 +184,7 @@ impl Plan {
         };
         // One conflicting subnet that is alive is enough to refuse, however many there are.
         let alive = |subnet: &Subnet| space != Space::Local || evidence(subnet).is_none();
-        let in_the_way = || self.in_the_way(space, Part::asked(request), prefix);
+        let in_the_way = || self.in_the_way(space, Part::asked(request, prefix));
         if let Some((_, living)) = in_the_way().find(|(_, subnet)| alive(subnet)) {
             let nearest = in_the_way().next().map(|(_, subnet)| subnet);
             return Err(self.overlap(nearest.unwrap_or(living), prefix, dead));
@@ -220,13 +194,13 @@ impl Plan {
         let mut changes = Vec::new();
         for subnet in in_the_way.values() {
             let Some(death) = evidence(subnet) else { continue };
-            changes.extend(self.release_subnet(subnet, Why::Repair(death.evidence()), context));
+            changes.extend(self.release_subnet(subnet, Why::Repair(death.evidence())));
             // Only one memory per prefix is kept: that of the first copy.
             if !prefixes.insert(subnet.state.prefix) {
                 changes.push(Change::SubnetForgotten { serial: subnet.state.serial });
             }
         }
-        Ok(changes)
+        Ok((changes, in_the_way.into_values().find(|subnet| subnet.state.prefix == prefix)))
     }
 }
 

@@ -10,9 +10,10 @@ use smol_str::SmolStr;
 use super::change::{Kind, Record, Serial, ShownHolder};
 use super::evidence::{Death, ProofKey};
 use super::prefix::Prefix;
-use super::request::Mac;
+use super::request::{Mac, Space};
 use super::settings::Millis;
 use super::shown::{Configured, EngineIdentity, Network};
+use super::siblings::Part;
 use super::strangers::Strangers;
 
 /// What repair knows: what is proven dead (by two views at least a minute apart, both a minute after the grant), what it
@@ -102,6 +103,10 @@ pub struct Adoption {
 }
 
 impl Adoption {
+    pub fn part(&self) -> Part {
+        Part::new(Space::Local, self.prefix, self.range, &self.options)
+    }
+
     /// A network as the Engine shows it, without its leases.
     pub fn of(network: &Network, shown: &Configured) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! The plan's input and output: requests, replies and the context of a decision.
+//! The plan's input and output: requests, replies and decisions.
 //!
 //! Promises: plain values, already parsed (no wire text, no JSON). Makes no decisions.
 
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use super::change::{Change, Record, Serial, SubnetState};
-use super::error::PlanError;
+use super::error::Refusal;
 use super::host_use::HostUse;
 pub use super::mac::Mac;
 use super::prefix::{Family, Prefix};
@@ -48,15 +48,6 @@ impl fmt::Display for Space {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.name())
     }
-}
-
-/// The time and random bits, both passed in from outside.
-#[derive(Clone, Copy, Debug)]
-pub struct Context {
-    /// Milliseconds since the UNIX epoch; never goes backwards between two decisions.
-    pub now: Millis,
-    /// 64 random bits for a PoolID.
-    pub random: u64,
 }
 
 /// Why a prefix on this host must not be offered to Docker (P12).
@@ -115,7 +106,6 @@ pub struct SubnetRequest {
 pub struct AddressRequest {
     /// The PoolID.
     pub id: String,
-    /// The address requested by number.
     pub address: Option<IpAddr>,
     /// `RequestAddressType` = `com.docker.network.gateway`.
     pub gateway: bool,
@@ -162,19 +152,27 @@ impl Half {
 /// it: it was deferred because the disk was full, or is based on an earlier survey of the Engine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
-    /// A subnet for a network.
     Subnet(SubnetRequest),
-    /// An address in a subnet.
     Address(AddressRequest),
     /// ReleasePool: succeeds for unknown PoolIDs too.
-    ReleaseSubnet { id: String, generation: Option<u64> },
+    ReleaseSubnet {
+        id: String,
+        generation: Option<u64>,
+    },
     /// ReleaseAddress: succeeds for unknown PoolIDs and free addresses too.
-    ReleaseAddress { id: String, address: IpAddr, generation: Option<u64> },
+    ReleaseAddress {
+        id: String,
+        address: IpAddr,
+        generation: Option<u64>,
+    },
     /// `gipam release --force` of a subnet, named by prefix or PoolID, or of one address in it.
-    Force { subnet: String, address: Option<IpAddr>, generation: Option<u64> },
+    Force {
+        subnet: String,
+        address: Option<IpAddr>,
+        generation: Option<u64>,
+    },
     /// Undoes a grant whose answer could not be delivered.
     Undo(Box<Undo>),
-    /// Repairs what Docker lost.
     Repair(Box<Repair>),
 }
 
@@ -200,10 +198,15 @@ pub enum Undo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// A subnet: its PoolID and its prefix.
-    Subnet { id: String, prefix: Prefix },
+    Subnet {
+        id: String,
+        prefix: Prefix,
+    },
     /// An address and the length of its subnet (P11: never another length).
-    Address { address: IpAddr, length: u8 },
-    /// Done.
+    Address {
+        address: IpAddr,
+        length: u8,
+    },
     Done,
     /// Not possible before this time; the caller asks again then.
     Wait(Millis),
@@ -215,7 +218,7 @@ pub enum Reply {
 /// One decision: the answer, and the changes that must be durable before it is sent.
 #[derive(Debug)]
 pub struct Decision {
-    pub reply: Result<Reply, PlanError>,
+    pub reply: Result<Reply, Refusal>,
     /// To commit, then apply, in this order. A refusal may carry some (the storm guard marks the subnets that it saw).
     pub changes: Vec<Change>,
     /// For the log: what the operator should know about this choice.
@@ -231,7 +234,7 @@ impl Decision {
     }
 
     /// The decision for a request that returns no value: these changes, or a refusal.
-    pub fn done(outcome: Result<Vec<Change>, PlanError>) -> Self {
+    pub fn done(outcome: Result<Vec<Change>, Refusal>) -> Self {
         match outcome {
             Ok(changes) => Self { changes, ..Self::unchanged(Reply::Done) },
             Err(error) => Self::refused(error),
@@ -239,7 +242,7 @@ impl Decision {
     }
 
     /// A refusal that changes nothing.
-    pub const fn refused(error: PlanError) -> Self {
+    pub const fn refused(error: Refusal) -> Self {
         Self { reply: Err(error), changes: Vec::new(), warnings: Vec::new(), undo: None }
     }
 }

@@ -5,8 +5,8 @@
 
 use super::Plan;
 use super::change::Record;
-use super::error::PlanError;
-use super::prefix::{AddressRange, Family};
+use super::error::Refusal;
+use super::prefix::AddressRange;
 use super::settings::{PoolSettings, Settings};
 use super::subnet::{Subnet, merged, usable};
 
@@ -41,12 +41,12 @@ impl Plan {
 
     /// The settings with one more reservation by hand; `None` if it already exists. If a pool is given, the range must overlap
     /// it: otherwise it was mistyped.
-    pub fn reserve(&self, range: AddressRange, pool: Option<&str>) -> Result<Option<Settings>, PlanError> {
+    pub fn reserve(&self, range: AddressRange, pool: Option<&str>) -> Result<Option<Settings>, Refusal> {
         self.touches(range, pool)?;
         let mut settings = self.settings.clone();
         let Err(place) = settings.reserved_by_hand.binary_search(&range) else { return Ok(None) };
         if settings.reserved_by_hand.len() >= MOST {
-            return Err(PlanError::InvalidRequest(format!(
+            return Err(Refusal::invalid_request(format!(
                 "there are already {MOST} reservations by hand, the maximum; remove some with gipam unreserve, or \
                  move them to the configuration file"
             )));
@@ -62,7 +62,7 @@ impl Plan {
         range: AddressRange,
         pool: Option<&str>,
         file: &str,
-    ) -> Result<Option<Settings>, PlanError> {
+    ) -> Result<Option<Settings>, Refusal> {
         self.touches(range, pool)?;
         let mut settings = self.settings.clone();
         if let Ok(place) = settings.reserved_by_hand.binary_search(&range) {
@@ -72,7 +72,7 @@ impl Plan {
         let Some((whole, by)) = self.reserved_by().find(|(reserved, _)| reserved.meets(&range)) else {
             return Ok(None);
         };
-        Err(PlanError::InvalidRequest(match by {
+        Err(Refusal::invalid_request(match by {
             ReservedBy::Configuration => format!(
                 "{range} is reserved by the configuration ({whole}); take it out of {file}, then: gipam reload"
             ),
@@ -84,15 +84,14 @@ impl Plan {
         }))
     }
 
-    fn touches(&self, range: AddressRange, pool: Option<&str>) -> Result<(), PlanError> {
+    fn touches(&self, range: AddressRange, pool: Option<&str>) -> Result<(), Refusal> {
         let Some(name) = pool else { return Ok(()) };
         let pool = self.pool(name).ok_or_else(|| self.no_pool(name))?;
         if touches(pool, range) {
             return Ok(());
         }
-        let bases = Family::BOTH.into_iter().filter_map(|family| pool.base(family));
-        let bases: Vec<String> = bases.map(|base| base.base.to_string()).collect();
-        Err(PlanError::InvalidRequest(format!("{range} lies outside of pool {name} ({})", bases.join(", "))))
+        let bases: Vec<String> = pool.bases().map(|base| base.base.to_string()).collect();
+        Err(Refusal::invalid_request(format!("{range} lies outside of pool {name} ({})", bases.join(", "))))
     }
 
     pub fn pools_touching(&self, range: AddressRange) -> impl Iterator<Item = &PoolSettings> {

@@ -77,6 +77,23 @@ impl PoolSettings {
             Family::V6 => self.v6.as_ref(),
         }
     }
+
+    pub(super) const fn base_mut(&mut self, family: Family) -> &mut Option<Base> {
+        match family {
+            Family::V4 => &mut self.v4,
+            Family::V6 => &mut self.v6,
+        }
+    }
+
+    /// The pool's bases, of one family or of both.
+    pub fn bases(&self) -> impl Iterator<Item = &Base> {
+        self.v4.iter().chain(&self.v6)
+    }
+
+    /// Why this pool cannot be used; `base` says which of its bases is wrong.
+    fn refused(&self, base: Option<Prefix>, text: String) -> Result<(), SettingsError> {
+        Err(SettingsError { pool: self.name.clone(), base, text })
+    }
 }
 
 /// Prefix length of a subnet if no setting gives one.
@@ -161,17 +178,13 @@ impl Settings {
         let reserved = merged(&self.reserved);
         for pool in &self.pools {
             checked.add(pool)?;
-            for base in Family::BOTH.into_iter().filter_map(|family| pool.base(family)) {
-                let of_family = &reserved[base.base.family() as usize];
-                if !pool.closed && of_family.covers(base.base.first(), base.base.last()) {
-                    let (base, name) = (base.base, &pool.name);
-                    return refused(
-                        pool,
-                        Some(base),
-                        format!(
-                            "pool {name}: all of {base} is reserved, so it can never give a subnet; reserve less, or remove the pool"
-                        ),
+            for Base { base, .. } in pool.bases().filter(|_| !pool.closed) {
+                if reserved[base.family() as usize].covers(base.first(), base.last()) {
+                    let text = format!(
+                        "pool {}: all of {base} is reserved, so it can never give a subnet; reserve less, or remove the pool",
+                        pool.name
                     );
+                    return pool.refused(Some(*base), text);
                 }
             }
         }
@@ -191,58 +204,45 @@ impl<'a> Checked<'a> {
     /// Adds a pool, if it can be used together with the others.
     pub fn add(&mut self, pool: &'a PoolSettings) -> Result<(), SettingsError> {
         let name = &pool.name;
-        if pool.v4.is_none() && pool.v6.is_none() {
-            return refused(pool, None, format!("pool {name} has neither v4 nor v6"));
+        if pool.bases().next().is_none() {
+            return pool.refused(None, format!("pool {name} has neither v4 nor v6"));
         }
-        let bases = Family::BOTH.into_iter().filter_map(|family| Some((family, pool.base(family)?)));
-        for (family, Base { base, size, .. }) in bases.clone() {
+        for (family, Base { base, size, .. }) in
+            Family::BOTH.into_iter().filter_map(|family| Some((family, pool.base(family)?)))
+        {
             let (least, most) = (base.length(), family.bits());
             if base.family() != family {
-                return refused(pool, None, format!("pool {name}: {base} is not {family}"));
+                return pool.refused(None, format!("pool {name}: {base} is not {family}"));
             }
             if *size < least || *size > most {
                 let text = format!(
                     "pool {name}: size /{size} does not fit {base}; give a length from {least} to {most}"
                 );
-                return refused(pool, None, text);
+                return pool.refused(None, text);
             }
             if let Some((never, what)) = never_serves(*base) {
-                return refused(
-                    pool,
-                    Some(*base),
-                    format!(
-                        "pool {name}: {base} overlaps {never}: {what}; no container can have such an address, use another base"
-                    ),
+                let text = format!(
+                    "pool {name}: {base} overlaps {never}: {what}; no container can have such an address, use another base"
                 );
+                return pool.refused(Some(*base), text);
             }
             if self.names.contains(name.as_str()) {
-                return refused(pool, None, format!("pool {name} is configured twice"));
+                return pool.refused(None, format!("pool {name} is configured twice"));
             }
-            if let Some((other, (_, first))) = self.overlapped(*base) {
-                return refused(
-                    pool,
-                    Some(*base),
-                    format!(
-                        "pool {first} ({other}) overlaps pool {name} ({base}); pools must not share addresses"
-                    ),
+            // The first pool that overlaps it.
+            let overlapped = meeting(&self.bases, *base).min_by_key(|(_, (place, _))| *place);
+            if let Some((other, (_, first))) = overlapped {
+                let text = format!(
+                    "pool {first} ({other}) overlaps pool {name} ({base}); pools must not share addresses"
                 );
+                return pool.refused(Some(*base), text);
             }
         }
         let place = self.names.len();
-        self.names.insert(&pool.name);
-        self.bases.extend(bases.map(|(_, base)| (base.base, (place, pool.name.as_str()))));
+        self.names.insert(name);
+        self.bases.extend(pool.bases().map(|base| (base.base, (place, name.as_str()))));
         Ok(())
     }
-
-    /// The first pool that overlaps a base.
-    fn overlapped(&self, base: Prefix) -> Option<(Prefix, (usize, &'a str))> {
-        let met = meeting(&self.bases, base).map(|(base, pool)| (*base, *pool));
-        met.min_by_key(|(_, (place, _))| *place)
-    }
-}
-
-fn refused(pool: &PoolSettings, base: Option<Prefix>, text: String) -> Result<(), SettingsError> {
-    Err(SettingsError { pool: pool.name.clone(), base, text })
 }
 
 /// Parses an RFC 3339 time; returns `None` if the text is something else or the time is before 1970.

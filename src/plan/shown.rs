@@ -11,7 +11,8 @@ use smol_str::SmolStr;
 
 use super::change::Kind;
 use super::prefix::{Family, Prefix, number};
-use super::request::{Mac, ShownLease};
+use super::request::{Mac, ShownLease, Space};
+use super::siblings::Part;
 
 /// The identity of an Engine, from its `/info`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +88,11 @@ impl Network {
     /// Whether Docker requests its addresses from this host's driver, and not from a Swarm manager's.
     pub fn is_local(&self) -> bool {
         self.scope == "local"
+    }
+
+    /// What it takes with one of its subnets.
+    pub fn part(&self, subnet: &Configured) -> Part {
+        Part::new(Space::Local, subnet.prefix, subnet.range, &self.options)
     }
 
     /// The subnet with exactly this prefix.

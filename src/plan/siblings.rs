@@ -5,58 +5,53 @@
 //! exception is a gateway requested by number: siblings share a router, so it may be the gateway of several. Each keeps its own
 //! leases, memory and PoolID: releasing one does not affect the others. Copies (`overlap=true`) are separate on purpose.
 
+use std::collections::BTreeMap;
+
 use super::change::{Kind, Record, Serial, SubnetState};
 use super::prefix::Prefix;
-use super::request::{Adoption, Space, SubnetRequest};
+use super::request::{Space, SubnetRequest};
 use super::settings::Millis;
 use super::subnet::Subnet;
 use super::{Plan, options};
 
-/// The properties that decide whether two grants of one prefix can be siblings.
+/// What a network takes of its space, which decides whether another one can be held at the same time.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Part {
-    range: Option<Prefix>,
+pub struct Part {
+    pub(super) prefix: Prefix,
+    /// The network's range, if it is inside the prefix.
+    pub(super) range: Option<Prefix>,
     /// Never a sibling: in Swarm, networks with one subnet are the same network; copies ignore each other.
     alone: bool,
 }
 
 impl Part {
-    pub(super) fn of(state: &SubnetState) -> Self {
-        Self { range: state.range, alone: state.space != Space::Local || options::wants_copy(&state.options) }
+    pub fn new(
+        space: Space,
+        prefix: Prefix,
+        range: Option<Prefix>,
+        options: &BTreeMap<String, String>,
+    ) -> Self {
+        let alone = space != Space::Local || options::wants_copy(options);
+        Self { prefix, range: range.filter(|range| prefix.contains(*range)), alone }
     }
 
-    pub(super) fn asked(request: &SubnetRequest) -> Self {
-        let alone = request.space != Space::Local || options::wants_copy(&request.options);
-        Self { range: request.range, alone }
+    pub fn of(state: &SubnetState) -> Self {
+        Self::new(state.space, state.prefix, state.range, &state.options)
     }
 
-    /// Whether both can be siblings: each has a range, and the ranges do not overlap.
+    pub(super) fn asked(request: &SubnetRequest, prefix: Prefix) -> Self {
+        Self::new(request.space, prefix, request.range, &request.options)
+    }
+
+    /// Whether both can be siblings: they have one prefix, each has a range, and the ranges do not overlap.
     pub(super) fn is_apart_from(self, other: Self) -> bool {
-        let ranges = self.range.zip(other.range);
+        let ranges = self.range.zip(other.range).filter(|_| self.prefix == other.prefix);
         !self.alone && !other.alone && ranges.is_some_and(|(one, other)| !one.overlaps(other))
-    }
-}
-
-impl Adoption {
-    /// The network's range, if it is inside the prefix.
-    pub(super) fn range(&self) -> Option<Prefix> {
-        self.range.filter(|range| self.prefix.contains(*range))
-    }
-
-    pub(super) fn part(&self) -> Part {
-        Part { range: self.range(), alone: options::wants_copy(&self.options) }
     }
 
     /// Whether both can be held: they do not overlap, or they can be siblings.
-    pub fn stands_beside(&self, other: &Self) -> bool {
-        !self.prefix.overlaps(other.prefix)
-            || (self.prefix == other.prefix && self.part().is_apart_from(other.part()))
-    }
-
-    /// Whether this network and a subnet of space local can both be held.
-    pub fn is_beside(&self, state: &SubnetState) -> bool {
-        !self.prefix.overlaps(state.prefix)
-            || (self.prefix == state.prefix && self.part().is_apart_from(Part::of(state)))
+    pub fn stands_beside(self, other: Self) -> bool {
+        !self.prefix.overlaps(other.prefix) || self.is_apart_from(other)
     }
 }
 
@@ -101,16 +96,16 @@ impl Plan {
     }
 
     /// The memory that a new grant reuses: one with the same range, else one whose range overlaps, else the newest.
-    pub(super) fn memory_for(&self, space: Space, prefix: Prefix, part: Part) -> Option<&Subnet> {
-        let newest = |wanted: &dyn Fn(&&Subnet) -> bool| self.memories(space, prefix).rev().find(wanted);
+    pub(super) fn memory_for(&self, space: Space, part: Part) -> Option<&Subnet> {
+        let newest = |wanted: &dyn Fn(&&Subnet) -> bool| self.memories(space, part.prefix).rev().find(wanted);
         newest(&|subnet| subnet.state.range == part.range)
             .or_else(|| newest(&|subnet| !Part::of(&subnet.state).is_apart_from(part)))
             .or_else(|| newest(&|_| true))
     }
 
-    /// The memories of this prefix that a memory of `part` would replace: one per range is enough.
-    pub(super) fn replaced_memories(&self, space: Space, prefix: Prefix, part: Part) -> Vec<Serial> {
-        let of_it = self.memories(space, prefix).filter(|it| !Part::of(&it.state).is_apart_from(part));
+    /// The memories of a prefix that a memory of `part` would replace: one per range is enough.
+    pub(super) fn replaced_memories(&self, space: Space, part: Part) -> Vec<Serial> {
+        let of_it = self.memories(space, part.prefix).filter(|it| !Part::of(&it.state).is_apart_from(part));
         of_it.map(|subnet| subnet.state.serial).collect()
     }
 

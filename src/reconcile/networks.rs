@@ -8,12 +8,12 @@ use std::sync::Arc;
 use super::Finding;
 use super::compare::Sighting;
 use crate::ledger::{Ledger, Refusal};
-use crate::plan::Plan;
 use crate::plan::evidence::IndexedLists;
 use crate::plan::prefix::Prefix;
 use crate::plan::request::{Adoption, Fence, Space};
 use crate::plan::settings::rfc3339;
 use crate::plan::shown::{Configured, Network};
+use crate::plan::{Part, Plan};
 use crate::text::counted;
 
 /// Advice on how an adopted subnet gets its PoolID.
@@ -60,7 +60,7 @@ pub(super) fn unknown(
     let adoption = Adoption { read, ..Adoption::of(network, shown) };
     let mut here = plan.grants_of(Space::Local, shown.prefix).peekable();
     let shares = here.peek().is_some();
-    if here.any(|subnet| !adoption.is_beside(&subnet.state)) {
+    if here.any(|subnet| !adoption.part().stands_beside(Part::of(&subnet.state))) {
         return None;
     }
     let in_the_way = plan.obstacle_to(&adoption);
@@ -72,13 +72,14 @@ pub(super) fn unknown(
 /// network, nobody can tell whose PoolID Docker will send.
 fn rival<'a>(lists: &'a IndexedLists, network: &Network, prefix: Prefix) -> Option<&'a str> {
     let ours = lists.lists().networks.iter().filter(|network| lists.is_ours_here(network));
-    let all = ours.flat_map(|it| it.subnets.iter().map(move |shown| (it, Adoption::of(it, shown))));
-    let around: Vec<(&Network, Adoption)> = all.filter(|(_, it)| it.prefix.overlaps(prefix)).collect();
+    let all = ours.flat_map(|it| it.subnets.iter().map(move |shown| (it, shown)));
+    let around = all.filter(|(_, shown)| shown.prefix.overlaps(prefix));
+    let around: Vec<(&Network, Part)> = around.map(|(it, shown)| (it, it.part(shown))).collect();
     let pairs = around.iter().flat_map(|one| around.iter().map(move |two| (one, two)));
-    let clash = |((one, seen), (two, other)): (&(&'a Network, Adoption), &(&'a Network, Adoption))| {
-        (one.id != two.id && !seen.stands_beside(other)).then_some((*one, *two))
-    };
-    let clashes: Vec<_> = pairs.filter_map(|(one, two)| clash((one, two))).collect();
+    let clashes: Vec<(&Network, &Network)> = pairs
+        .filter(|((one, seen), (two, other))| one.id != two.id && !seen.stands_beside(*other))
+        .map(|((one, _), (two, _))| (*one, *two))
+        .collect();
     let own = clashes.iter().find(|(one, _)| one.id == network.id).map(|(_, two)| two);
     own.or_else(|| clashes.first().map(|(one, _)| one)).map(|it| it.name.as_str())
 }

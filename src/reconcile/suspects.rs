@@ -111,17 +111,18 @@ mod tests {
     use super::*;
     use crate::plan::evidence::{CompleteView, IndexedLists, Sight};
     use crate::plan::prefix::Prefix;
-    use crate::plan::request::{AddressRequest, Context, Reply, Request, Space, SubnetRequest, Wanted};
+    use crate::plan::request::{AddressRequest, Reply, Request, Space, SubnetRequest, Wanted};
     use crate::plan::settings::Settings;
     use crate::plan::shown::{Configured, EngineIdentity, Lists, Network};
     use crate::plan::{Plan, Subnet};
 
     /// Books with one lease in one subnet, and an Engine that shows the network without any container.
     fn scene() -> (Plan, Lists) {
-        let (mut plan, mut context) = (Plan::new(Settings::default()), Context { now: 1_000, random: 7 });
+        let (mut plan, mut random) = (Plan::new(Settings::default()), 7);
+        plan.advance(1_000);
         let mut ask = |request| {
-            context.random += 1;
-            let decision = plan.decide(&request, context);
+            random += 1;
+            let decision = plan.decide(&request, random);
             decision.changes.iter().for_each(|change| plan.apply(change));
             decision.reply.unwrap()
         };

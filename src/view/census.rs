@@ -277,7 +277,7 @@ impl Counting {
 mod tests {
     use super::*;
     use crate::plan::prefix::Family;
-    use crate::plan::request::{Context, Request, SubnetRequest, Wanted};
+    use crate::plan::request::{Request, SubnetRequest, Wanted};
     use crate::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
 
     #[test]
@@ -299,7 +299,7 @@ mod tests {
                 in_a_row: 0,
                 dead: Arc::default(),
             });
-            for change in &plan.decide(&request, Context { now: 1, random }).changes {
+            for change in &plan.decide(&request, random).changes {
                 plan.apply(change);
             }
         }

@@ -8,12 +8,11 @@ use std::sync::Arc;
 
 use super::meant;
 use super::query::Query;
-use super::rows::{ExplainRow, StepRow};
+use super::rows::Explanation;
 use super::{ErrorKind, Refusal};
-use crate::plan::explain::{ExplainStep, Foreseen};
 use crate::plan::host_use::HostUse;
 use crate::plan::prefix::{Family, Prefix};
-use crate::plan::request::{AddressRequest, Context, Dead, Mac, Request, Space, SubnetRequest, Wanted};
+use crate::plan::request::{AddressRequest, Dead, Mac, Request, Space, SubnetRequest, Wanted};
 use crate::plan::{Plan, Subnet, written};
 
 /// The question that a person wants to have explained.
@@ -63,19 +62,10 @@ impl Question {
         plan: &Plan,
         known: &Arc<Dead>,
         in_use: &HostUse,
-    ) -> Result<Vec<ExplainRow>, Refusal> {
-        let context = Context { now: plan.now(), random: 0 };
+    ) -> Result<Vec<Explanation>, Refusal> {
         let mut rows = Vec::new();
         for (question, request) in (Grounds { plan, known, in_use }).questions(self)? {
-            let explanation = plan.explain(&request, context);
-            let (given, refused, depends) = match explanation.verdict {
-                Foreseen::Given(given) => (Some(given), None, None),
-                Foreseen::Refused(refused) => (None, Some(refused), None),
-                Foreseen::Depends(depends) => (None, None, Some(depends)),
-            };
-            let step = |step: ExplainStep| StepRow { what: step.what, found: step.found };
-            let steps = explanation.steps.into_iter().map(step).collect();
-            rows.push(ExplainRow { question, given, refused, depends, steps });
+            rows.push(Explanation { question, ..plan.explain(&request) });
         }
         Ok(rows)
     }

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+pub use crate::plan::explain::Explanation;
 use crate::plan::settings::parse_rfc3339;
 use crate::view::Fullness;
 
@@ -254,29 +255,6 @@ pub struct WhoRow {
     pub reserved_by: Option<String>,
     /// Its history, latest event first.
     pub history: Vec<HistoryRow>,
-}
-
-/// Why something would be given or refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExplainRow {
-    /// The question.
-    pub question: String,
-    /// What would be given.
-    pub given: Option<String>,
-    /// The refusal as Docker would receive it.
-    pub refused: Option<String>,
-    /// What the answer depends on that the question does not say, and how to add it.
-    #[serde(default)]
-    pub depends: Option<String>,
-    /// The steps of the decision, in order.
-    pub steps: Vec<StepRow>,
-}
-
-/// One step of the decision.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepRow {
-    pub what: String,
-    pub found: String,
 }
 
 /// A reservation.

@@ -112,7 +112,7 @@ impl View {
         let unknown = Refusal::new(ErrorKind::Missing, format!("no pool is called {name}"));
         let bases = self.source.look(move |plan| {
             let pool = plan.pool(&name)?;
-            Some([pool.v4, pool.v6].iter().flatten().map(|base| base.base).collect())
+            Some(pool.bases().map(|base| base.base).collect())
         })?;
         bases.ok_or(unknown)
     }

@@ -19,9 +19,7 @@ use std::path::{Path, PathBuf};
 use gipam::plan::Plan;
 use gipam::plan::change::{Change, Kind, Record};
 use gipam::plan::prefix::AddressRange;
-use gipam::plan::request::{
-    AddressRequest, Context, Dead, Mac, Reply, Request, Space, SubnetRequest, Undo, Wanted,
-};
+use gipam::plan::request::{AddressRequest, Dead, Mac, Reply, Request, Space, SubnetRequest, Undo, Wanted};
 use gipam::plan::settings::Settings;
 use gipam::store::{Books, Reader, StoreError};
 use proptest::prelude::*;
@@ -60,9 +58,9 @@ impl Trial {
         Self { books, plan, now: START, random: 0, undos: Vec::new(), _directory: directory }
     }
 
-    fn ask(&mut self, request: &Request) -> Result<Reply, gipam::plan::error::PlanError> {
+    fn ask(&mut self, request: &Request) -> Result<Reply, gipam::plan::error::Refusal> {
         self.random += 1;
-        let decision = self.plan.decide(request, Context { now: self.now, random: self.random });
+        let decision = self.plan.decide(request, self.random);
         for change in &decision.changes {
             self.books.write(&self.plan, change).unwrap();
             self.plan.apply(change);
@@ -82,8 +80,7 @@ impl Trial {
                 if let Some(settings) = hands::settings(hand, &self.plan).unwrap() {
                     self.configure(settings);
                 }
-                let pinned = hands::wish(hand, &self.plan)
-                    .map(|wish| self.plan.pin(&wish, self.now, &Dead::default()));
+                let pinned = hands::wish(hand, &self.plan).map(|wish| self.plan.pin(&wish, &Dead::default()));
                 let unpinned = hands::unwish(hand, &self.plan);
                 let unpinned = unpinned.map(|(at, subnet)| self.plan.unpin(at, subnet.as_deref()));
                 for change in pinned.or(unpinned).and_then(Result::ok).unwrap_or_default().changes {

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use gipam::plan::Plan;
 use gipam::plan::change::{Kind, Record};
-use gipam::plan::error::PlanError;
+use gipam::plan::error::Refusal;
 use gipam::plan::host_use::HostUse;
 pub use gipam::plan::prefix::Family::{self, V4, V6};
 use gipam::plan::prefix::{AddressRange, Prefix};
 use gipam::plan::request::{
-    AddressRequest, Context, Decision, InUse, InUseKind, Repair, Reply, Request, Space, SubnetRequest, Wanted,
+    AddressRequest, Decision, InUse, InUseKind, Repair, Reply, Request, Space, SubnetRequest, Wanted,
 };
 use gipam::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
 
@@ -148,10 +148,10 @@ impl Desk {
 
     pub fn decide(&mut self, request: &Request) -> Decision {
         self.random += 1;
-        self.plan.decide(request, Context { now: self.now, random: self.random })
+        self.plan.decide(request, self.random)
     }
 
-    pub fn ask(&mut self, request: Request) -> Result<Reply, PlanError> {
+    pub fn ask(&mut self, request: Request) -> Result<Reply, Refusal> {
         let decision = self.decide(&request);
         for change in &decision.changes {
             self.plan.apply(change);

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use gipam::plan::pins::{Holder, PinRequest};
 use gipam::plan::prefix::AddressRange;
-use gipam::plan::request::{AddressRequest, Context, Dead, InUseKind, Mac, Request, SubnetRequest, Wanted};
+use gipam::plan::request::{AddressRequest, Dead, InUseKind, Mac, Request, SubnetRequest, Wanted};
 use gipam::plan::settings::{AddressOrder, PoolSettings, Settings};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -176,17 +176,15 @@ impl Trial {
                 let holder = name.map_or(Holder::Mac(mac(*which)), |name| Holder::Name(NAMES[name].into()));
                 let address = prefix.address(prefix.first().saturating_add(u128::from(*number)));
                 let wish = PinRequest { holder, address, subnet: Some(id) };
-                let pinned = self.desk.plan.pin(&wish, self.desk.now, &Dead::default());
+                let pinned = self.desk.plan.pin(&wish, &Dead::default());
                 pinned.iter().flat_map(|it| &it.changes).for_each(|change| self.desk.plan.apply(change));
             }
             _ => {
                 let Some(request) = self.request(op) else { return Ok(()) };
                 let before = self.desk.plan.clone();
-                let context = Context { now: self.desk.now, random: 1 };
                 let decision = self.desk.decide(&request);
-                explained(&before, &request, context, &decision)
-                    .map_err(|why| format!("{request:#?}\n{why}"))?;
-                let marked = before.explain(&request, context).steps;
+                explained(&before, &request, &decision).map_err(|why| format!("{request:#?}\n{why}"))?;
+                let marked = before.explain(&request).steps;
                 let marked = marked.into_iter().filter(|step| step.found.ends_with("it would be given"));
                 self.seen.extend(marked.map(|step| step.what));
                 decision.changes.iter().for_each(|change| self.desk.plan.apply(change));

@@ -305,7 +305,7 @@ fn a_pin_that_is_refused_names_the_container_as_the_engine_calls_it() {
     let (generation, held) = (desk.record(&id, "192.0.2.2").unwrap().generation, ip("192.0.2.2"));
     let refused = |name: &str, known: &Dead| {
         let wanted = PinRequest { holder: Holder::Name(name.into()), address: held, subnet: None };
-        desk.plan.pin(&wanted, desk.now, known).unwrap_err().to_string()
+        desk.plan.pin(&wanted, known).unwrap_err().to_string()
     };
     let unsent = "and Engines before 29 do not send container names";
     assert_eq!(

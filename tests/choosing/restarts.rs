@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use gipam::plan::change::ShownHolder;
-use gipam::plan::explain::Foreseen;
 use gipam::plan::request::{AddressRequest, Dead, Half, Mac, Repair, Reply, Request};
 use gipam::plan::settings::{AddressOrder, Settings};
 
@@ -323,13 +322,12 @@ fn p20_a_living_container_never_shares_its_lease_whatever_was_refused() {
 /// The answer of `gipam explain` about this way; checks that the explanation ends with what then happens.
 fn explained(desk: &mut Desk, way: &str, request: AddressRequest) -> String {
     let request = Request::Address(request);
-    let context = gipam::plan::request::Context { now: desk.now, random: 7 };
-    let explanation = desk.plan.explain(&request, context);
+    let explanation = desk.plan.explain(&request);
     let given = match desk.ask(request) {
         Ok(Reply::Address { address, length }) => format!("{address}/{length}"),
         other => panic!("{other:?}"),
     };
-    assert_eq!(explanation.verdict, Foreseen::Given(given.clone()));
+    assert_eq!(explanation.given, Some(given.clone()));
     let found = explanation.steps.iter().find(|step| step.what.ends_with(way));
     let found = found.unwrap_or_else(|| panic!("no {way}: {explanation:#?}")).found.clone();
     let address = given.split('/').next().unwrap();
@@ -368,8 +366,7 @@ fn an_explanation_says_of_a_holders_own_address_what_then_happens() {
     assert_eq!(explained(&mut desk, last, named(&first, "web")), found);
     // The same when it is requested by number.
     let asked = Request::Address(number(&first, &web));
-    let context = gipam::plan::request::Context { now: desk.now, random: 7 };
-    let steps = desk.plan.explain(&asked, context).steps;
+    let steps = desk.plan.explain(&asked).steps;
     let held = steps.iter().find(|step| step.what == "held by").unwrap();
     assert!(held.found.starts_with("squatter since"), "{held:?}");
     // A different MAC gets a different address if addresses are derived from the MAC.
@@ -392,18 +389,15 @@ fn desk_of(order: AddressOrder) -> Desk {
 fn an_explanation_names_what_the_address_follows_from_where_the_question_does_not() {
     let mut desk = desk_of(AddressOrder::Stable);
     let id = desk.subnet(any(V6));
-    let foreseen = |desk: &Desk, request: AddressRequest| {
-        let context = gipam::plan::request::Context { now: desk.now, random: 7 };
-        desk.plan.explain(&Request::Address(request), context).verdict
-    };
-    let depends = |text: &str| Foreseen::Depends(text.to_owned());
-    let named_by = depends("the name or MAC of the container; add --holder NAME or --mac MAC");
-    assert_eq!(foreseen(&desk, address(&id)), named_by);
-    let (web, given) = (foreseen(&desk, named(&id, "web")), desk.gave(named(&id, "web")));
-    assert_eq!(web, Foreseen::Given(given));
+    let explained = |desk: &Desk, request| desk.plan.explain(&Request::Address(request));
+    let depends = |desk: &Desk, request| explained(desk, request).depends.unwrap();
+    let named_by = "the name or MAC of the container; add --holder NAME or --mac MAC";
+    assert_eq!(depends(&desk, address(&id)), named_by);
+    let (web, given) = (explained(&desk, named(&id, "web")), desk.gave(named(&id, "web")));
+    assert_eq!((web.given, web.depends), (Some(given), None));
     let mut desk = desk_of(AddressOrder::Eui64);
     let id = desk.subnet(any(V6));
-    assert_eq!(foreseen(&desk, named(&id, "web")), depends("the MAC of the container; add --mac MAC"));
+    assert_eq!(depends(&desk, named(&id, "web")), "the MAC of the container; add --mac MAC");
 }
 
 #[test]

@@ -186,15 +186,14 @@ fn a_pin_by_hand_holds_in_the_subnet_whose_range_has_it() {
         address: ip(text),
         subnet: Some(subnet.to_owned()),
     };
-    let pinned = desk.plan.pin(&pin(&first, "10.77.0.70"), desk.now, &Dead::default()).unwrap();
+    let pinned = desk.plan.pin(&pin(&first, "10.77.0.70"), &Dead::default()).unwrap();
     for change in &pinned.changes {
         desk.plan.apply(change);
     }
     assert_eq!(desk.host(named(&second, "web")), "10.77.0.129");
     assert_eq!(desk.host(named(&first, "web")), "10.77.0.70");
     desk.host(by_number(&second, "10.77.0.71", false));
-    let refused =
-        desk.plan.pin(&pin(&first, "10.77.0.71"), desk.now, &Dead::default()).unwrap_err().to_string();
+    let refused = desk.plan.pin(&pin(&first, "10.77.0.71"), &Dead::default()).unwrap_err().to_string();
     assert!(refused.starts_with("address already in use: 10.77.0.71 is held by c"), "{refused}");
 }
 
@@ -230,7 +229,7 @@ fn unique_a_pin_gives_nobody_what_the_other_has() {
         address: ip("10.77.0.66"),
         subnet: Some(first.clone()),
     };
-    for change in desk.plan.pin(&wanted, desk.now, &Dead::default()).unwrap().changes {
+    for change in desk.plan.pin(&wanted, &Dead::default()).unwrap().changes {
         desk.plan.apply(&change);
     }
     assert_eq!(desk.host(by_number(&second, "10.77.0.66", false)), "10.77.0.66");

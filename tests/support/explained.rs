@@ -4,10 +4,10 @@
 //! Promises: judges each way by the books before the answer, without using the plan's own order. Makes no decisions.
 
 use gipam::plan::change::Record;
-use gipam::plan::explain::{ExplainStep, Explanation, Foreseen};
+use gipam::plan::explain::{ExplainStep, Explanation};
 use gipam::plan::pins::Holder;
 use gipam::plan::prefix::{Family, Prefix, number};
-use gipam::plan::request::{AddressRequest, Context, Decision, Mac, Reply, Request, SubnetRequest, Wanted};
+use gipam::plan::request::{AddressRequest, Decision, Mac, Reply, Request, SubnetRequest, Wanted};
 use gipam::plan::settings::{AddressOrder, rfc3339};
 use gipam::plan::{Plan, Subnet};
 
@@ -20,24 +20,23 @@ fn ensure(holds: bool, explanation: &Explanation, what: impl FnOnce() -> String)
 }
 
 /// The plan as it was before the decision, and the decision.
-pub fn explained(plan: &Plan, request: &Request, context: Context, decision: &Decision) -> Held {
+pub fn explained(plan: &Plan, request: &Request, decision: &Decision) -> Held {
     if !matches!(request, Request::Subnet(_) | Request::Address(_)) {
         return Ok(());
     }
-    let told = plan.explain(request, context);
+    let told = plan.explain(request);
     let given = match &decision.reply {
-        Ok(Reply::Address { address, length }) => Foreseen::Given(format!("{address}/{length}")),
-        Ok(Reply::Subnet { prefix, .. }) => Foreseen::Given(prefix.to_string()),
-        Ok(Reply::Wait(until)) => {
-            Foreseen::Given(format!("an answer at {}, when something has cooled", rfc3339(*until)))
-        }
+        Ok(Reply::Address { address, length }) => Ok(format!("{address}/{length}")),
+        Ok(Reply::Subnet { prefix, .. }) => Ok(prefix.to_string()),
+        Ok(Reply::Wait(until)) => Ok(format!("an answer at {}, when something has cooled", rfc3339(*until))),
         Ok(_) => return Ok(()),
-        Err(error) => Foreseen::Refused(error.to_string()),
+        Err(refusal) => Err(refusal.text.clone()),
     };
-    if matches!(told.verdict, Foreseen::Depends(_)) {
+    if told.depends.is_some() {
         return ensure(depends(plan, request), &told, || "it should not depend on the caller".to_owned());
     }
-    ensure(told.verdict == given, &told, || format!("it is {given:?}"))?;
+    let said = told.given.clone().ok_or_else(|| told.refused.clone().unwrap_or_default());
+    ensure(said == given, &told, || format!("it is {given:?}"))?;
     let marked: Vec<&ExplainStep> = told.steps.iter().filter(|step| step.found.ends_with(MARK)).collect();
     let chosen = match (request, &decision.reply) {
         (Request::Address(request), Ok(Reply::Address { address, .. })) if request.address.is_none() => {
@@ -64,9 +63,9 @@ pub fn explained(plan: &Plan, request: &Request, context: Context, decision: &De
     let good = match (request, &decision.reply) {
         (Request::Address(request), Ok(Reply::Address { address, .. })) => plan
             .asked_under(&request.id)
-            .is_some_and(|subnet| is_way(plan, subnet, request, context, way, number(*address))),
+            .is_some_and(|subnet| is_way(plan, subnet, request, way, number(*address))),
         (Request::Subnet(request), Ok(Reply::Subnet { prefix, .. })) => {
-            is_subnet_way(plan, request, context, way, *prefix)
+            is_subnet_way(plan, request, way, *prefix)
         }
         _ => false,
     };
@@ -95,17 +94,10 @@ fn is_of(record: &Record, request: &AddressRequest) -> bool {
     by_name || (request.mac.is_some() && record.mac == request.mac)
 }
 
-fn is_way(
-    plan: &Plan,
-    subnet: &Subnet,
-    request: &AddressRequest,
-    context: Context,
-    way: &str,
-    address: u128,
-) -> bool {
+fn is_way(plan: &Plan, subnet: &Subnet, request: &AddressRequest, way: &str, address: u128) -> bool {
     let record = subnet.addresses.get(address);
     let free = record.filter(|record| !record.leased);
-    let cools = |record: &Record| record.since + plan.cooling_of(subnet) > context.now;
+    let cools = |record: &Record| record.since + plan.cooling_of(subnet) > plan.now();
     let pin = subnet.pins().get(&address);
     let slot = subnet.slot(plan.reserved_merged());
     let range = subnet.state.range.unwrap_or(subnet.state.prefix);
@@ -135,7 +127,7 @@ fn is_way(
         "its own lease, proven dead" => record.is_some_and(|it| it.leased && is_of(it, request)),
         "its own last address" => free.is_some_and(|it| is_of(it, request)),
         "the only one released just now" => {
-            let recent = |it: &Record| it.since + plan.settings().restart_window > context.now;
+            let recent = |it: &Record| it.since + plan.settings().restart_window > plan.now();
             free.is_some_and(|it| recent(it) && !it.asked_by_number && !it.withheld)
         }
         "follows from its name or MAC" => {
@@ -153,10 +145,10 @@ fn is_way(
     fits && (request.gateway || range.contains_number(address))
 }
 
-fn is_subnet_way(plan: &Plan, request: &SubnetRequest, context: Context, way: &str, prefix: Prefix) -> bool {
+fn is_subnet_way(plan: &Plan, request: &SubnetRequest, way: &str, prefix: Prefix) -> bool {
     let over = |subnet: &&Subnet| subnet.state.prefix.overlaps(prefix);
     let standing = || plan.subnets().filter(over);
-    let cools = |subnet: &Subnet| !subnet.is_held() && subnet.state.cool_until > context.now;
+    let cools = |subnet: &Subnet| !subnet.is_held() && subnet.state.cool_until > plan.now();
     let free = || !standing().any(|subnet| subnet.is_held());
     if let Some(word) = way.strip_prefix("key=") {
         let here = (request.space, request.family, word, prefix);

@@ -12,7 +12,7 @@ use gipam::config::{Surroundings, check_file};
 use gipam::docker::wire;
 use gipam::plan::Plan;
 use gipam::plan::prefix::Prefix;
-use gipam::plan::request::{Context, Reply, Request};
+use gipam::plan::request::{Reply, Request};
 use gipam::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
 use gipam::store::{Books, Reader, old_gipam, takeover};
 
@@ -85,7 +85,7 @@ pub fn wire(bytes: &[u8]) {
         };
         let now = NOW + number as u64 * 700;
         plan.advance(now);
-        let decision = plan.decide(&request, Context { now, random: number as u64 });
+        let decision = plan.decide(&request, number as u64);
         for change in &decision.changes {
             plan.apply(change);
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use gipam::plan::change::{Change, Kind, Record, SubnetState};
 use gipam::plan::counts::AddressCounts;
 use gipam::plan::prefix::number;
-use gipam::plan::request::{Context, Decision, Reply, Request, Space};
+use gipam::plan::request::{Decision, Reply, Request, Space};
 use gipam::plan::{Plan, Subnet, never_given};
 
 use super::model::siblings::{apart, part};
@@ -137,7 +137,7 @@ pub fn inside(plan: &Plan, request: &Request, decision: &Decision) -> Held {
 }
 
 /// Releasing something that is free succeeds and changes nothing; so does a release with an unknown or former PoolID.
-pub fn repeatable(plan: &Plan, context: Context, old_ids: &[String]) -> Held {
+pub fn repeatable(plan: &Plan, old_ids: &[String]) -> Held {
     let mut requests: Vec<Request> = Vec::new();
     for subnet in plan.subnets().filter(|subnet| subnet.is_held()) {
         let prefix = subnet.state.prefix;
@@ -152,7 +152,7 @@ pub fn repeatable(plan: &Plan, context: Context, old_ids: &[String]) -> Held {
     let gone = old_ids.iter().filter(|id| plan.held(id).is_none());
     requests.extend(gone.map(|id| Request::ReleaseSubnet { id: id.clone(), generation: None }));
     for request in requests {
-        let decision = plan.decide(&request, context);
+        let decision = plan.decide(&request, 0);
         let nothing = decision.reply == Ok(Reply::Done) && decision.changes.is_empty();
         ensure(nothing, || format!("repeatable: {request:?} gave {decision:?}"))?;
     }

@@ -17,7 +17,6 @@ use crate::ledger::{Altered, Ledger};
 use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::listed::{ListedSubnet, Obstacle, Taken};
 use crate::plan::prefix::Prefix;
-use crate::plan::request::Context;
 use crate::text::counted;
 
 /// The maximum number of obstacles in a message.
@@ -167,14 +166,13 @@ async fn decide(
     apply: bool,
 ) -> Result<(Outcomes, Vec<Prefix>), Refusal> {
     let alter = move |plan: &crate::plan::Plan| {
-        let outcomes = plan.take_listed(&listed, Context { now: plan.now(), random: 0 });
+        let outcomes = plan.take_listed(&listed);
         if whole && let Some(refusal) = refusal(&outcomes) {
             return Err(refusal);
         }
         let taken = outcomes.iter().flatten().flat_map(|taken| &taken.changes);
         let changes = if apply { taken.cloned().collect() } else { Vec::new() };
-        let pools = plan.settings().pools.iter().flat_map(|pool| [pool.v4, pool.v6]);
-        let bases = pools.flatten().map(|base| base.base).collect();
+        let bases = plan.bases().into();
         Ok((Altered { changes, ..Altered::default() }, (outcomes, bases)))
     };
     ledger.alter(alter).await
@@ -183,7 +181,7 @@ async fn decide(
 /// Why nothing is imported, if there is an obstacle.
 fn refusal(outcomes: &Outcomes) -> Option<Refusal> {
     let obstacles: Vec<&Obstacle> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
-    let kind = obstacles.first()?.error.kind();
+    let kind = obstacles.first()?.error.kind;
     let mut texts: Vec<String> = obstacles.iter().take(TOLD).map(ToString::to_string).collect();
     if obstacles.len() > TOLD {
         texts.push(format!("and {} more", obstacles.len() - TOLD));

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::plan::prefix::AddressRange;
-use crate::plan::request::{
-    AddressRequest, Context, InUse, InUseKind, Reply, Request, Space, SubnetRequest, Wanted,
-};
+use crate::plan::request::{AddressRequest, InUse, InUseKind, Reply, Request, Space, SubnetRequest, Wanted};
 use crate::plan::settings::{AddressOrder, Settings};
 
 const SIZE: Size = Size { columns: 64, lines: 40 };
@@ -28,7 +26,8 @@ fn plan(base: &str, size: u8, reserved: &[&str]) -> Plan {
 }
 
 fn ask(plan: &mut Plan, request: Request, random: u64) -> Reply {
-    let decision = plan.decide(&request, Context { now: plan.now().max(1), random });
+    plan.advance(1);
+    let decision = plan.decide(&request, random);
     decision.changes.iter().for_each(|change| plan.apply(change));
     decision.reply.unwrap()
 }

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use gipam::plan::change::{Change, Kind, Marks, Record, Serial, SubnetState};
+use gipam::plan::error::Refusal;
 use gipam::plan::pins::Pin;
 use gipam::plan::prefix::{Family, Prefix, number};
 use gipam::plan::request::{Decision, Reply, Request, Space, Undo};
@@ -185,9 +186,7 @@ impl Model {
             (Expected::AddressAmong(among, length), Ok(Reply::Address { address, length: seen })) => {
                 length == seen && among.contains(&number(*address))
             }
-            (Expected::Refused(variant), Err(error)) => {
-                format!("{error:?}").split(|c: char| !c.is_alphanumeric()).next() == Some(variant)
-            }
+            (Expected::Refused(variant), Err(error)) => variant_of(error) == *variant,
             _ => false,
         };
         if !fits {
@@ -389,4 +388,27 @@ impl Model {
         }
         Ok(())
     }
+}
+
+/// The name of a refusal, which its phrase tells.
+pub fn variant_of(refusal: &Refusal) -> &'static str {
+    let names = [
+        ("invalid address pool", "InvalidPool"),
+        ("invalid address sub-pool", "InvalidSubPool"),
+        ("invalid request", "InvalidRequest"),
+        ("address pool not found: no subnet is granted under", "PoolNotFound"),
+        ("address pool not found", "NotFound"),
+        ("not now", "OutOfDate"),
+        ("requested address is out of range", "OutOfRange"),
+        ("pool overlaps with other one", "PoolOverlap"),
+        ("address pool overlaps with existing pool", "OverlapPool"),
+        (
+            "address already in use",
+            if refusal.text.contains(" is pinned to ") { "Pinned" } else { "AddressInUse" },
+        ),
+        ("no available pool", "NoAvailablePool"),
+        ("no available addresses", "NoAvailableAddresses"),
+    ];
+    let name = names.into_iter().find(|(phrase, _)| refusal.text.starts_with(phrase));
+    name.map_or("unknown", |(_, name)| name)
 }

@@ -95,11 +95,6 @@ pub fn settings(hand: &Hand, plan: &Plan) -> Result<Option<Settings>, String> {
     }
 }
 
-/// The name of a refusal.
-pub fn variant(error: &impl std::fmt::Debug) -> String {
-    format!("{error:?}").chars().take_while(|letter| letter.is_alphanumeric()).collect()
-}
-
 /// Adds, closes and resizes pools: the result must be valid, keep every subnet inside its pool, and change nothing when
 /// the operation is repeated. A refusal must not change anything.
 fn pools(number: usize, plan: &Plan) -> Result<Option<Settings>, String> {
