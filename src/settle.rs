@@ -156,14 +156,14 @@ pub fn difference(old: &Settings, new: &Settings) -> Vec<String> {
     for pool in old.pools.iter().filter(|pool| !after.contains_key(pool.name.as_str())) {
         lines.push(format!("pool {} is removed: {}", pool.name, bases(pool)));
     }
-    for (from, to, what) in [(new, old, "no longer"), (old, new, "from now on")] {
+    for (from, to, is, since) in [(new, old, "is no longer", ""), (old, new, "is", " from now on")] {
         let there: BTreeSet<&AddressRange> = from.reserved.iter().collect();
         for range in to.reserved.iter().filter(|range| !there.contains(range)) {
-            lines.push(format!("{range} is reserved {what}"));
+            lines.push(format!("{range} {is} reserved{since}"));
         }
         let by_hand = &from.reserved_by_hand;
         for range in to.reserved_by_hand.iter().filter(|range| !by_hand.contains(range)) {
-            lines.push(format!("{range} is reserved by hand {what}"));
+            lines.push(format!("{range} {is} reserved by hand{since}"));
         }
     }
     let mut number = |what: &str, old: u64, new: u64, unit: &str| {

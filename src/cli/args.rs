@@ -1,4 +1,4 @@
-//! The arguments, as clap reads them after `compat.rs` has put the old spelling right.
+//! The arguments, as clap reads them after `compat.rs` has normalized the old spelling.
 //!
 //! Promises: options that name the daemon (`--admin`, `--config`, `--file`, `--json`) come before or after the
 //! command; those that start the driver come with `serve` or alone. Does not resolve anything: see `config`.
@@ -125,7 +125,7 @@ pub(super) enum Command {
     },
     /// never give these addresses dynamically; without a range: list the reservations and who made them
     Reserve(ReservationArgs),
-    /// remove such a reservation
+    /// remove a reservation made with gipam reserve
     Unreserve {
         /// the range as gipam reserve lists it
         #[arg(value_name = "PREFIX|ADDRESS|FROM-TO")]
@@ -139,7 +139,7 @@ pub(super) enum Command {
     },
     /// keep this address for a holder: it gets it at its next start, others only if no other address is free
     Pin(PinArgs),
-    /// remove such a pin
+    /// remove a pin
     Unpin(UnpinArgs),
     /// add, close or resize pools, where no configuration file declares them
     #[command(subcommand)]
@@ -239,7 +239,7 @@ impl Cli {
         Options { admin, config, file, ..serve.clone() }
     }
 
-    /// The driver prints no JSON.
+    /// The driver does not print JSON.
     pub(super) fn refuse_json(&self) -> Result<(), CliError> {
         if self.common.json {
             return Err(CliError::Usage("--json needs a command such as gipam leases --json".to_owned()));

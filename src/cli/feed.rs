@@ -33,7 +33,7 @@ pub(super) struct Live {
     pub(super) status: Status,
     /// Why the last request failed, unless the status shows that.
     pub(super) trouble: Option<String>,
-    /// CallRates per second, in the order of `METHODS`.
+    /// Calls per second, in the order of `METHODS`.
     pub(super) rates: [f64; METHODS.len()],
 }
 

@@ -55,7 +55,7 @@ impl Gipam {
         let socket = engine.run.join(socket.strip_prefix("/run/").unwrap());
         until("gipam answers at its socket", Duration::from_secs(20), || {
             if let Some(status) = gipam.child.try_wait().unwrap() {
-                panic!("gipam {words:?} ended at its start with {status}: {}", engine.log_tail(LOG, "3"));
+                panic!("gipam {words:?} exited during startup with {status}: {}", engine.log_tail(LOG, "3"));
             }
             UnixStream::connect(&socket).is_ok()
         });
@@ -68,7 +68,7 @@ impl Gipam {
     /// Sends a signal and waits for the end.
     pub fn end(mut self, engine: &Engine, signal: Signal) -> ExitStatus {
         let told = kill_process(self.pid, signal);
-        assert!(told.is_ok(), "gipam was gone before its end was asked for: {}", engine.log_tail(LOG, "3"));
+        assert!(told.is_ok(), "gipam ended before the test stopped it: {}", engine.log_tail(LOG, "3"));
         let mut status = None;
         until("gipam ends", Duration::from_secs(20), || {
             status = self.child.try_wait().unwrap();
@@ -115,7 +115,7 @@ pub fn view<T: for<'a> Deserialize<'a>>(engine: &Engine, words: &[&str]) -> Vec<
         .unwrap_or_else(|e| panic!("gipam {words:?} --json printed {:?}: {e}", said.out))
 }
 
-/// The end of the daemon's log, for a failure's report.
+/// The end of the daemon's log, for the report of a failure.
 pub fn log_tail(engine: &Engine) -> String {
     engine.log_tail(LOG, "60")
 }

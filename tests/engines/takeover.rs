@@ -16,7 +16,7 @@ pub fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// Restarted with another option for its file.
+/// A restart with a different option for its file.
 fn lease_file(w: &mut World) {
     let file = "lease.json";
     takeover(
@@ -33,7 +33,7 @@ fn lease_file(w: &mut World) {
     );
 }
 
-/// The old unit with its environment file goes on as it is.
+/// The old unit and its environment file work without changes.
 fn only_the_binary(w: &mut World) {
     takeover(
         w,
@@ -61,7 +61,7 @@ fn takeover(w: &mut World, v4: &'static str, v6: &'static str, file: &str, launc
     w.docker("stop -t 1 c3");
     w.docker("network rm gone");
     let written = old.file();
-    // given after the file was last written: not in it
+    // granted after the last write of the file, so missing from it
     w.run("--name late --network n1");
     let late = w.addresses("late", "n1");
     let before = (w.addresses("c1", "n1"), w.addresses("c2", "n1"));
@@ -78,7 +78,7 @@ fn takeover(w: &mut World, v4: &'static str, v6: &'static str, file: &str, launc
     wanted.sort();
     assert_eq!(now, wanted, "the subnets keep the ids that dockerd knows; the free ones are not held");
 
-    // newcomers get neither what is in the file nor what is not
+    // new containers get neither addresses in the file nor those missing from it
     w.run("--name new --network n1");
     assert_ne!(w.addresses("new", "n1").0, late.0);
     assert_ne!(w.addresses("new", "n1").1, late.1);
@@ -86,7 +86,7 @@ fn takeover(w: &mut World, v4: &'static str, v6: &'static str, file: &str, launc
     if !w.v6("c1", "n1").starts_with("fe80") {
         w.ping("new", &w.v6("c1", "n1")); // a link-local address would have to name its interface
     }
-    w.docker("rm -f late"); // a release of what the books never knew
+    w.docker("rm -f late"); // a release of an address that the books never contained
     w.agree();
     assert_eq!(
         (w.addresses("c1", "n1"), w.addresses("c2", "n1")),
@@ -94,7 +94,7 @@ fn takeover(w: &mut World, v4: &'static str, v6: &'static str, file: &str, launc
         "running containers are not disturbed"
     );
 
-    // the old ids go on to serve: stop, start, further networks, a daemon's restart
+    // the old ids still work: stop, start, further networks, a restart of the daemon
     w.docker("restart -t 1 c1");
     w.docker("start c3");
     w.network("--ipv6 n3");

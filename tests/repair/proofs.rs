@@ -49,14 +49,14 @@ async fn unreadable_filtered_foreign_and_partial_views_free_nothing() {
     let cases: [(&str, Change); 15] = [
         ("no id", |world| world.info.lock().unwrap()["ID"] = json!("")),
         ("no data root", |world| world.info.lock().unwrap()["DockerRootDir"] = Value::Null),
-        ("fewer containers are listed than there are", |world| {
+        ("the list contains fewer containers than exist", |world| {
             world.info.lock().unwrap()["Containers"] = json!(3);
         }),
-        ("a subnet that is none", |world| {
+        ("a subnet that is not a prefix", |world| {
             let config = json!({"Driver": "gipam", "Config": [{"Subnet": "10.9.0.0/33"}]});
             field(world, "witness", "IPAM", config);
         }),
-        ("the network of a driver that has another name now", |world| {
+        ("a network of a driver whose name has changed since", |world| {
             let config = json!({"Driver": "renamed", "Config": [{"Subnet": "10.9.0.0/24"}]});
             field(world, "web", "IPAM", config);
         }),
@@ -72,13 +72,13 @@ async fn unreadable_filtered_foreign_and_partial_views_free_nothing() {
             change(world, "web", |network| drop(network.auxiliary.insert("a".into(), "10.9.0.9".into())));
         }),
         ("of a Swarm", |world| field(world, "web", "Scope", json!("swarm"))),
-        ("a container that is in it without further fields", |world| {
+        ("a container in the network that has no further fields", |world| {
             world.say("one", "running", "web", "not an address");
         }),
         ("a container that does not show its networks", |world| {
             world.say_all(json!({"Id": "one", "State": "running", "Names": ["/one"]}));
         }),
-        ("a network that goes while it is looked at", |world| field(world, "web", "Leaving", json!(true))),
+        ("a network that disappears during the check", |world| field(world, "web", "Leaving", json!(true))),
         ("an Engine whose /info is forbidden", |world| *world.info.lock().unwrap() = Value::Null),
         ("the ingress of a Swarm, which is not a container", |world| {
             change(world, "web", |network| {

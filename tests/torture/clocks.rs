@@ -70,7 +70,7 @@ pub fn run(long: bool) -> Counts {
     let book = journal.book();
     vec![
         ("steps", stepped),
-        ("of them told in the log", told),
+        ("of them logged", told),
         ("restarts", rounds),
         ("answers acknowledged", book.acknowledged),
         ("grants compared", compared),

@@ -97,5 +97,5 @@ pub fn control(long: bool) -> Counts {
             Err(_) => lost += 1,
         }
     }
-    vec![("cuts", cuts), ("acknowledged lost, as they should be", lost)]
+    vec![("cuts", cuts), ("acknowledged lost, as expected", lost)]
 }

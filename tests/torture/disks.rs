@@ -133,7 +133,7 @@ pub fn read_only(long: bool) -> Counts {
         compare(&books, &journal).assert_clean("after a read-only disk");
         assert!(daemon.stop().success());
     }
-    vec![("disks made read-only at work", rounds), ("starts refused with the reason", refusals)]
+    vec![("disks made read-only under load", rounds), ("starts refused with the reason", refusals)]
 }
 
 /// A sync fails while 32 clients wait for it: each gets 503 or no answer, and the daemon exits with an error.

@@ -230,7 +230,7 @@ pub fn untaken(_: bool) -> Counts {
     for _ in 0..10 {
         scene.honest();
     }
-    scene.finish(HONEST, "requests whose answers nobody takes", sent)
+    scene.finish(HONEST, "requests whose answers nobody reads", sent)
 }
 
 /// 10,000 silent connections (2,500 in the short run): they are closed in favour of clients that send requests.

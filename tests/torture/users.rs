@@ -133,7 +133,7 @@ pub fn run(_long: bool) -> Counts {
         client(&house, case);
         assert!(daemon.stop().success(), "{}", house.log());
     }
-    vec![("knocks of other users refused", refused), ("of owners and members let in", let_in)]
+    vec![("connections by other users refused", refused), ("of owners and members let in", let_in)]
 }
 
 /// The program itself, run by the user nobody: its message when access is denied.
