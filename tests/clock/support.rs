@@ -10,7 +10,7 @@ use crate::timeshift::TimeShift;
 
 /// A subnet is not given again until this long after its release.
 pub const YOUTH: Duration = Duration::from_secs(5);
-/// Every waiting request is answered well before this: "within seconds".
+/// Every waiting request must be answered well before this: "within seconds".
 pub const SOON: Duration = Duration::from_secs(12);
 
 /// A house that can give only one subnet, and control over its clock.
@@ -20,7 +20,7 @@ pub fn one_subnet() -> (House, TimeShift) {
     (house, clock)
 }
 
-/// Grants and releases the only subnet; returns when the release began.
+/// Grants and releases the only subnet; returns the time at which the release began.
 pub fn released(daemon: &Daemon) -> Instant {
     let mut wire = daemon.wire();
     let (id, _) = wire.subnet(false);

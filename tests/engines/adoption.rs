@@ -138,7 +138,7 @@ fn old_copy(w: &mut World) {
     w.agree();
 }
 
-/// R23 with lost books: two networks with the same prefix, which are told apart by their ranges in the Engine's lists
+/// R23 with lost books: two networks with the same prefix, which are distinguished by their ranges in the Engine's lists
 /// and in the PoolIDs.
 fn shared_lan(w: &mut World) {
     for parent in ["mv0", "mv1"] {

@@ -1,21 +1,21 @@
 //! Compares gipam's books with what the Engine itself reports: the end of every scenario.
 //!
 //! Both sides are turned into the same plain sentences ("10.77.0.0/24 holds 10.77.0.2 as endpoint 02:42:..."), so that a
-//! difference reads as one. Where an Engine hides a gateway (P26) the books' own word for that one lease is taken.
+//! difference reads as a sentence. If an Engine hides a gateway (P26), the test trusts the books for that lease.
 
 use crate::engine::Engine;
 use crate::gipam::{self, Lease, Subnet};
 use serde_json::Value;
 use std::net::IpAddr;
 
-/// What Docker is known to leave behind (P20), to be found exactly and freed by hand.
+/// What Docker is known to leave behind (P20): the test must find exactly this, and frees it by hand.
 #[derive(Debug, Clone)]
 pub enum Leak {
     Subnet(String),
     Address(String, String),
 }
 
-/// One thing held: a subnet, or an address in it.
+/// A held subnet, or a leased address in it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Held {
     pub subnet: String,
@@ -97,7 +97,7 @@ pub fn compare(engine: &Engine, drivers: &[&str]) -> (Vec<Held>, Vec<Held>) {
     for wanted in &shown {
         match books.iter().position(|held| same(held, wanted)) {
             Some(at) => drop(books.remove(at)),
-            // the gateway that is named as an auxiliary address, too, is one lease
+            // a gateway that is also named as an auxiliary address is one lease
             None if wanted.kind == "auxiliary"
                 && shows(&wanted.subnet, "gateway").is_some_and(|held| held.address == wanted.address) => {}
             None => there.push(wanted.clone()),

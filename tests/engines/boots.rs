@@ -1,4 +1,4 @@
-//! gipam away while dockerd or a project ends, and everybody back afterwards: what was held comes back to its holder.
+//! gipam is down while dockerd or a project ends; afterwards every holder gets its addresses back.
 
 use crate::engine::until_every;
 use crate::leaks::EAGER;
@@ -20,7 +20,7 @@ networks:
       driver: gipam
       config: [{subnet: 10.88.9.0/24}]
 ";
-/// A minute after the grant, two looks a second apart, and what a busy machine adds.
+/// A minute after the grant, two checks a second apart, and a margin for a busy machine.
 const REPAIRED: Duration = Duration::from_secs(150);
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -30,14 +30,14 @@ pub fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// dockerd tries such a container once at its start and then gives it up: the address has to be free at that moment.
+/// dockerd tries to start such a container once at its own start: the address must be free at that moment.
 fn boot(w: &mut World) {
     w.network("--ipv6 --subnet 10.88.9.0/24 --subnet fd88:9::/64 n1");
     w.run("--name fixed --restart always --network n1 --ip 10.88.9.70 --ip6 fd88:9::70");
     w.run("--name any --restart always --network n1");
     let ids: Vec<String> = w.subnets().into_iter().map(|subnet| subnet.id).collect();
     w.agree();
-    // a look notes that this dockerd keeps no containers without itself; left alone it comes within seconds
+    // a check records that this dockerd has no live-restore; without other load it comes within seconds
     w.inside("gipam gc");
     w.stop();
     w.engine.dockerd_down("TERM");
@@ -53,7 +53,7 @@ fn boot(w: &mut World) {
     assert_eq!((w.v4("fixed", "n1"), w.v6("fixed", "n1")), ("10.88.9.70".into(), "fd88:9::70".into()));
     assert_eq!(w.subnets().into_iter().map(|subnet| subnet.id).collect::<Vec<_>>(), ids, "the same grants");
     w.ping("any", "10.88.9.70");
-    // what the other one had before is nobody's now: a person need not wait for repair
+    // the earlier address of the other container is free now: nobody need wait for repair
     let (left, missing) = w.compare();
     assert!(missing.is_empty(), "{missing:?}");
     for held in left {
@@ -64,7 +64,7 @@ fn boot(w: &mut World) {
 fn compose_down(w: &mut World) {
     let compose = |words: &str| format!("docker compose --project-name example --file {FILE} {words} 2>&1");
     w.configure(EAGER);
-    // an Engine that showed none of the networks in the books would prove nothing
+    // an Engine that shows none of the networks in the books proves nothing
     w.network("--subnet 10.88.200.0/24 witness");
     w.write(FILE, PROJECT);
     w.inside(&compose("up --detach"));

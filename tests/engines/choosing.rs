@@ -1,4 +1,4 @@
-//! Which subnet and which address: what the host uses already, exhaustion, several pools and driver names.
+//! The choice of subnets and addresses: prefixes in use on the host, exhaustion, several pools and driver names.
 
 use crate::scenario::{Scenario, scenario};
 use crate::world::World;
@@ -51,7 +51,7 @@ fn no_subnet(w: &mut World) {
     let said = w.refused("network create --ipam-driver gipam --ipv6 n6");
     assert!(said.contains("no available pool"), "{said}");
     w.agree();
-    // an IPv6 network needs an IPv6 pool: the text says so
+    // an IPv6 network needs an IPv6 pool, and the message says so
     w.docker("network rm n4");
     let said = w.refused("network create --ipam-driver gipam --ipv6 --subnet 10.88.0.0/24 n7");
     assert!(said.to_lowercase().contains("ipv6"), "says what is missing: {said}");
@@ -66,7 +66,7 @@ fn no_address(w: &mut World) {
     let said = w.refused("run -d --name c6 --network n1 bb sleep 60");
     assert!(said.contains("no available addresses"), "Docker's standard phrase: {said}");
     assert!(said.contains("10.88.0.0/29"), "names the subnet: {said}");
-    // one leaves: its address is cooling, but better than none
+    // a container stops: its address is cooling, but is given because nothing else is free
     let left = w.v4("c3", "n1");
     w.docker("rm -f c3");
     w.docker("start c6");
@@ -97,7 +97,7 @@ fn driver_names(w: &mut World) {
     assert_eq!(w.prefixes("n2"), ["10.79.0.16/28", "fd79::/64"], "not the reserved one");
     w.network("--ipam-opt pool=dmz n3");
     assert_eq!(w.prefixes("n3"), ["10.79.0.32/28"], "a pool by name");
-    // an option that names a pool without a family leaves that family to the driver's own pools
+    // if the pool named by an option lacks a family, that family comes from the driver's own pools
     w.network("--ipv6 --ipam-opt pool=lan n4");
     assert_eq!(w.prefixes("n4"), ["10.78.1.0/24", "fd79:0:0:1::/64"]);
     w.run("--name c1 --network n2");

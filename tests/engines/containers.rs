@@ -1,4 +1,4 @@
-//! Addresses of containers: by number, by MAC, connected and disconnected, over stop and start, many at once.
+//! Addresses of containers: requested by number, by MAC, connected and disconnected, after stop and start, many at once.
 
 use crate::books::Leak;
 use crate::engine::until;
@@ -33,7 +33,7 @@ fn by_number(w: &mut World) {
     assert_eq!(w.v4("c2", "n1"), "10.88.9.51");
     let said = w.refused("run -d --name c3 --network n1 --ip 10.88.9.50 bb sleep 60");
     assert!(said.contains("address already in use") && said.contains("10.88.9.50"), "{said}");
-    // the holder is named once repair has looked, which it does within seconds
+    // the holder has a name after a check by repair, which comes within seconds
     until("the lease shows its container", Duration::from_secs(60), || {
         w.leases().iter().any(|lease| lease.holder.as_deref() == Some("c1"))
     });
@@ -41,7 +41,7 @@ fn by_number(w: &mut World) {
     assert!(said.contains("free it with: docker rm -f c1"), "{said}");
     assert!(said.contains("held by container c1 in network n1"), "says who has it: {said}");
     w.agree();
-    // given back by its holder, it can be asked for at once, cooling or not
+    // after its holder has released it, it can be requested at once, even while it cools
     w.docker("rm -f c1");
     w.run("--name c4 --network n1 --ip 10.88.9.50");
     // the broadcast address is never given
@@ -66,7 +66,7 @@ fn connect(w: &mut World) {
     assert_ne!(w.v4("c1", "n2"), "", "connected again");
     assert_ne!(w.v4("c2", "n2"), before, "nobody else got {before} in between");
     w.agree();
-    // a stopped container on two networks holds nothing; started, it holds both again
+    // a stopped container on two networks has no address; when started, it gets both again
     w.docker("stop -t 1 c1");
     w.agree();
     w.docker("start c1");
@@ -80,7 +80,7 @@ fn stop_start(w: &mut World) {
     w.run("--name any --network n1");
     let (fixed, any) = (w.addresses("fixed", "n1"), w.addresses("any", "n1"));
     w.docker("stop -t 1 fixed any");
-    // others who come meanwhile get neither
+    // containers that start in between get neither
     w.run("--name other --network n1");
     w.run("--name another --network n1");
     for new in ["other", "another"] {
@@ -104,13 +104,13 @@ fn stop_start(w: &mut World) {
     w.agree();
     w.docker("restart -t 1 fixed");
     assert_eq!(w.addresses("fixed", "n1"), fixed, "and over docker restart");
-    // gone for good, and made again under another name with the same MAC
+    // removed, and created again under another name with the same MAC
     w.docker("rm -f fixed");
     w.run("--name fixed-again --network n1 --mac-address 02:42:0a:4d:00:63");
     assert_eq!(w.addresses("fixed-again", "n1"), fixed);
 }
 
-/// As with Docker's own driver, whatever the Engine sends of the container.
+/// As with Docker's own driver, whatever the Engine sends about the container.
 fn restart(w: &mut World) {
     w.network("--ipv6 n1");
     for name in ["c1", "c2", "c3"] {
@@ -122,14 +122,14 @@ fn restart(w: &mut World) {
         w.docker(line);
     }
     assert_eq!(all(w), before, "one after the other, as docker restart does it");
-    // One that does not listen: it ends after the grace time, and its addresses are given back then.
+    // A container that ignores SIGTERM: it is killed after the grace time, and its addresses are released then.
     w.docker("run -d --name deaf --network n1 bb sleep 3600");
     let deaf = w.addresses("deaf", "n1");
     w.docker("stop deaf");
     w.docker("start deaf");
     assert_eq!(w.addresses("deaf", "n1"), deaf);
     w.agree();
-    // Two at once: nobody knows whose is whose before Engine 29, and no address is given twice.
+    // Two at the same time: before Engine 29 nothing distinguishes them, and no address is given twice.
     w.docker("stop -t 1 c1 c2");
     w.docker("start c2 c1");
     let now = all(w);
@@ -140,7 +140,7 @@ fn restart(w: &mut World) {
     w.agree();
 }
 
-/// What a person says while containers run holds at their next start: by name where the Engine says it, else by MAC.
+/// A pin made while containers run applies at their next start: by name if the Engine sends it, otherwise by MAC.
 fn by_hand(w: &mut World) {
     w.network(&format!("{BOTH} n1"));
     let mac = "02:42:0a:58:09:63";
@@ -173,7 +173,7 @@ fn restart_policy(w: &mut World) {
     w.network("--ipv6 n1");
     w.docker("run -d --name c1 --restart on-failure:3 --network n1 bb false");
     w.until_state("c1", "exited");
-    w.agree(); // three rounds of request and release, nothing left
+    w.agree(); // three rounds of request and release leave nothing behind
     w.run("--name c2 --restart always --network n1");
     w.docker("rename c2 c3");
     w.agree();
@@ -188,7 +188,7 @@ fn failed_starts(w: &mut World) {
     w.refused("run --name c1 --network n1 bb no-such-command");
     w.agree();
     w.run("--name c2 --network n1 -p 8080:80");
-    // the port is taken: addresses were given, and come back
+    // the port is in use: addresses are granted and then released
     w.refused("run -d --name c3 --network n1 -p 8080:80 bb sleep 60");
     w.agree();
     assert!(
@@ -209,7 +209,7 @@ fn twenty(w: &mut World) {
     w.agree();
 }
 
-/// A dual-stack start whose IPv6 address is refused: every Engine so far forgets to give the IPv4 one back.
+/// A dual-stack start whose IPv6 address is refused: no Engine so far releases the IPv4 address.
 fn refused_v6(w: &mut World) {
     w.network(&format!("{BOTH} n1"));
     w.run("--name c1 --network n1 --ip6 fd88:9::50");

@@ -1,4 +1,4 @@
-//! Routes of the Engine's own host that cover the whole pool: routed pools are what users have, and must go on serving.
+//! Routes of the Engine's host that cover the whole pool: users have routed pools, and these must still work.
 
 use crate::scenario::{Scenario, scenario};
 use crate::world::World;
@@ -12,7 +12,7 @@ pub fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// Makes a dual-stack network and reaches one container from another.
+/// Creates a dual-stack network and reaches one container from another.
 fn serves(w: &mut World) {
     w.network("--ipv6 n1");
     w.run("--name c1 --network n1");
@@ -35,7 +35,7 @@ fn blackhole(w: &mut World) {
 }
 
 fn on_link_v6(w: &mut World) {
-    // the network's own /64 lies on the uplink, and the pool is that whole /64
+    // the /64 is on the uplink, and the pool is that whole /64
     w.change_host("ip -6 addr add 2001:db8:7::1/64 dev up0 nodad", "ip -6 addr del 2001:db8:7::1/64 dev up0");
     w.restart_with(&["-v4", "10.77.0.0/16", "-v6", "2001:db8:7::/64", "-v6ab", "80"]);
     serves(w);
@@ -48,11 +48,11 @@ fn on_link_v4(w: &mut World) {
     assert!(said.contains("10.77.0.0/16"), "names the route: {said}");
     assert!(said.contains("up1"), "and where it points: {said}");
     assert!(w.subnets().is_empty(), "nothing was given: {:?}", w.subnets());
-    // a wider one does not help
+    // a wider route does not help
     w.change_host("ip route replace 10.64.0.0/10 dev up1", "ip route del 10.64.0.0/10 dev up1");
     w.inside("ip route del 10.77.0.0/16 dev up1");
     let said = w.refused("network create --ipam-driver gipam n1");
     assert!(said.contains("10.64.0.0/10"), "names the route: {said}");
-    // by number it is the user's own word, which the Engine takes, too
+    // with --subnet the user decides, and the Engine accepts it, too
     w.network("--subnet 10.77.5.0/24 n2");
 }

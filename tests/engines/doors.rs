@@ -1,4 +1,4 @@
-//! The driver behind TCP and behind mutual TLS: the Engine finds it by the file that gipam writes (P1).
+//! The driver over TCP and over mutual TLS: the Engine finds it through the file that gipam writes (P1).
 
 use crate::certificates;
 use crate::scenario::{Scenario, scenario};
@@ -11,7 +11,7 @@ pub fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// `gipam` stays at its socket; a second name is served over TCP, from the same pools and books.
+/// `gipam` stays on its socket; a second driver name is served over TCP, from the same pools and books.
 const POOLS: &str = r#"
 [[pool]]
 name = "default"
@@ -36,7 +36,7 @@ fn tcp(w: &mut World) {
     w.stop();
     w.inside("test ! -e /etc/docker/plugins/overtcp.spec");
     w.start();
-    w.docker("rm -f c1"); // over a new connection, the address being remembered by dockerd
+    w.docker("rm -f c1"); // over a new connection, because dockerd remembers the address
     w.agree();
 }
 
@@ -54,7 +54,7 @@ fn mutual_tls(w: &mut World) {
     serves(w, "overtls");
 }
 
-/// Two doors, one set of books: what one gives, the other does not.
+/// Two listeners share the books: neither gives an address that the other gave.
 fn serves(w: &World, driver: &str) {
     w.docker(&format!("network create --ipv6 --ipam-driver {driver} n1"));
     w.network("--ipv6 n2");
@@ -66,7 +66,7 @@ fn serves(w: &World, driver: &str) {
     w.agree();
 }
 
-/// Where the engine and gipam find them.
+/// The paths at which the Engine and gipam find the certificates.
 fn certificates(w: &World) {
     certificates::make(|name, pem| w.write(&format!("/etc/gipam-tls/{name}"), pem));
 }

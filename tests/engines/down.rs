@@ -1,5 +1,6 @@
-//! What docs/operations.md says of a gipam that is down, without socket activation: how long Docker's commands take, which of
-//! them succeed, and what is left in the books.
+//! The statements of docs/operations.md about a gipam that is down, without socket activation: how long Docker's
+//! commands take,
+//! which of them succeed, and what is left in the books.
 
 use crate::books::Leak;
 use crate::scenario::{Scenario, scenario};
@@ -10,7 +11,7 @@ pub fn scenarios() -> Vec<Scenario> {
     vec![scenario("down_is_as_operations_says", "P3 P20.1 P20.7", down).waits()]
 }
 
-/// Docker's waiting, and what a busy machine adds.
+/// Docker's own waiting time, and a margin for a busy machine.
 fn waits(times: u32, took: Duration) -> bool {
     let least = Duration::from_secs(15) * times;
     took >= least && took < least + Duration::from_secs(10)

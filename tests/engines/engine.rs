@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Seconds after which a command inside an engine counts as hung. dockerd itself gives up on a plugin after 15 s a call.
+/// Seconds after which a command inside an engine counts as hung. dockerd gives up on a plugin call after 15 s.
 const COMMAND_LIMIT: &str = "150";
 
-/// The Debian suites, and the Engine that each is expected to hold.
+/// The Debian suites, and the version of the Engine that each should contain.
 pub const SUITES: [(&str, &str); 3] = [("bookworm", "20.10"), ("trixie", "26.1"), ("forky", "28.5")];
 
 /// What a command printed, and whether it succeeded.
@@ -32,7 +32,7 @@ pub struct Engine {
     pub version: (u32, u32),
     /// Whether `docker network create` knows `--ipv4=false`.
     pub v6_only: bool,
-    /// Where the engine's /run is on this machine.
+    /// The path of the engine's /run on this machine.
     pub run: PathBuf,
     name: String,
     first: u32,
@@ -47,7 +47,7 @@ fn var(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// The program under test: what cargo built, or another build of it.
+/// The program under test: the one that cargo built, or another build.
 fn program() -> PathBuf {
     var("GIPAM_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_gipam").into())
 }
@@ -65,7 +65,7 @@ pub fn sweep() {
 }
 
 impl Engine {
-    /// Starts an Engine of a suite, one of several; the error is a sentence for people.
+    /// Starts one of several Engines of a suite; the error is a sentence for a person.
     pub fn start(suite: &'static str, number: usize) -> Result<Self, String> {
         let name = format!("{suite}-{}-{number}", std::process::id());
         let home = base().join("e").join(&name);
@@ -148,7 +148,7 @@ impl Engine {
         self.inside(&[&["docker"], words].concat())
     }
 
-    /// Ends dockerd alone; containerd and the containers' shims go on.
+    /// Stops only dockerd; containerd and the containers' shims keep running.
     pub fn dockerd_down(&self, signal: &str) {
         self.script(&["down", &self.name, signal]);
     }
@@ -158,14 +158,14 @@ impl Engine {
         self.script(&[&["up", &self.name], flags].concat());
     }
 
-    /// Everything in the engine dies at once, and /run is empty as after a boot; `power_on` starts it again.
+    /// Kills everything in the engine at once and empties /run, as a reboot does; `power_on` starts it again.
     pub fn power_off(&self) {
-        // all but the two processes that keep the namespaces; dockerd first, which must notice nothing
+        // all except the two processes that keep the namespaces; dockerd first, so that it cannot react
         let kill = "kill -9 $(busybox pidof dockerd containerd); for dir in /proc/[0-9]*; do pid=${dir#/proc/}
             [ $pid = 1 ] || [ $pid = $$ ] || grep -q infinity $dir/cmdline || kill -9 $pid; done; rm -rf /run/*
             cd /sys/class/net; for bridge in br-* docker0; do ip link del $bridge; done; : >/run/off";
         self.inside(&["setsid", "sh", "-c", kill]);
-        // it kills the very commands that waited for it
+        // this also kills the commands that waited for it
         until("the power is off", Duration::from_secs(10), || self.run.join("off").exists());
         std::fs::remove_file(self.run.join("off")).unwrap();
     }
@@ -174,8 +174,9 @@ impl Engine {
         self.script(&["start", &self.name, self.suite]);
     }
 
-    /// What Docker holds that no scenario should meet: an API that does not answer, containers, networks, or a bridge that
-    /// no network has. dockerd makes such a bridge for a record in its bridge driver's store that its own list lacks (P32).
+    /// Leftovers that no scenario should meet: an API that does not answer, containers, networks, or a bridge that
+    /// belongs to no network. dockerd creates such a bridge for a record in its bridge driver's store that its own
+    /// list lacks (P32).
     pub fn leftover(&self) -> Option<String> {
         let ask = "docker version >/dev/null && docker ps -aq && docker network ls -q --filter type=custom &&
             cd /sys/class/net && for bridge in br-*; do [ ! -d $bridge ] || echo $bridge; done";
@@ -183,10 +184,10 @@ impl Engine {
         (!said.ok || !said.out.is_empty()).then(|| said.out.replace('\n', " ") + &said.err)
     }
 
-    /// The Engine again without anything that it kept; only the program under test stays where it is.
+    /// Recreates the Engine without its data; only the program under test stays in place.
     pub fn afresh(&self) {
         self.power_off();
-        // dockerd's own mounts ended with it, but for those that it left to containers
+        // dockerd's own mounts ended with it, except those that belong to containers
         let forget =
             "busybox umount -l $(busybox awk '$2 ~ \"^/var/lib/docker/\" { print $2 }' /proc/mounts) 2>/dev/null
             rm -rf /var/lib/docker/* /var/lib/containerd/*; ls -A /var/lib/docker /var/lib/containerd";
@@ -205,7 +206,7 @@ impl Engine {
         );
     }
 
-    /// What helps to understand a failure.
+    /// Output that helps to understand a failure.
     pub fn logs(&self) -> String {
         let errors = "grep -E 'level=(warn|error)' /var/log/dockerd.log | tail -n 40 | cut -c 1-400";
         let (gipam, dockerd) = (gipam::log_tail(self), self.inside(&["sh", "-c", errors]).out);
@@ -220,12 +221,12 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        drop(self.holder.stdin.take()); // the script sees the end of its input and clears up
+        drop(self.holder.stdin.take()); // the script reads the end of its input and cleans up
         let _ = self.holder.wait();
     }
 }
 
-/// Waits for a condition, and says what was waited for when it does not come.
+/// Waits for a condition; if it is not met in time, the failure says what was waited for.
 pub fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     until_every(Duration::from_millis(20), what, limit, &mut holds);
 }

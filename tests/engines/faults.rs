@@ -1,4 +1,4 @@
-//! Broken connections, a driver that is away, killed, or stopped between every step.
+//! Broken connections, and a driver that is down, killed, or stopped between steps.
 
 use crate::books::Leak;
 use crate::engine::until;
@@ -61,7 +61,7 @@ fn killed(w: &mut World) {
     w.run("--name c2 --network n1");
     let before = (w.addresses("c1", "n1"), w.addresses("c2", "n1"));
     w.kill();
-    // containers need no driver to talk
+    // containers can communicate without the driver
     w.ping("c1", &w.v4("c2", "n1"));
     w.start();
     w.agree();
@@ -72,7 +72,7 @@ fn killed(w: &mut World) {
     w.agree();
 }
 
-/// Twenty starts while gipam dies and comes back: some may fail, but nothing that a container has is missing or doubled.
+/// Twenty starts while gipam is killed and restarted: some may fail, but no container's address is missing or given twice.
 fn killed_under_load(w: &mut World) {
     w.network("--ipv6 n1");
     let engine = w.engine;
@@ -95,7 +95,7 @@ fn killed_under_load(w: &mut World) {
             });
         }
         for _ in 0..3 {
-            std::thread::sleep(Duration::from_millis(700)); // not a wait: the load goes on meanwhile
+            std::thread::sleep(Duration::from_millis(700)); // not a wait for a condition: the load continues
             w.kill();
             w.start();
         }
@@ -108,7 +108,7 @@ fn killed_under_load(w: &mut World) {
     w.inside("docker ps -aq | xargs -r docker rm -f -v >/dev/null");
     let said = engine.docker(&["network", "rm", "n1"]);
     if !said.ok {
-        // Of a start that was cut off an Engine may keep the endpoint (seen on 20.10); it counts again at its start.
+        // If a start was interrupted, an Engine may keep the endpoint (seen on 20.10) until it is restarted.
         assert!(said.err.contains("has active endpoints"), "{}", said.err);
         w.dockerd("TERM", &[]);
         w.docker("network rm n1");
@@ -169,7 +169,7 @@ fn waits(w: &mut World) {
         let run = scope.spawn(|| {
             engine.docker(&["run", "-d", "--init", "--name", "c1", "--network", "n1", "bb", "sleep", "99"])
         });
-        // both are under way, refused by nobody at the socket, and dockerd tries again
+        // both calls find no listener at the socket, so dockerd retries
         std::thread::sleep(Duration::from_millis(1500));
         assert!(!create.is_finished() && !run.is_finished(), "docker waits for its driver");
         w.start();
@@ -180,7 +180,7 @@ fn waits(w: &mut World) {
     w.agree();
 }
 
-/// Docker forgets what it could not give back while the driver was away; nothing else is lost.
+/// Docker forgets the releases that it could not send while the driver was down; nothing else is lost.
 fn away(w: &mut World) {
     w.network("--ipv6 n1");
     w.network("n2");
@@ -190,7 +190,7 @@ fn away(w: &mut World) {
     let [n1_v4, n1_v6] = <[String; 2]>::try_from(w.prefixes("n1")).unwrap();
     let n2 = w.prefixes("n2").remove(0);
     w.stop();
-    // both at once, since each call waits 15 s for the driver
+    // both at once, because each call waits 15 s for the driver
     w.at_once(["rm -f c1", "network rm n2"].into_iter().map(str::to_owned));
     w.start();
     w.expect_leak(Leak::Address(n1_v4, v4));
@@ -202,7 +202,7 @@ fn boots_alone(w: &mut World) {
     w.network("--ipv6 n1");
     w.run("--name c1 --network n1");
     let before = w.prefixes("n1");
-    w.engine.dockerd_down("TERM"); // gives the address back
+    w.engine.dockerd_down("TERM"); // releases the address
     w.stop();
     let start = Instant::now();
     w.engine.dockerd_up(&[]);

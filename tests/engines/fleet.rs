@@ -1,23 +1,24 @@
-//! The Engines of one Debian suite: some side by side, each lent to one scenario at a time.
+//! The Engines of one Debian suite: several run side by side, each lent to one scenario at a time.
 //!
-//! Promises: an Engine is started when nobody gives one back, and so many at most; one suite that has no Engine says so
-//! once for all its scenarios. Those that are left end with the fleet. However many there are, only so many work at a
-//! time as the processors can serve within the patience of Docker and of the scenarios.
+//! Promises: an Engine is started only if no idle one is available, up to a limit; if an Engine of a suite cannot be
+//! started, this is reported once for all its scenarios. The remaining Engines end with the fleet. The number of
+//! Engines that work at the same time is limited, so that the processors serve them within the timeouts of Docker and
+//! of the scenarios.
 
 use crate::engine::Engine;
 use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
-/// Engines of a suite: two may wait while the third works.
+/// The number of Engines of a suite: two may wait while the third works.
 pub const SIDE_BY_SIDE: usize = 3;
 
-/// Who may work: one for each processor, and one whose turn is next.
+/// The number of scenarios that may work: one for each processor, and one more.
 pub struct Desks {
     free: Mutex<usize>,
     back: Condvar,
 }
 
-/// A place to work, given back when it is left.
+/// Permission to work, returned when dropped.
 pub struct Desk<'a>(&'a Desks);
 
 impl Desks {
@@ -60,7 +61,7 @@ impl Fleet {
         Self { suite, version, idle: Mutex::default(), back: Condvar::new() }
     }
 
-    /// One that nobody plays on; the error is a sentence for people.
+    /// An idle Engine; the error is a sentence for a person.
     pub fn lend(&self) -> Result<Engine, String> {
         let mut idle = self.idle.lock().unwrap();
         loop {

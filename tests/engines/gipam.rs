@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
-/// Where the books are inside the engine.
+/// The path of the books inside the engine.
 pub const BOOKS: &str = "/var/lib/gipam";
 const LOG: &str = "/var/log/gipam.log";
 
@@ -65,7 +65,7 @@ impl Gipam {
         gipam
     }
 
-    /// Sends a signal and waits for the end.
+    /// Sends a signal and waits until the process has ended.
     pub fn end(mut self, engine: &Engine, signal: Signal) -> ExitStatus {
         let told = kill_process(self.pid, signal);
         assert!(told.is_ok(), "gipam ended before the test stopped it: {}", engine.log_tail(LOG, "3"));
@@ -77,7 +77,7 @@ impl Gipam {
         status.unwrap()
     }
 
-    /// Whether the process is still there.
+    /// Whether the process still exists.
     pub fn runs(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }

@@ -1,7 +1,8 @@
-//! docs/guide.md, typed on a real Engine from top to bottom, and its promise: a router beyond the host reaches the containers.
+//! Types the commands of docs/guide.md on a real Engine and checks its promise: a router beyond the host reaches the
+//! containers.
 //!
-//! The router is a network namespace on a veth pair. Outputs are compared as `tests/support/console.rs` says, on every Engine
-//! with those of the page.
+//! The router is a network namespace on a veth pair. On every Engine, outputs are compared with those of the page, as
+//! `tests/support/console.rs` says.
 
 use crate::console::{self, Step};
 use crate::scenario::{Scenario, scenario};
@@ -9,9 +10,9 @@ use crate::world::World;
 use std::time::{Duration, Instant};
 
 const PAGE: &str = include_str!("../../docs/guide.md");
-/// How long gipam may take to learn a name from the Engine.
+/// The longest time in which gipam must learn a name from the Engine.
 const NAMES: Duration = Duration::from_secs(20);
-/// A router, and the host's side of the link to it. The page's IPv4 link is taken inside an engine.
+/// A router, and the host's side of the link to it. The IPv4 link of the page is already in use inside an engine.
 const LINK: &str = "ip netns add router && ip link add to-router type veth peer name to-host netns router
     ip address add 198.18.9.10/24 dev to-router && ip -6 address add 2001:db8::10/64 dev to-router nodad
     ip link set to-router up && ip -n router link set to-host up && ip -n router link set lo up
@@ -51,21 +52,21 @@ fn typed(w: &mut World) {
     after.iter().for_each(|step| take(w, step));
 }
 
-/// The firewall's lines; Engines before 27 have no chain for IPv6.
+/// The lines for the firewall; Engines before 27 do not have a chain for IPv6.
 fn open(w: &mut World, lines: &str) {
     for line in lines.lines().filter(|line| w.engine.version.0 >= 27 || !line.starts_with("ip6tables")) {
         w.change_host(line, &line.replace(" -I ", " -D "));
     }
 }
 
-/// One line at the prompt. A view is typed again until it has the names, which gipam learns from the Engine a moment later.
+/// Runs one line of the page. Repeats a view until it shows the names, which gipam learns from the Engine a moment later.
 fn take(w: &World, step: &Step) {
     let line = format!("cd /etc/gipam && {} 2>&1", step.command);
     let end = Instant::now() + NAMES;
     loop {
         let said = w.engine.inside(&["sh", "-c", &line]);
         let as_shown = match step.output.first().and_then(|text| text.split_once("IpamDriver.")) {
-            // the text before gipam's own differs from Engine to Engine
+            // Docker's text before gipam's message differs between Engines
             Some((_, text)) => {
                 let shown = [text.to_owned()];
                 !said.ok && said.out.lines().any(|line| console::alike(&shown, after_driver(line)))

@@ -1,8 +1,9 @@
-//! The seven ways in which Docker loses a release (P20), each provoked on a real Engine, and the books right again.
+//! Provokes each of the seven ways in which Docker loses a release (P20) on a real Engine, and checks that repair
+//! corrects the books.
 //!
-//! Side by side in two networks, so that the waiting is shared: dockerd gives a driver that is away 15 s for every
-//! call, and a look counts a minute after the grant. The history tells who gave a thing back, dockerd or repair, and so
-//! whether this Engine loses it in this way.
+//! They run side by side in two networks, so that they wait together: dockerd waits 15 s per call for a driver that
+//! is down, and a check counts only a minute after the grant. The history shows whether dockerd or repair released
+//! something, and so whether this Engine loses it in this way.
 
 use crate::gipam;
 use crate::proxy::Proxy;
@@ -17,7 +18,7 @@ const BEHIND: &str = "/run/gipam/real.sock";
 /// A minute after the last grant, two looks a second apart, and what a busy machine adds.
 const REPAIRED: Duration = Duration::from_secs(150);
 
-/// Patience of a second, on the only Engine that there is.
+/// A grace time of a second, on the only Engine.
 pub const EAGER: &str = r#"
 [[pool]]
 name = "default"
@@ -32,11 +33,11 @@ pub fn scenarios() -> Vec<Scenario> {
     vec![scenario("repair_of_all_seven_ways_to_lose_a_release", "P20 P26 D7 D8", seven_ways).waits()]
 }
 
-/// A way, and what it may cost: addresses, or prefixes of subnets.
+/// One way, and the addresses or subnets that may be lost by it.
 struct Way {
     what: &'static str,
     things: &'static [&'static str],
-    /// Whether this Engine loses it; `None` where it never asks for it.
+    /// Whether this Engine loses it; `None` if it never requests it.
     lost: fn((u32, u32)) -> Option<bool>,
 }
 
@@ -63,7 +64,7 @@ const WAYS: [Way; 15] = [
     Way {
         what: "6 an auxiliary address outside its subnet",
         things: &["10.88.4.0/24"],
-        // later ones look before they ask
+        // later Engines check first and do not request it
         lost: |version| (version.0 < 25).then_some(true),
     },
     Way { what: "6 an auxiliary address refused", things: &["10.88.7.0/24"], lost: NEVER },
@@ -108,7 +109,7 @@ fn seven_ways(w: &mut World) {
     w.start();
     let _door = proxy(w);
     w.run("--name living --network d");
-    // what deceived repair once: the list of containers names what the stopped no longer have
+    // this once deceived repair: the list of containers shows addresses that stopped containers no longer have
     let listed = ["10.88.9.12", "10.88.9.13"].map(|address| is_listed(w, address));
     assert_eq!(listed, [true, true], "Docker still lists addresses that it could not release");
     let took = w.until_agree(REPAIRED);
@@ -122,7 +123,7 @@ fn seven_ways(w: &mut World) {
     w.finish(); // while the proxy is there
 }
 
-/// Ways 2 and 3: the release comes to nothing on its way.
+/// Ways 2 and 3: the release is lost on its way.
 fn answers(w: &World, door: &Proxy) {
     for _ in ["IPv4", "IPv6"] {
         door.answer("ReleaseAddress", 500, "{\"Err\":\"no\"}");
@@ -148,7 +149,7 @@ fn refusals(w: &World) {
     w.run("--name taken --network d --ip6 fd88:8::99");
     w.refused("run -d --name c17 --network d --ip 10.88.8.17 --ip6 fd88:8::99 bb sleep 60");
     w.docker("rm -f taken c17");
-    // the command line mixes their order and looks for itself, the API does not
+    // the command line reorders them and checks them itself, the API does not
     refused_network(w, "s6", r#"{"Subnet":"10.88.6.0/24"},{"Subnet":"10.88.9.0/24"}"#);
     refused_network(w, "s4", r#"{"Subnet":"10.88.4.0/24","AuxiliaryAddresses":{"a":"192.0.2.9"}}"#);
     let twice = r#"{"a":"10.88.7.9","b":"10.88.7.9"}"#;
@@ -162,7 +163,7 @@ fn refused_network(w: &World, name: &str, config: &str) {
     assert!(status >= 400, "{name}: {status} {said}");
 }
 
-/// Whether the Engine's list of containers names an address.
+/// Whether the Engine's list of containers shows an address.
 fn is_listed(w: &World, address: &str) -> bool {
     let mut stream = UnixStream::connect(w.engine.run.join("docker.sock")).unwrap();
     stream.write_all(b"GET /containers/json?all=1 HTTP/1.0\r\n\r\n").unwrap();
@@ -172,7 +173,7 @@ fn is_listed(w: &World, address: &str) -> bool {
     said.contains(&format!("\"IPAddress\":\"{address}\""))
 }
 
-/// Way 5: what gipam granted, dockerd never wrote down.
+/// Way 5: dockerd never recorded what gipam granted.
 fn killed(w: &World, door: &Proxy) {
     door.hold("RequestPool");
     door.hold("RequestAddress");
@@ -187,7 +188,7 @@ fn killed(w: &World, door: &Proxy) {
     });
 }
 
-/// Whether repair gave it back; `None` if it was never given.
+/// Whether repair released it; `None` if it was never granted.
 fn lost(w: &World, thing: &str) -> Option<bool> {
     let rows: Vec<serde_json::Value> = gipam::view(w.engine, &["history", thing]);
     let row =
@@ -213,7 +214,7 @@ fn verdicts(w: &World) {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Way 7: dockerd's own books are gone, and with them all its networks.
+/// Way 7: dockerd's own database is deleted, and with it all its networks.
 fn lost_database(w: &World) {
     w.docker("network rm n");
     w.engine.dockerd_down("KILL");

@@ -2,10 +2,11 @@
 //!
 //!     cargo test --test engines -- [WORD...] [--engine 20|26|28|SUITE]... [--list]
 //!
-//! Runs the scenarios whose names contain one of the words, each with fresh books. Of every suite some Engines run side by
-//! side, so that scenarios which mostly wait hold nobody up. In brackets stand the Engine and the facts (P1-P33) and
-//! duties (D1-D17) of docs/docker-facts.md that a scenario holds. Ends with a line `N passed, N failed`. An Engine
-//! that cannot be started is a failure where CI=true, and elsewhere loudly skipped.
+//! Runs the scenarios whose names contain one of the words, each with fresh books. Several Engines of each suite run
+//! side by side, so that scenarios that mostly wait do not delay others. The brackets contain the Engine and the
+//! facts (P1-P33) and duties (D1-D17) of docs/docker-facts.md that a scenario checks. Ends with a line `N passed, N
+//! failed`. If an Engine cannot be started, that is a failure if CI=true; otherwise its scenarios are skipped with a
+//! visible message.
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(
     clippy::unwrap_used,
@@ -56,7 +57,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use world::World;
 
-/// Also which Engines.
+/// The words, and the selected Engines.
 #[derive(Parser)]
 struct Line {
     #[command(flatten)]
@@ -107,7 +108,7 @@ fn on_an_engine(fleet: &Fleet, desks: &Desks, scenario: &Scenario) -> End {
     end
 }
 
-/// One scenario, its end, and the way back to a clean Engine.
+/// Runs one scenario with its final checks, then cleans the Engine.
 fn run(engine: &Engine, scenario: &Scenario) -> End {
     let mut world = None;
     let failure = stage::played(|| {

@@ -1,5 +1,6 @@
-//! A long mixed run: containers come, go, restart, crash and pause, networks too, gipam restarts, answers come late,
-//! releases are lost on purpose, and repair looks as often as it can with a grace time of a second. No live address is
+//! A long mixed run: containers and networks come and go, containers restart, crash and pause, gipam restarts,
+//! answers come late,
+//! releases are lost on purpose, and repair checks as often as it can with a grace time of a second. No live address is
 //! ever freed.
 //!
 //! An address is alive if the Engine shows it before and after the books were read; between two such reports every address
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 const BEHIND: &str = "/run/gipam/real.sock";
 const WORKERS: usize = 3;
 const SLOTS: usize = 5;
-/// Long-lived containers: leases that are older than a minute while repair looks.
+/// Long-lived containers, whose leases are older than a minute while repair checks.
 const OLD: [&str; 5] = ["old1", "old2", "old3", "old4", "old5"];
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -35,7 +36,7 @@ fn one_engine(engine: &Engine) -> Option<&'static str> {
     (engine.version.0 < 28 && !long()).then_some("a long run, on one Engine; on each with GIPAM_LONG=1")
 }
 
-/// What was done, by everybody.
+/// Counts of everything that was done.
 #[derive(Default)]
 struct Counts {
     over: AtomicBool,
@@ -48,7 +49,7 @@ struct Counts {
     old: AtomicU64,
 }
 
-/// Who, started when, in which network: what a live address belongs to.
+/// The container, its start and its network, to which a live address belongs.
 type Live = BTreeMap<(String, String, String), (BTreeSet<String>, Duration)>;
 
 fn run(w: &mut World) {
@@ -64,7 +65,7 @@ fn run(w: &mut World) {
         w.docker(&format!("network connect n2 {name}"));
     }
     w.docker("pause old1");
-    // one that dies every few seconds, and comes back by its policy
+    // a container that crashes every few seconds and is restarted by its policy
     let dies = ["run", "-d", "--name", "flapping", "--network", "n2", "--restart", "always"];
     let said = w.engine.docker(&[&dies[..], &["bb", "sh", "-c", "sleep 2; exit 1"]].concat());
     assert!(said.ok, "{}", said.err);
@@ -90,7 +91,7 @@ fn run(w: &mut World) {
         disturbed.unwrap_or_else(|why| std::panic::resume_unwind(why))
     });
     let lost = lost - door.forget_answers();
-    w.docker("rm -f flapping"); // it would come and go between the last readings
+    w.docker("rm -f flapping"); // it would come and go between the final reports
     let took = w.until_agree(Duration::from_secs(150));
     from_inside(w);
     let freed = freed_by_repair(w);
@@ -122,14 +123,14 @@ fn run(w: &mut World) {
     w.finish(); // while the proxy is there
 }
 
-/// The scenario fails with the failure of a thread.
+/// Makes the scenario fail if a thread failed.
 fn joined<T>(end: std::thread::Result<T>) -> T {
     end.unwrap_or_else(|why| {
         panic!("{}", why.downcast_ref::<String>().map_or("a thread died", String::as_str))
     })
 }
 
-/// gipam stopped and killed in turns; releases that never reach it.
+/// Stops and kills gipam in turn, and drops releases on their way to it.
 fn disturb<T>(
     w: &mut World,
     door: &Proxy,
@@ -141,9 +142,9 @@ fn disturb<T>(
         for method in ["ReleaseAddress", "ReleaseAddress", "ReleasePool"] {
             door.answer(method, 500, "{\"Err\":\"lost on purpose\"}");
             lost += 1;
-            // granted, and not shown by the Engine for longer than two looks take
+            // granted, but not shown by the Engine for longer than two checks take
             door.slow("RequestAddress", Duration::from_secs(5));
-            std::thread::sleep(Duration::from_secs(4)); // the load goes on meanwhile
+            std::thread::sleep(Duration::from_secs(4)); // the load continues meanwhile
         }
         if restarts % 2 == 0 {
             w.stop()
@@ -156,7 +157,7 @@ fn disturb<T>(
     (restarts, lost)
 }
 
-/// Repair, asked to free what it can, without a pause.
+/// Runs repair without a pause, so that it frees what it can.
 fn look(engine: &Engine, counts: &Counts) {
     while !counts.over.load(Relaxed) {
         if gipam::cli(engine, &["gc", "--apply", "--json"]).ok {
@@ -165,7 +166,7 @@ fn look(engine: &Engine, counts: &Counts) {
     }
 }
 
-/// One user of the Engine, with containers of its own.
+/// One user of the Engine, with its own containers.
 fn work(engine: &Engine, id: usize, counts: &Counts) {
     let mut dice = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(id as u64 + 1);
     let mut roll = |sides: usize| {
@@ -211,19 +212,19 @@ fn work(engine: &Engine, id: usize, counts: &Counts) {
                 docker(&format!("network rm {own}"));
             }
             _ => {
-                made[slot] = true; // also one that could not be started is there
+                made[slot] = true; // a container that could not be started exists, too
                 started(docker(&format!("run -d --init --name {name} --network {network} bb sleep 3600")));
             }
         }
     }
 }
 
-/// What runs, and its addresses, by the Engine's own report.
+/// The running containers and their addresses, as the Engine reports them.
 fn alive(engine: &Engine) -> Option<Live> {
     let said = engine.inside(&["sh", "-c", "date +%s; docker inspect $(docker ps -q)"]);
     let (now, report) = said.out.split_once('\n')?;
     let now: i64 = now.parse().ok()?;
-    // one that went away between the two commands spoils the report, and the next is taken
+    // a container that disappeared between the two commands invalidates the report: repeat it
     let rows: Vec<Value> = said.ok.then(|| serde_json::from_str(report).ok())??;
     let mut live = Live::new();
     for row in
@@ -235,7 +236,7 @@ fn alive(engine: &Engine) -> Option<Live> {
         for (network, attached) in row["NetworkSettings"]["Networks"].as_object().into_iter().flatten() {
             let addresses = ["IPAddress", "GlobalIPv6Address"].map(|key| text(&attached[key]));
             let addresses = addresses.into_iter().filter(|address| !address.is_empty()).collect();
-            // of an endpoint: a container that was connected again has another one
+            // the id of the endpoint: a container that was connected again has a different one
             let endpoint = format!("{network} {}", text(&attached["EndpointID"]));
             let age = Duration::from_secs(u64::try_from(now - since).unwrap_or(0));
             live.insert((text(&row["Name"]), started.clone(), endpoint), (addresses, age));
@@ -244,12 +245,12 @@ fn alive(engine: &Engine) -> Option<Live> {
     Some(live)
 }
 
-/// Two reports, and the books in between: whatever is in both is leased, by one.
+/// Makes two reports and reads the books in between: each address in both reports must be leased, to one container.
 fn watch(engine: &Engine, counts: &Counts) {
     let mut before = None;
     while !counts.over.load(Relaxed) {
         let Some(first) = before.take().or_else(|| alive(engine)) else { continue };
-        // one that is asked while it is killed spoils the reading, and the next is taken
+        // a container that is killed while it is asked invalidates the reading: repeat it
         let said = gipam::cli(engine, &["leases", "--json"]);
         let Ok(books) = serde_json::from_str::<Vec<gipam::Lease>>(&said.out) else { continue };
         let leased: BTreeSet<String> = books.into_iter().map(|lease| lease.address.to_string()).collect();
@@ -273,8 +274,8 @@ fn watch(engine: &Engine, counts: &Counts) {
     }
 }
 
-/// A report is made container by container: one that stops meanwhile may be in it with the address that the next one has
-/// got since. What is in both of two reports lived from the end of the first to the beginning of the second.
+/// A report is made container by container: a container that stops in between may be in it with an address that another
+/// one has got since. A container in both reports was alive from the end of the first to the beginning of the second.
 fn assert_nobody_shares(engine: &Engine, first: &Live, second: &Live) {
     let mut holders = BTreeMap::new();
     for (who, (addresses, _)) in second.iter().filter(|(who, _)| first.contains_key(*who)) {
@@ -287,7 +288,7 @@ fn assert_nobody_shares(engine: &Engine, first: &Live, second: &Live) {
     }
 }
 
-/// Every container that can be asked says what the Engine says.
+/// Every container that can be asked must report the same as the Engine.
 fn from_inside(w: &World) {
     let live = alive(w.engine).unwrap();
     assert_nobody_shares(w.engine, &live, &live);

@@ -1,4 +1,4 @@
-//! Making and removing networks: both families, options, macvlan, clashes.
+//! Creating and removing networks: both families, options, macvlan, conflicts.
 
 use crate::engine::until;
 use crate::scenario::{Scenario, no_v6_only, scenario};
@@ -40,7 +40,7 @@ fn v4(w: &mut World) {
     w.docker("rm -f c1");
     w.docker("network rm n1");
     w.until_empty();
-    // at once a new one: not the same subnet, which the Engine may still be taking down (P17)
+    // a new network at once: it must not get the same subnet, which the Engine may still be removing (P17)
     w.network("n2");
     assert_ne!(w.prefixes("n2"), prefixes, "a subnet that was just released is cooling");
 }
@@ -79,7 +79,7 @@ fn numbers(w: &mut World) {
     let subnet = w.subnet("10.88.9.0/24");
     assert_eq!(subnet.range.as_deref(), Some("10.88.9.128/25"));
     assert_eq!(subnet.gateway, Some("10.88.9.254".parse().unwrap()));
-    // what an address without an owner is for is not guessed: the Engine's list says it, within seconds
+    // gipam does not guess the kind of an address without an owner: the Engine's list shows it within seconds
     until("both are known as auxiliary addresses", Duration::from_secs(60), || {
         w.leases().into_iter().filter(|lease| lease.kind.as_deref() == Some("auxiliary")).count() == 2
     });
@@ -88,7 +88,7 @@ fn numbers(w: &mut World) {
         let last: u8 = w.v4(name, "n1").rsplit('.').next().unwrap().parse().unwrap();
         assert!((128..254).contains(&last), "{name} got .{last}: outside the range, or not free");
     }
-    // both families by number; the IPv6 one lies in the pool, the IPv4 one outside; the gateway is not shown (P26)
+    // --subnet for both families; the IPv6 subnet is in the pool, the IPv4 subnet outside; the gateway is not shown (P26)
     w.network("--ipv6 --subnet 10.88.10.0/24 --subnet fd77:77:0:aa::/64 n2");
     w.run("--name c4 --network n2");
     assert!(w.v6("c4", "n2").starts_with("fd77:77:0:aa:"), "{}", w.v6("c4", "n2"));
@@ -142,7 +142,7 @@ fn macvlan(w: &mut World) {
     w.ping("c1", &w.v4("c2", "n1"));
     w.ping("c1", &w.v6("c2", "n1"));
     w.agree();
-    // for an internal one, newer Engines ask for no gateway; its slot stays free all the same
+    // newer Engines do not request a gateway for an internal network; its place stays free anyway
     w.network("-d macvlan --internal -o parent=mv1 n2");
     w.run("--name c3 --network n2");
     assert!(w.v4("c3", "n2").ends_with(".2"), "{}", w.v4("c3", "n2"));
@@ -161,7 +161,7 @@ fn range_alone(w: &mut World) {
     w.agree();
 }
 
-/// R23: two networks of one prefix with disjoint ranges, with gateways of their own, then with one router.
+/// R23: two networks with the same prefix and disjoint ranges, first each with its own gateway, then with a shared router.
 fn shared_lan(w: &mut World) {
     for parent in ["mv0", "mv1"] {
         let make = format!(
@@ -205,8 +205,9 @@ fn shared_lan(w: &mut World) {
     w.agree();
 }
 
-/// Docker makes up a MAC for each endpoint of a driver that asks for MACs, and ipvlan refuses it. This kernel has no ipvlan, so
-/// that its containers fail at the join; the message then shows whether a MAC was in the way before.
+/// Docker generates a MAC for each endpoint of a driver that asks for MACs, and ipvlan refuses it. This kernel lacks
+/// ipvlan, so
+/// the containers fail when they join; the message shows whether they already failed because of a MAC.
 fn ipvlan(w: &mut World) {
     w.configure(
         r#"
@@ -248,11 +249,11 @@ fn same_subnet(w: &mut World) {
 }
 
 fn refused_later(w: &mut World) {
-    // the network driver refuses after the addresses were given: a bridge takes one subnet of a family
+    // the network driver refuses after the addresses were granted: a bridge accepts one subnet per family
     w.refused("network create --ipam-driver gipam --subnet 10.88.9.0/24 --subnet 10.88.10.0/24 n1");
     w.until_empty();
     w.network("--subnet 10.88.9.0/24 n1");
-    // an overlap with a bridge that gipam did not make
+    // an overlap with a bridge that does not belong to gipam's networks
     w.docker("network create --subnet 10.99.0.0/24 theirs");
     w.refused("network create --ipam-driver gipam --subnet 10.99.0.0/24 n2");
     w.agree();
@@ -265,7 +266,7 @@ fn ten_at_once(w: &mut World) {
     assert_eq!(w.subnets().len(), 20);
 }
 
-/// The old gipam's example pool. Engine 20.10 never gives such addresses back (see `World::never_returned`).
+/// The old gipam's example pool. Engine 20.10 never releases such addresses (see `World::never_returned`).
 fn link_local(w: &mut World) {
     w.restart_with(&["-v6", "fe80::/56", "-v4", "192.168.0.0/16"]);
     w.network("--ipv6 n1");
@@ -283,5 +284,5 @@ fn link_local(w: &mut World) {
     w.docker("rm -f c2");
     w.docker("network rm n1");
     w.docker("network rm n2");
-    w.until_empty(); // with its subnet goes whatever leaked in it
+    w.until_empty(); // releasing the subnet also removes what leaked in it
 }

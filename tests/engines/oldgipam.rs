@@ -1,6 +1,6 @@
-//! A stand-in for the gipam that users run today: answers dockerd as that program does, and writes its lease file.
+//! A stand-in for the old gipam that users run today: answers dockerd as that program does, and writes its lease file.
 //!
-//! What it keeps from the original is behaviour seen from outside: opaque ids of 16 letters and digits, subnets cut in
+//! It imitates the behaviour that is visible from outside: opaque ids of 16 letters and digits, subnets cut in
 //! order, addresses counted up from the gateway, the last freed address given first, requested numbers ignored, and a
 //! file that is written now and then, so that it lags behind what was given.
 
@@ -64,7 +64,7 @@ impl OldGipam {
         serde_json::to_string_pretty(&whole).unwrap()
     }
 
-    /// The id under which dockerd knows a subnet.
+    /// dockerd's id for a subnet.
     pub fn id(&self, prefix: &str) -> String {
         let state = self.state.lock().unwrap();
         state.allocated.iter().find(|block| block.prefix == prefix).unwrap().id.clone()

@@ -1,4 +1,4 @@
-//! A proxy between dockerd and gipam: passes every call on, and breaks those that it should break (P8, P20).
+//! A proxy between dockerd and gipam: forwards every call, and breaks the calls that it should break (P8, P20).
 
 use crate::wire::{Answer, Call, Server, forward};
 use std::os::unix::net::UnixStream;
@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-/// What is done with one call.
+/// What the proxy does with a call.
 #[derive(Clone, Copy, Debug)]
 enum Trick {
-    /// Carried out, and the answer lost.
+    /// Forward it, and lose the answer.
     Lose,
-    /// Not passed on; answered with this.
+    /// Do not forward it; answer this.
     Answer(u16, &'static str),
-    /// Not passed on; the connection ends, and dockerd repeats the call without a body.
+    /// Do not forward it; close the connection, so that dockerd repeats the call without a body.
     Cut,
-    /// Carried out; the answer comes late.
+    /// Forward it, and delay the answer.
     Slow(Duration),
-    /// Carried out; the answer comes no sooner than the proxy's end.
+    /// Forward it, and hold the answer until the proxy ends.
     Hold,
 }
 
@@ -74,32 +74,32 @@ impl Proxy {
         self.shared.0.lock().unwrap().tricks.push((method, trick));
     }
 
-    /// The next call of this method is carried out, and its answer lost.
+    /// Forwards the next call of this method and loses its answer.
     pub fn lose(&self, method: &'static str) {
         self.play(method, Trick::Lose);
     }
 
-    /// The next call of this method is answered with this and never reaches gipam.
+    /// Answers the next call of this method with this, without forwarding it.
     pub fn answer(&self, method: &'static str, status: u16, text: &'static str) {
         self.play(method, Trick::Answer(status, text));
     }
 
-    /// The next call of this method ends without an answer and without reaching gipam.
+    /// Closes the connection of the next call of this method, without forwarding it.
     pub fn cut(&self, method: &'static str) {
         self.play(method, Trick::Cut);
     }
 
-    /// The next call of this method is carried out, and its answer comes late.
+    /// Forwards the next call of this method and delays its answer.
     pub fn slow(&self, method: &'static str, time: Duration) {
         self.play(method, Trick::Slow(time));
     }
 
-    /// The next call of this method is carried out, and nobody hears of it.
+    /// Forwards the next call of this method and holds its answer.
     pub fn hold(&self, method: &'static str) {
         self.play(method, Trick::Hold);
     }
 
-    /// What was not broken yet stays whole; how many answers of its own the proxy still had.
+    /// Cancels the faults that have not happened yet; returns how many answers the proxy still held.
     pub fn forget_answers(&self) -> u64 {
         let tricks = std::mem::take(&mut self.shared.0.lock().unwrap().tricks);
         tricks.iter().filter(|(_, trick)| matches!(trick, Trick::Answer(..))).count() as u64
@@ -112,7 +112,7 @@ impl Proxy {
         });
     }
 
-    /// All that was to be broken is broken.
+    /// Checks that every requested fault has happened.
     pub fn assert_played(&self) {
         let state = self.shared.0.lock().unwrap();
         assert!(
@@ -133,7 +133,7 @@ impl Proxy {
     }
 }
 
-/// As dockerd itself waits for a driver that is being started again.
+/// How long the proxy waits for a restarting driver, as dockerd does.
 fn forward_patiently(behind: &Path, call: &Call) -> Answer {
     for _ in 0..500 {
         if UnixStream::connect(behind).is_ok() {
@@ -144,7 +144,7 @@ fn forward_patiently(behind: &Path, call: &Call) -> Answer {
     forward(behind, call)
 }
 
-/// A repetition without a body is never broken a second time.
+/// Never breaks a repetition without a body.
 fn take_trick(state: &mut State, call: &Call) -> Option<Trick> {
     let wanted = |(method, _): &(&str, Trick)| call.method.ends_with(method) && !call.body.is_empty();
     let at = state.tricks.iter().position(wanted)?;

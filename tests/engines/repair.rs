@@ -1,7 +1,7 @@
-//! Repair on real Engines: names learned, the living adopted, the dead freed and not in the way.
+//! Repair on real Engines: it learns names, adopts live addresses, frees dead leases, and does not delay anything.
 //!
-//! Holds P20 (what Docker loses) and P26 (gateways that it hides). Waits for what it wants to see, as long as the
-//! rules say that it may take: two looks that count, a minute after the grant and a minute apart.
+//! Checks P20 (what Docker loses) and P26 (gateways that it hides). Waits for each result as long as the rules allow:
+//! two checks that count, a minute after the grant and a minute apart.
 
 use crate::engine::{until, until_every};
 use crate::gipam;
@@ -9,9 +9,9 @@ use crate::scenario::{Scenario, scenario};
 use crate::world::World;
 use std::time::Duration;
 
-/// An event, a second of patience, a look.
+/// An event, a second of grace time, a check.
 const SOON: Duration = Duration::from_secs(30);
-/// Two minutes for the proof, and what a busy machine adds.
+/// Two minutes for the proof, and a margin for a busy machine.
 const PROOF: Duration = Duration::from_secs(240);
 const PAUSE: Duration = Duration::from_secs(3);
 
@@ -31,7 +31,7 @@ fn shown(w: &World, address: &str) -> Option<(String, String)> {
     Some((text("holder")?, text("network")?))
 }
 
-/// What `gipam gc --json` says of an address.
+/// The finding of `gipam gc --json` about an address.
 fn finding(w: &World, address: &str) -> Option<String> {
     let said = gipam::cli(w.engine, &["gc", "--json"]);
     let rows: Vec<serde_json::Value> = serde_json::from_str(&said.out).ok()?;
@@ -47,7 +47,7 @@ fn names_and_adoption(w: &mut World) {
         let wanted = Some(("first".to_owned(), "n1".to_owned()));
         until("the lease shows its container's name and network", SOON, || shown(w, address) == wanted);
     }
-    // No Engine here says a name when it asks: the history tells it when it is learned.
+    // No Engine here sends a name with a request: the history shows it when gipam learns it.
     for address in [&v4, &v6] {
         let rows: Vec<serde_json::Value> = gipam::view(w.engine, &["history", address]);
         let named = rows.iter().filter(|row| row["event"] == "named").count();
@@ -81,7 +81,7 @@ fn the_dead(w: &mut World) {
     w.start();
     until("the leak is found", SOON, || finding(w, &leaked).is_some());
     assert!(finding(w, "10.211.50.50").is_some(), "a stopped container holds no address");
-    // The looks of the proof are the daemon's own; docker only asks.
+    // The checks of the proof are the daemon's own; docker only requests.
     until_every(PAUSE, "the container with its own address starts again", PROOF, || {
         w.engine.docker(&["start", "fixed"]).ok
     });

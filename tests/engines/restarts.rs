@@ -1,4 +1,4 @@
-//! dockerd ends (in good order, or killed) and comes back, with and without live-restore; gipam is asked for no replay.
+//! dockerd ends (cleanly or killed) and restarts, with and without live-restore; gipam does not ask for replay.
 
 use crate::scenario::{Scenario, scenario};
 use crate::world::World;
@@ -56,7 +56,7 @@ fn restart(w: &mut World, signal: &str, flags: &'static [&'static str]) {
         for name in ["any", "two"] {
             w.until_state(name, "exited");
         }
-        w.agree(); // what the others held is given back
+        w.agree(); // the addresses of the others are released
         w.docker("start any two");
     }
     w.agree();
@@ -64,12 +64,12 @@ fn restart(w: &mut World, signal: &str, flags: &'static [&'static str]) {
     w.ping("any", &w.v4("always", "n2"));
     w.ping("two", &w.v6("fixed", "n1"));
     assert_eq!(w.subnets().into_iter().map(|subnet| subnet.id).collect::<Vec<_>>(), ids, "the same grants");
-    // the network goes on to serve newcomers
+    // the network still works for new containers
     w.run("--name new --network n1");
     w.agree();
 }
 
-/// Nobody can say goodbye: at the next boot gipam is first, and Docker gives back what it finds in its own books.
+/// After a power failure gipam starts first at the next boot, and Docker releases what it finds in its own database.
 fn power_loss(w: &mut World) {
     w.network("--ipv6 --subnet 10.88.9.0/24 --subnet fd88:9::/64 --aux-address a=10.88.9.5 n1");
     w.network("--ipv6 n2");
@@ -92,7 +92,7 @@ fn power_loss(w: &mut World) {
     w.ping("any", &w.v6("always", "n2"));
 }
 
-/// The creations that dockerd did not survive are undone, or leak whole subnets that no network has: Docker never says.
+/// Network creations during which dockerd was killed are undone, or leak whole subnets, because Docker never reports them.
 fn killed_while_creating(w: &mut World) {
     let engine = w.engine;
     std::thread::scope(|scope| {
@@ -102,7 +102,7 @@ fn killed_while_creating(w: &mut World) {
                 engine.docker(&["network", "create", "--ipam-driver", "gipam", "--ipv6", &name])
             });
         }
-        std::thread::sleep(std::time::Duration::from_millis(150)); // some are made, some under way, some not begun
+        std::thread::sleep(std::time::Duration::from_millis(150)); // some networks are created, some are being created, some not begun
         w.engine.dockerd_down("KILL");
     });
     w.engine.dockerd_up(&[]);

@@ -1,4 +1,4 @@
-//! A scenario: its name, the facts and duties it holds, what an Engine needs for it, and the function.
+//! A scenario: its name, the facts and duties that it checks, what it needs of an Engine, and the function.
 
 use crate::engine::Engine;
 use crate::world::World;
@@ -12,10 +12,10 @@ pub struct Scenario {
     pub name: &'static str,
     /// Facts P1-P33 and duties D1-D17 of docs/docker-facts.md.
     pub holds: &'static str,
-    /// Why an Engine cannot have it, if so.
+    /// Why it cannot run on an Engine, if so.
     pub lacks: fn(&Engine) -> Option<&'static str>,
     pub run: fn(&mut World),
-    /// Whether it mostly waits, and for minutes.
+    /// Whether it mostly waits, for minutes.
     pub waits: bool,
 }
 
@@ -35,7 +35,7 @@ pub fn scenario(name: &'static str, holds: &'static str, run: fn(&mut World)) ->
     Scenario { name, holds, lacks: |_| None, run, waits: false }
 }
 
-/// Scenarios of a few seconds between two that wait for minutes.
+/// The number of short scenarios between two that wait for minutes.
 const BETWEEN: usize = 12;
 
 /// All of them. Those that wait begin one by one, with what lasts as long as one of them in between: never all Engines of a

@@ -1,5 +1,5 @@
-//! The smallest HTTP/1.1 over UNIX sockets that dockerd's plugin client can talk to: for the proxy and the old driver's
-//! stand-in. One request a connection: when the server ends, no kept-alive connection hides its successor.
+//! A minimal HTTP/1.1 server over UNIX sockets for dockerd's plugin client: for the proxy and the old driver's stand-in.
+//! It serves one request per connection, so that no kept-alive connection hides the next server.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-/// A request as it came.
+/// A request as it arrived.
 #[derive(Debug, Clone)]
 pub struct Call {
     /// Without the slash: "IpamDriver.RequestPool".
@@ -16,7 +16,7 @@ pub struct Call {
     pub body: String,
 }
 
-/// What to send back; `None` closes the connection without a word.
+/// The answer; `None` closes the connection without an answer.
 pub type Answer = Option<(u16, String)>;
 
 pub struct Server {
@@ -66,7 +66,7 @@ fn serve(mut stream: UnixStream, answer: &dyn Fn(&Call) -> Answer) {
     }
 }
 
-/// Sends a call on, and returns status and body; `None` if the other side is not there or hangs up.
+/// Forwards a call and returns status and body; `None` if the other side does not listen or closes the connection.
 pub fn forward(path: &Path, call: &Call) -> Answer {
     let mut stream = UnixStream::connect(path).ok()?;
     let (method, length) = (&call.method, call.body.len());

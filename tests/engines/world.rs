@@ -1,7 +1,7 @@
-//! What a scenario works with: one engine, a gipam with fresh books, and words to use them.
+//! The environment of a scenario: one engine, a gipam with fresh books, and functions to use them.
 //!
-//! `finish` is the end of every scenario: books equal to the Engine's own report but for the leaks that were foretold,
-//! those freed with `gipam release`, then everything removed and the books empty.
+//! `finish` ends every scenario: the books must equal the Engine's own report except for the expected leaks, which it
+//! frees with `gipam release`; then it removes everything, and the books must be empty.
 
 use crate::books::{self, Held, Leak};
 use crate::engine::{Engine, Said, until};
@@ -17,7 +17,7 @@ pub const POOLS: [&str; 4] = ["-v4", "10.77.0.0/16", "-v6", "fd77:77::/48"];
 pub const SOCKET: &str = "/run/docker/plugins/gipam.sock";
 const FILE: &str = "/var/lib/gipam/gipam.db";
 
-/// How gipam is started: as a unit file would say it.
+/// How gipam is started, as in a unit file.
 #[derive(Default)]
 pub struct Launch {
     pub directory: String,
@@ -41,7 +41,7 @@ pub struct World<'a> {
     /// The IPAM drivers whose networks belong to these books.
     drivers: Vec<&'static str>,
     leaks: Vec<Leak>,
-    /// Commands that undo what the scenario did to the engine's namespaces.
+    /// Commands that undo the scenario's changes to the engine's namespaces.
     undo: Vec<String>,
     default_dockerd: bool,
 }
@@ -64,12 +64,12 @@ impl<'a> World<'a> {
 
     // --- gipam -------------------------------------------------------------------------------------------------------
 
-    /// Forgets all books and starts gipam with other words.
+    /// Deletes the books and starts gipam with these arguments.
     pub fn restart_with(&mut self, words: &[&str]) {
         self.restart_as(Launch::with(words));
     }
 
-    /// The same at another socket than the one where Docker looks.
+    /// The same on a socket other than the one that Docker uses.
     pub fn restart_at(&mut self, socket: &str) {
         let words = [POOLS.as_slice(), &["--socket", socket, "--admin", "/run/gipam/admin.sock"]].concat();
         self.restart_as(Launch { socket: socket.into(), ..Launch::with(&words) });
@@ -82,12 +82,12 @@ impl<'a> World<'a> {
         self.start();
     }
 
-    /// Writes a configuration file, and starts gipam afresh with it alone.
+    /// Writes a configuration file, and starts gipam with fresh books and only this file.
     pub fn configure(&mut self, toml: &str) {
         self.configure_as(toml, Launch::with(&[]));
     }
 
-    /// The same at another socket than the one where Docker looks.
+    /// The same on a socket other than the one that Docker uses.
     pub fn configure_at(&mut self, socket: &str, toml: &str) {
         let words = ["--socket", socket, "--admin", "/run/gipam/admin.sock"];
         self.configure_as(toml, Launch { socket: socket.into(), ..Launch::with(&words) });
@@ -101,13 +101,13 @@ impl<'a> World<'a> {
         self.start();
     }
 
-    /// Starts gipam over the books that are there.
+    /// Starts gipam with the existing books.
     pub fn start(&mut self) {
         assert!(self.gipam.is_none(), "gipam runs already");
         self.gipam = Some(Gipam::start(self.engine, &self.launch));
     }
 
-    /// Ends gipam in good order, and checks that it was.
+    /// Stops gipam cleanly, and checks that it exits cleanly.
     pub fn stop(&mut self) {
         let status = self.gipam.take().expect("gipam runs").end(self.engine, Signal::TERM);
         assert!(status.success(), "gipam ended with {status} on SIGTERM: {}", gipam::log_tail(self.engine));
@@ -135,21 +135,21 @@ impl<'a> World<'a> {
         found.into_iter().next().unwrap()
     }
 
-    /// Networks of further driver names are compared, too.
+    /// Also compares networks of this driver name.
     pub fn also_driver(&mut self, name: &'static str) {
         self.drivers.push(name);
     }
 
     // --- the Engine --------------------------------------------------------------------------------------------------
 
-    /// A docker command, blanks between its words, that must succeed.
+    /// Runs a docker command, with its arguments separated by blanks, that must succeed.
     pub fn docker(&self, line: &str) -> String {
         let said = self.engine.docker(&line.split_whitespace().collect::<Vec<_>>());
         assert!(said.ok, "docker {line}: {}{}", said.out, said.err);
         said.out
     }
 
-    /// A docker command that must fail; returns what the user sees.
+    /// Runs a docker command that must fail; returns what the user sees.
     pub fn refused(&self, line: &str) -> String {
         let said = self.engine.docker(&line.split_whitespace().collect::<Vec<_>>());
         assert!(!said.ok, "docker {line} should have been refused, but: {}", said.out);
@@ -157,7 +157,7 @@ impl<'a> World<'a> {
         said.err
     }
 
-    /// Docker commands all at the same time, each of which must succeed.
+    /// Runs docker commands at the same time, each of which must succeed.
     pub fn at_once(&self, lines: impl Iterator<Item = String>) {
         let engine = self.engine;
         std::thread::scope(|scope| {
@@ -175,25 +175,25 @@ impl<'a> World<'a> {
         self.docker(&format!("network create --ipam-driver gipam {line}"));
     }
 
-    /// `docker run` of a container that sleeps and dies at once when told to.
+    /// Runs `docker run` for a container that sleeps and exits at once on SIGTERM.
     pub fn run(&self, line: &str) {
         self.docker(&format!("run -d --init {line} bb sleep 3600"));
     }
 
-    /// A command inside the engine's namespaces that must succeed.
+    /// Runs a command inside the engine's namespaces that must succeed.
     pub fn inside(&self, line: &str) -> String {
         let said: Said = self.engine.inside(&["sh", "-euc", line]);
         assert!(said.ok, "{line}: {}{}", said.out, said.err);
         said.out
     }
 
-    /// The same, undone by another command at the end of the scenario.
+    /// The same, with another command that undoes it at the end of the scenario.
     pub fn change_host(&mut self, line: &str, undo: &str) {
         self.inside(line);
         self.undo.push(undo.into());
     }
 
-    /// Starts dockerd again with other flags, and remembers to go back.
+    /// Restarts dockerd with other flags, until the end of the scenario.
     pub fn dockerd(&mut self, signal: &str, flags: &[&str]) {
         self.default_dockerd = flags.is_empty();
         self.engine.dockerd_down(signal);
@@ -222,7 +222,7 @@ impl<'a> World<'a> {
         assert!(said.ok, "{}", said.err);
         let mut both: Vec<Option<IpAddr>> = said.out.split(' ').map(|word| word.parse().ok()).collect();
         both.resize(2, None);
-        // an Engine prints an IPv6 address alone where there is no IPv4
+        // without IPv4 an Engine prints only the IPv6 address
         match both[0] {
             Some(IpAddr::V6(_)) => (None, both[0]),
             _ => (both[0], both[1]),
@@ -237,14 +237,14 @@ impl<'a> World<'a> {
         self.addresses(container, network).1.map(|address| address.to_string()).unwrap_or_default()
     }
 
-    /// Waits until a container is in a state, as `docker inspect` names it.
+    /// Waits until a container is in this state, as `docker inspect` calls it.
     pub fn until_state(&self, container: &str, state: &str) {
         until(&format!("{container} is {state}"), Duration::from_secs(30), || {
             self.engine.docker(&["inspect", "--format", "{{.State.Status}}", container]).out == state
         });
     }
 
-    /// Containers reach each other over an address.
+    /// Checks that a container reaches this address.
     pub fn ping(&self, from: &str, address: &str) {
         // the first packet may meet an address that is still being checked for duplicates
         self.docker(&format!("exec {from} ping -c 1 -w 10 {address}"));
@@ -252,12 +252,12 @@ impl<'a> World<'a> {
 
     // --- the end -----------------------------------------------------------------------------------------------------
 
-    /// Foretells what Docker will have leaked by the end of the scenario.
+    /// Declares what Docker will have leaked by the end of the scenario.
     pub fn expect_leak(&mut self, leak: Leak) {
         self.leaks.push(leak);
     }
 
-    /// Books and Engine agree now, nothing doubled, nothing leaked.
+    /// Checks that books and Engine agree now: no duplicates, no leaks.
     pub fn agree(&self) {
         let (books, engine) = self.settle(|books, engine| books.is_empty() && engine.is_empty());
         assert!(
@@ -266,7 +266,7 @@ impl<'a> World<'a> {
         );
     }
 
-    /// Waits until books and Engine agree; how long it took.
+    /// Waits until books and Engine agree; returns how long it took.
     pub fn until_agree(&self, limit: Duration) -> Duration {
         let start = Instant::now();
         let mut last = self.compare();
@@ -284,7 +284,7 @@ impl<'a> World<'a> {
         start.elapsed()
     }
 
-    /// What only the books and only the Engine know, without what the Engine never gives back.
+    /// What only the books have and what only the Engine has, except addresses that the Engine never releases.
     pub fn compare(&self) -> (Vec<Held>, Vec<Held>) {
         let (mut books, engine) = books::compare(self.engine, &self.drivers);
         books.retain(|held| !self.never_returned(held));
@@ -300,8 +300,8 @@ impl<'a> World<'a> {
             && held.address.is_some_and(link_local)
     }
 
-    /// Releases come shortly after Docker's answer to its user, and what an explicit address is (an endpoint, or auxiliary)
-    /// is settled by the look that follows a change within seconds: gives the two sides that long to agree.
+    /// Releases come shortly after Docker's answer to its user, and the check that follows a change within seconds decides
+    /// whether a requested address is an endpoint's or auxiliary: this gives both sides that long to agree.
     fn settle(&self, good: impl Fn(&[Held], &[Held]) -> bool) -> (Vec<Held>, Vec<Held>) {
         let start = Instant::now();
         loop {
@@ -319,7 +319,7 @@ impl<'a> World<'a> {
         self.free_leaks(&leaks);
         self.agree();
         for held in books::compare(self.engine, &self.drivers).0 {
-            // foretold by `never_returned`, or `agree` had failed
+            // expected by `never_returned`; otherwise `agree` would have failed
             self.release(&Leak::Address(held.subnet, held.address.unwrap().to_string()));
         }
         self.remove_all();
@@ -327,7 +327,7 @@ impl<'a> World<'a> {
         assert!(self.gipam.as_mut().is_some_and(Gipam::runs), "gipam died: {}", gipam::log_tail(self.engine));
     }
 
-    /// Frees by hand what was granted less than a minute ago, and so may live for all that the Engine can say.
+    /// Frees by hand grants that are less than a minute old, which the Engine cannot prove dead.
     fn release(&self, leak: &Leak) {
         let said = match leak {
             Leak::Subnet(prefix) => {
@@ -361,7 +361,7 @@ impl<'a> World<'a> {
         leaks.iter().for_each(|leak| self.release(leak));
     }
 
-    /// Removes every container and every network of ours.
+    /// Removes every container and every network of the scenario.
     pub fn remove_all(&self) {
         self.inside("docker ps -aq | xargs -r docker rm -f -v >/dev/null");
         self.inside("docker network ls -q --filter type=custom | xargs -r docker network rm >/dev/null");
@@ -380,8 +380,9 @@ impl<'a> World<'a> {
         assert!(leases.is_empty(), "still in the books after all containers were removed: {leases:#?}");
     }
 
-    /// Brings the engine back to where the next scenario can start, whatever happened. What Docker itself cannot get rid of
-    /// goes with all of its data.
+    /// Cleans the engine for the next scenario, whatever happened. If Docker itself cannot remove something, all of
+    /// its data
+    /// is deleted.
     pub fn reset(&mut self) {
         let tidied = catch_unwind(AssertUnwindSafe(|| self.tidy()));
         self.gipam = None;
@@ -395,10 +396,10 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Undoes what the scenario did, by ordinary commands.
+    /// Undoes the scenario's changes with ordinary commands.
     fn tidy(&mut self) {
         self.gipam = None;
-        // answers releases that would else wait 15 s each for a driver that is gone
+        // answers releases, which would otherwise each wait 15 s for a driver that is gone
         gipam::forget(self.engine);
         self.launch = Launch::with(&POOLS);
         self.start();
