@@ -221,7 +221,7 @@ fn lost_database(w: &World) {
     w.inside("rm /var/lib/docker/network/files/local-kv.db");
     w.engine.dockerd_up(&[]);
     assert!(!w.docker("network ls").contains("gipam"), "no network is left");
-    // Everything is gone in one look: another Engine's lists would look the same, so it is reported and nothing is freed.
+    // Everything is missing in one check: another Engine's lists would look the same, so gipam reports it and frees nothing.
     let prefixes: Vec<String> = w.subnets().into_iter().map(|subnet| subnet.prefix).collect();
     for prefix in ["10.88.8.0/24", "fd88:8::/64"] {
         assert!(prefixes.iter().any(|held| held == prefix), "{prefix} among {prefixes:?}");
@@ -229,7 +229,7 @@ fn lost_database(w: &World) {
     let said = gipam::cli(w.engine, &["gc", "--apply"]);
     assert!(said.out.contains("it shows none of the networks in the books"), "{}{}", said.out, said.err);
     assert_eq!(w.subnets().len(), prefixes.len(), "nothing is freed");
-    // A person frees them, and the Engine is asked first.
+    // A person frees them; gipam asks the Engine first.
     for prefix in &prefixes {
         let said = gipam::cli(w.engine, &["release", prefix, "--force"]);
         assert!(said.ok, "{prefix}: {}", said.err);

@@ -194,7 +194,7 @@ fn shared_lan(w: &mut World) {
         w.docker("network rm n1");
         w.until_empty();
     }
-    // A third one whose range is not its own.
+    // A third network whose range overlaps another.
     w.network("-d macvlan -o parent=mv0 --subnet 10.88.5.0/24 --ip-range 10.88.5.64/26 n1");
     for range in ["--ip-range 10.88.5.96/27", ""] {
         let said = w.refused(&format!(
