@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 
 use crate::config::PoolsOrigin;
 use crate::ledger::Altered;
-use crate::plan::Plan;
-use crate::plan::change::{Change, Serial, Why};
+use crate::plan::change::{Change, Why};
 use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::settings::{Millis, Settings};
+use crate::plan::{Plan, Subnet};
 use crate::settle::{Below, settle};
-use crate::store::old_gipam::{self, OldSubnet, Parsed};
+use crate::store::old_gipam::{self, Parsed};
 use crate::store::takeover;
 use crate::text::counted;
-use crate::view::source::{Budget, Source};
+use crate::view::source::Source;
 
 pub use crate::store::takeover::{EXPORTED_DIGEST, TAKEN_DIGEST, digest_text};
 
@@ -111,25 +111,14 @@ pub fn check_format(query: &str) -> Result<(), Refusal> {
 pub fn export(source: &Source) -> Result<Vec<u8>, Refusal> {
     let pools = source.look(|plan| plan.settings().pools.clone())?;
     let mut allocated = Vec::new();
-    source.walk(0, exported, |found: Vec<OldSubnet>| {
-        allocated.extend(found);
-        Ok(true)
+    let exported = |_: &Plan, subnet: &Subnet| takeover::exported(subnet);
+    source.each_subnet(exported, |subnet| {
+        allocated.push(subnet);
+        Ok(())
     })?;
     let books = takeover::export(&pools, allocated);
     for obstacle in old_gipam::obstacles(&books) {
         tracing::warn!("export: {obstacle}");
     }
     Ok(old_gipam::write(&books))
-}
-
-/// Exports the next subnets, by serial.
-fn exported(plan: &Plan, from: Serial, budget: &Budget) -> (Vec<OldSubnet>, Option<Serial>) {
-    let mut found = Vec::new();
-    for subnet in plan.subnets_from(from) {
-        if budget.is_spent() && subnet.state.serial != from {
-            return (found, Some(subnet.state.serial));
-        }
-        found.extend(takeover::exported(subnet));
-    }
-    (found, None)
 }

@@ -4,18 +4,18 @@
 //! longer than one bite; keeps only counts; lists the fullest subnets individually, the others only in totals. For metrics,
 //! counts at most once a second and at most a twentieth of the time. A change between two bites may or may not be counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::rows::PoolRow;
-use super::source::{Budget, HASTE, Source};
-use super::subnets::pool_rows;
+use super::rows::{PoolRow, SubnetRow};
+use super::source::{HASTE, Source};
+use super::subnets::{pool_rows, subnet_row};
 use super::{COUNTABLE, Fullness, Refusal};
 use crate::ledger::Ledger;
-use crate::plan::change::Serial;
+use crate::plan::change::{Serial, SubnetState};
 use crate::plan::counts::{AddressCounts, ShownCounts};
 use crate::plan::host_use::HostUse;
 use crate::plan::prefix::Prefix;
@@ -26,30 +26,19 @@ use crate::plan::{Plan, Subnet};
 const FRESH: Duration = Duration::from_secs(1);
 /// Counting takes at most 1/`DUTY` of the time.
 const DUTY: u32 = 20;
-/// Number of subnets between two checks of the time.
-const STEP: usize = 16;
 /// The minimum number of subnets that are listed individually.
 pub const FULLEST: usize = 5;
 
-/// The counts of one held subnet.
+/// A subnet that is listed individually.
 #[derive(Clone, Debug)]
-pub struct SubnetCount {
+pub struct CountedSubnet {
     /// Its prefix, followed by its PoolID if another subnet in its address space has the same prefix.
-    pub subnet: String,
-    pub prefix: Prefix,
-    /// The PoolID.
-    pub id: String,
+    pub label: String,
     pub serial: Serial,
     /// The generation of its grant.
     pub generation: u64,
-    /// Its pool; empty outside all pools.
-    pub pool: String,
-    /// Its address space.
-    pub space: &'static str,
-    /// Its addresses.
-    pub counts: AddressCounts,
-    /// How full it is.
-    pub full: Fullness,
+    /// Its row, without the name of its network.
+    pub row: SubnetRow,
 }
 
 /// Everything that was counted.
@@ -58,7 +47,7 @@ pub struct Census {
     /// One row for each family of each pool.
     pub pools: Vec<PoolRow>,
     /// The fullest subnets, fullest first; subnets that are too large to fill up come last.
-    pub fullest: Vec<SubnetCount>,
+    pub fullest: Vec<CountedSubnet>,
     /// Numbers of held and of cooling subnets, by family.
     pub subnets: [[u64; 2]; 2],
     /// Numbers of leased and of cooling addresses in held subnets, by family.
@@ -73,24 +62,13 @@ pub struct Census {
     pub took: Duration,
 }
 
-/// The counts of a subnet, before its texts are added.
+/// The counts of a held subnet, before its texts are added.
 #[derive(Clone, Copy, Debug)]
 struct Counted {
     serial: Serial,
     prefix: Prefix,
     space: Space,
     counts: AddressCounts,
-    /// `None` if the subnet is too large for a share to mean anything.
-    full: Option<Fullness>,
-}
-
-/// The result of one bite.
-#[derive(Debug, Default)]
-struct Bite {
-    held: Vec<Counted>,
-    /// Cooling subnets by family.
-    cooling: [u64; 2],
-    shown: ShownCounts,
 }
 
 impl Census {
@@ -104,27 +82,44 @@ impl Census {
             (plan.count_pinned_alone(), sizes.map(|size| size as u64))
         })?;
         let (mut copies, mut fullest) = (BTreeMap::<(Space, Prefix), u32>::new(), Vec::new());
-        source.walk(0, bite, |bite: Bite| {
-            for counted in &bite.held {
-                census.add(counted);
+        let count = |plan: &Plan, subnet: &Subnet| {
+            let SubnetState { serial, prefix, space, cool_until, .. } = subnet.state;
+            let counts = || plan.count_addresses(subnet);
+            let held = subnet.is_held().then(|| Counted { serial, prefix, space, counts: counts() });
+            let is_cooling = held.is_none() && cool_until > plan.now();
+            Some((plan.count_shown(subnet), held, is_cooling.then_some(prefix.family())))
+        };
+        source.each_subnet(count, |(shown, held, cooling)| {
+            census.shown += shown;
+            if let Some(family) = cooling {
+                census.subnets[family as usize][1] += 1;
+            }
+            if let Some(counted) = held {
+                census.add(&counted);
                 *copies.entry((counted.space, counted.prefix)).or_default() += 1;
+                fullest.push(counted);
             }
-            for (subnets, cooling) in census.subnets.iter_mut().zip(bite.cooling) {
-                subnets[1] += cooling;
-            }
-            census.shown += bite.shown;
-            fullest.extend(bite.held);
             if fullest.len() > 2 * most.max(100) {
                 cut(&mut fullest, most);
             }
-            Ok(true)
+            Ok(())
         })?;
         cut(&mut fullest, most);
-        for part in fullest.chunks(STEP) {
-            let part: Vec<(Counted, bool)> =
-                part.iter().map(|one| (*one, copies.get(&(one.space, one.prefix)) > Some(&1))).collect();
-            census.fullest.extend(source.look(move |plan| named(plan, &part))?);
-        }
+        let labelled = |plan: &Plan, counted: &Counted| {
+            let (serial, generation, row) = subnet_row(plan, plan.subnet(counted.serial)?);
+            Some(CountedSubnet { label: row.prefix.clone(), serial, generation, row })
+        };
+        let is_copied = |one: &Counted| copies.get(&(one.space, one.prefix)) > Some(&1);
+        let copied: BTreeSet<Serial> =
+            fullest.iter().filter(|one| is_copied(one)).map(|one| one.serial).collect();
+        source.each_of(fullest, labelled, |mut subnet| {
+            if copied.contains(&subnet.serial) {
+                // The prefix alone would name two time series.
+                subnet.label = format!("{} {}", subnet.row.prefix, subnet.row.id);
+            }
+            census.fullest.push(subnet);
+            Ok(())
+        })?;
         census.took = begun.elapsed();
         Ok(census)
     }
@@ -155,60 +150,19 @@ impl Census {
     }
 }
 
-/// How full a subnet is, unless it is too large to fill up.
-pub(super) fn share(counts: &AddressCounts) -> Option<Fullness> {
-    let all = counts.leased.saturating_add(counts.cooling).saturating_add(counts.free);
-    (all <= COUNTABLE).then(|| Fullness::of_subnet(counts))
-}
-
-/// Counts subnets from this serial on, until the budget is spent.
-fn bite(plan: &Plan, from: Serial, budget: &Budget) -> (Bite, Option<Serial>) {
-    let mut bite = Bite::default();
-    for (n, subnet) in plan.subnets_from(from).enumerate() {
-        let (serial, prefix, space) = (subnet.state.serial, subnet.state.prefix, subnet.state.space);
-        if n % STEP == STEP - 1 && budget.is_spent() {
-            return (bite, Some(serial));
-        }
-        bite.shown += plan.count_shown(subnet);
-        if subnet.is_held() {
-            let counts = plan.count_addresses(subnet);
-            bite.held.push(Counted { serial, prefix, space, counts, full: share(&counts) });
-        } else if subnet.state.cool_until > plan.now() {
-            bite.cooling[prefix.family() as usize] += 1;
-        }
-    }
-    (bite, None)
-}
-
 /// Keeps only the `most` fullest subnets, fullest first: by share, then by leases.
 fn cut(found: &mut Vec<Counted>, most: usize) {
-    let rank = |one: &Counted| (one.full.map_or(-1.0, |full| full.0), one.counts.leased as f64);
+    let rank = |Counted { counts, .. }: &Counted| {
+        let is_countable =
+            counts.leased.saturating_add(counts.cooling).saturating_add(counts.free) <= COUNTABLE;
+        (if is_countable { Fullness::of_subnet(counts).0 } else { -1.0 }, counts.leased as f64)
+    };
     found.sort_by(|a, b| {
         let (a_rank, b_rank) = (rank(a), rank(b));
         let by_rank = b_rank.0.total_cmp(&a_rank.0).then(b_rank.1.total_cmp(&a_rank.1));
         by_rank.then_with(|| (a.prefix, a.serial).cmp(&(b.prefix, b.serial)))
     });
     found.truncate(most);
-}
-
-/// Adds the texts. The PoolID is appended if the prefix alone would name two time series.
-fn named(plan: &Plan, part: &[(Counted, bool)]) -> Vec<SubnetCount> {
-    let row = |(counted, is_one_of_several): &(Counted, bool)| {
-        let state = plan.subnet(counted.serial).map(|subnet: &Subnet| &subnet.state)?;
-        let prefix = state.prefix;
-        Some(SubnetCount {
-            subnet: if *is_one_of_several { format!("{prefix} {}", state.id) } else { prefix.to_string() },
-            prefix,
-            id: state.id.clone(),
-            serial: state.serial,
-            generation: state.generation,
-            pool: state.pool.clone().unwrap_or_default(),
-            space: state.space.name(),
-            counts: counted.counts,
-            full: Fullness::of_subnet(&counted.counts),
-        })
-    };
-    part.iter().filter_map(row).collect()
 }
 
 /// How old counts may be.
@@ -270,47 +224,5 @@ impl Counting {
     pub fn last(&self) -> Option<Arc<Census>> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.as_ref().map(|kept| kept.census.clone())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::prefix::Family;
-    use crate::plan::request::{Request, SubnetRequest, Wanted};
-    use crate::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
-
-    #[test]
-    fn bites_count_each_subnet_once_and_each_is_bounded() {
-        let base = Prefix::parse("10.0.0.0/8").unwrap();
-        let v4 = Some(Base { base, size: 24, addresses: AddressOrder::Sequential });
-        let name = "lan".to_owned();
-        let pool = PoolSettings { name, v4, v6: None, cooling: 0, subnet_cooling: 0, closed: false };
-        let mut plan = Plan::new(Settings { pools: vec![pool], storm_limit: 0, ..Settings::default() });
-        for random in 0..20_000 {
-            let request = Request::Subnet(SubnetRequest {
-                space: Space::Local,
-                family: Family::V4,
-                wanted: Wanted::Any { size: None },
-                range: None,
-                options: BTreeMap::new(),
-                pools: None,
-                in_use: HostUse::default(),
-                in_a_row: 0,
-                dead: Arc::default(),
-            });
-            for change in &plan.decide(&request, random).changes {
-                plan.apply(change);
-            }
-        }
-        let (mut from, mut serials, mut bites) = (Some(0), Vec::new(), 0);
-        while let Some(serial) = from {
-            let (bite, next) = bite(&plan, serial, &Budget::now());
-            serials.extend(bite.held.iter().map(|counted| counted.serial));
-            (from, bites) = (next, bites + 1);
-        }
-        let held: Vec<Serial> = plan.subnets().map(|subnet| subnet.state.serial).collect();
-        assert_eq!((serials.len(), &serials), (20_000, &held));
-        assert!(bites > 1, "one read counted everything");
     }
 }

@@ -18,7 +18,7 @@ use super::sink::Sink;
 use super::source::Budget;
 use super::views::View;
 use super::{ErrorKind, Refusal};
-use crate::plan::change::{Kind, Record, Serial};
+use crate::plan::change::{Kind, Record, Serial, SubnetState};
 use crate::plan::pins::{Holder, Pin, Pins};
 use crate::plan::prefix::Prefix;
 use crate::plan::request::Space;
@@ -62,10 +62,22 @@ impl PlaceFilter {
 /// An address with something to show.
 #[derive(Clone, Debug)]
 pub(super) struct KnownAddress {
-    address: u128,
-    record: Option<Record>,
-    pin: Option<Pin>,
+    pub(super) address: u128,
+    pub(super) record: Option<Record>,
+    pub(super) pin: Option<Pin>,
+    /// `leased`, `cooling` or `pinned`.
     state: &'static str,
+}
+
+impl KnownAddress {
+    /// When its state began.
+    fn since(&self) -> Millis {
+        match (&self.record, &self.pin) {
+            (Some(record), _) if record.leased => record.since,
+            (_, Some(pin)) => pin.since,
+            (record, None) => record.as_ref().map_or(0, |record| record.since),
+        }
+    }
 }
 
 /// What one look read from a place.
@@ -78,27 +90,7 @@ pub(super) struct LeasePart {
 }
 
 /// Decides which addresses a look collects.
-pub(super) type AddressFilter = Arc<dyn Fn(ListedPlace, &KnownRef<'_>) -> bool + Send + Sync>;
-
-/// An address in the plan, borrowed during a look.
-pub(super) struct KnownRef<'a> {
-    pub(super) address: u128,
-    pub(super) record: Option<&'a Record>,
-    pub(super) pin: Option<&'a Pin>,
-    /// `leased`, `cooling` or `pinned`.
-    pub(super) state: &'static str,
-}
-
-impl KnownRef<'_> {
-    /// When its state began.
-    fn since(&self) -> Millis {
-        match (self.record, self.pin) {
-            (Some(record), _) if record.leased => record.since,
-            (_, Some(pin)) => pin.since,
-            (record, None) => record.map_or(0, |record| record.since),
-        }
-    }
-}
+pub(super) type AddressFilter = Arc<dyn Fn(ListedPlace, &KnownAddress) -> bool + Send + Sync>;
 
 impl View {
     /// Answers with the leases that match the query: all of them in order, or one page if it has a `limit`.
@@ -140,10 +132,14 @@ impl View {
         }
         let alone = wanted.clone();
         let mut places = self.source.look(move |plan| pinned_alone(plan, &alone))?;
-        let bite = move |plan: &Plan, from, budget: &Budget| subnets_from(plan, from, &wanted, budget);
-        self.source.walk(0, bite, |found| {
-            places.extend(found);
-            Ok(true)
+        let named = move |_: &Plan, subnet: &Subnet| {
+            let SubnetState { prefix, space, serial, id, .. } = &subnet.state;
+            let place = ListedPlace { prefix: *prefix, space: *space, serial: Some(*serial) };
+            wanted.takes(*prefix, Some(id), subnet.pins()).then_some(place)
+        };
+        self.source.each_subnet(named, |place| {
+            places.push(place);
+            Ok(())
         })?;
         places.sort_unstable();
         Ok(places)
@@ -228,26 +224,6 @@ impl View {
     }
 }
 
-/// The next matching subnets, by serial.
-fn subnets_from(
-    plan: &Plan,
-    from: Serial,
-    wanted: &PlaceFilter,
-    budget: &Budget,
-) -> (Vec<ListedPlace>, Option<Serial>) {
-    let mut found = Vec::new();
-    for (n, subnet) in plan.subnets_from(from).enumerate() {
-        let state = &subnet.state;
-        if n % STEP == STEP - 1 && budget.is_spent() {
-            return (found, Some(state.serial));
-        }
-        if wanted.takes(state.prefix, Some(&state.id), subnet.pins()) {
-            found.push(ListedPlace { prefix: state.prefix, space: state.space, serial: Some(state.serial) });
-        }
-    }
-    (found, None)
-}
-
 /// The matching prefixes that have pins but no subnet.
 fn pinned_alone(plan: &Plan, wanted: &PlaceFilter) -> Vec<ListedPlace> {
     let alone = plan.pins().filter(|(space, prefix, _)| !plan.is_known(*space, *prefix));
@@ -300,9 +276,9 @@ fn part(
             cooling.is_some_and(|cooling| record.since.saturating_add(cooling) > plan.now())
         };
         let Some(state) = state(record, pin, cools) else { continue };
-        if wanted(place, &KnownRef { address, record, pin, state }) {
-            let (record, pin) = (record.cloned(), pin.cloned());
-            part.known.push(KnownAddress { address, record, pin, state });
+        let known = KnownAddress { address, record: record.cloned(), pin: pin.cloned(), state };
+        if wanted(place, &known) {
+            part.known.push(known);
         }
     }
     (Some(part), None)
@@ -347,7 +323,6 @@ fn state(
 fn row(part: &LeasePart, known: &KnownAddress, names: &NamesOfSubnet, network: Option<&str>) -> LeaseRow {
     let ListedPlace { prefix, space, .. } = part.place;
     let KnownAddress { address, record, pin, state } = known;
-    let since = KnownRef { address: *address, record: record.as_ref(), pin: pin.as_ref(), state }.since();
     // A pin made by hand hides the previous holder.
     let record = record.as_ref().filter(|record| record.leased || pin.is_none());
     let named = record.and_then(|record| {
@@ -368,7 +343,7 @@ fn row(part: &LeasePart, known: &KnownAddress, names: &NamesOfSubnet, network: O
         holder: name.or(named.map(|shown| shown.container.as_ref())).map(SmolStr::new),
         mac: mac.map(|mac| mac.to_smolstr()),
         state: SmolStr::new_static(state),
-        since: Some(rfc3339(since).into()),
+        since: Some(rfc3339(known.since()).into()),
         id: part.grant.as_ref().map(|(id, _)| id.clone()),
         space: SmolStr::new_static(space.name()),
         container: named.map(|shown| SmolStr::new(&shown.container_id)),
@@ -403,7 +378,7 @@ impl LeaseFilter {
         *all && !*by_hand && state.is_none() && holder.is_none() && since.is_none()
     }
 
-    fn takes(&self, known: &KnownRef<'_>) -> bool {
+    fn takes(&self, known: &KnownAddress) -> bool {
         let state = known.state;
         let wanted = self.state.as_deref().map_or(self.all || state == "leased", |wanted| wanted == state);
         let by_hand = !self.by_hand || known.pin.is_some();

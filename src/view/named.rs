@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use smol_str::ToSmolStr;
 
-use super::leases::{KnownRef, ListedPlace, PlaceFilter};
+use super::leases::{KnownAddress, ListedPlace, PlaceFilter};
 use super::rows::{LeaseRow, WhoRow};
 use super::views::View;
 use super::{ErrorKind, Refusal};
@@ -44,11 +44,11 @@ pub(super) struct Sought {
 
 impl Sought {
     /// Whether an address may match the name; the final decision needs its row.
-    pub(super) fn may_be(&self, place: ListedPlace, known: &KnownRef<'_>) -> bool {
-        let by_record = known.record.is_some_and(|record| {
+    pub(super) fn may_be(&self, place: ListedPlace, known: &KnownAddress) -> bool {
+        let by_record = known.record.as_ref().is_some_and(|record| {
             record.name.as_deref() == Some(&*self.name) || (self.mac.is_some() && record.mac == self.mac)
         });
-        let by_pin = known.pin.is_some_and(|pin| match &pin.holder {
+        let by_pin = known.pin.as_ref().is_some_and(|pin| match &pin.holder {
             Holder::Name(name) => **name == *self.name,
             Holder::Mac(mac) => self.mac == Some(*mac),
         });
@@ -78,7 +78,7 @@ impl View {
     pub(super) fn who_is(&self, name: &str) -> Result<Vec<WhoRow>, Refusal> {
         let mut rows = Vec::new();
         if let Some(sought) = self.sought(Some(name))? {
-            let wanted = Arc::new(move |place, known: &KnownRef<'_>| sought.may_be(place, known));
+            let wanted = Arc::new(move |place, known: &KnownAddress| sought.may_be(place, known));
             self.each(self.places(PlaceFilter::All)?, wanted, |row| {
                 rows.push(row);
                 Ok(true)

@@ -25,7 +25,8 @@ pub fn age(at: &str) -> Option<i64> {
 }
 
 /// One family of a pool.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PoolRow {
     /// The pool's name.
     pub pool: String,
@@ -44,20 +45,17 @@ pub struct PoolRow {
     /// Whether it gives no new subnets, because it was closed or left the configuration.
     pub closed: bool,
     /// Why this host's own use makes all of it unusable; `null` if some of it is usable, or if no daemon checks the host.
-    #[serde(default)]
     pub unusable: Option<String>,
     /// Room for subnets of `size` that reservations keep free.
-    #[serde(default)]
     pub reserved: Count,
     /// How full its space is, 0 to 1.
-    #[serde(default)]
     pub share: Fullness,
     /// The share as text, such as `50%`.
-    #[serde(default)]
     pub full: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SubnetRow {
     /// The `PoolID`.
     pub id: String,
@@ -81,16 +79,12 @@ pub struct SubnetRow {
     /// The name of its network, if the Engine has reported it.
     pub network: Option<String>,
     /// Addresses that could be given now.
-    #[serde(default)]
     pub free: Count,
     /// Addresses that are not given dynamically: reserved, kept for the gateway, network and broadcast.
-    #[serde(default)]
     pub reserved: Count,
     /// How full it is, 0 to 1.
-    #[serde(default)]
     pub share: Fullness,
     /// The share as text, such as `50%`.
-    #[serde(default)]
     pub full: String,
 }
 
@@ -139,7 +133,8 @@ impl From<&crate::config::Shown> for SettingRow {
 }
 
 /// One event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HistoryRow {
     pub at: String,
     pub event: String,
@@ -157,7 +152,6 @@ pub struct HistoryRow {
     /// The name of its network, if the Engine has reported it.
     pub network: Option<String>,
     /// Its number in the history, for the parameter `before`.
-    #[serde(default)]
     pub number: Option<u64>,
 }
 
@@ -211,6 +205,7 @@ impl std::fmt::Display for FillingRow {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HookRow {
     /// Its name.
     pub hook: String,
@@ -225,13 +220,10 @@ pub struct HookRow {
     /// Why the last delivery failed.
     pub last_error: Option<String>,
     /// Number of events since the daemon's start that the hook permanently rejected and that were skipped.
-    #[serde(default)]
     pub passed_over: u64,
     /// Events delivered since the daemon started or the hook was changed.
-    #[serde(default)]
     pub delivered: u64,
     /// Deliveries that failed since then.
-    #[serde(default)]
     pub failures: u64,
 }
 

@@ -9,20 +9,21 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
-use super::census::{Census, FULLEST, SubnetCount, share};
+use super::census::{Census, CountedSubnet, FULLEST};
 use super::query::Query;
 use super::rows::{Count, FillingRow, HistoryRow, HookRow, PoolRow};
 use super::views::View;
 use crate::plan::error::Refusal;
 use crate::plan::settings::{Millis, parse_rfc3339, rfc3339};
 use crate::reconcile::Finding;
-use crate::view::Fullness;
+use crate::view::{COUNTABLE, Fullness};
 
 /// The maximum number of events in a status.
 const EVENTS: u32 = 200;
 
 /// The state of the daemon. If only the books were read, `running` is false and what only a daemon knows is absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Status {
     /// Whether a daemon answered.
     pub running: bool,
@@ -47,96 +48,70 @@ pub struct Status {
     /// When it happened.
     pub last_error_at: Option<String>,
     /// The hooks, if a daemon runs.
-    #[serde(default)]
     pub hooks: Vec<HookRow>,
     /// The pools and subnets that are filling up, if a daemon runs.
-    #[serde(default)]
     pub filling: Vec<FillingRow>,
     /// Bytes of the books' WAL that are in use, while a long-running reader keeps it from being reset.
-    #[serde(default)]
     pub log_held: Option<u64>,
-    #[serde(default)]
     pub log_held_since: Option<String>,
     /// The time at which the status was made.
-    #[serde(default)]
     pub now: Option<String>,
     /// Addresses that were recently released and are not given to others yet.
-    #[serde(default)]
     pub cooling: u64,
     /// Addresses kept for holders that once requested them by number, or to which a person pinned them.
-    #[serde(default)]
     pub pinned: u64,
     /// Number of reserved addresses in held subnets.
-    #[serde(default)]
     pub reserved: Count,
     /// Number of reservations in the configuration.
-    #[serde(default)]
     pub reservations: u64,
     /// One row for each family of each pool.
-    #[serde(default)]
     pub usage: Vec<PoolRow>,
     /// The fullest subnets, fullest first.
-    #[serde(default)]
     pub fullest: Vec<SubnetUsage>,
     /// When the books were last written.
-    #[serde(default)]
     pub synced: Option<String>,
     /// Whether the last write succeeded.
-    #[serde(default)]
     pub writable: Option<bool>,
     /// Seconds for which the disk has held up a write; `null` if no write is held up.
-    #[serde(default)]
     pub stalled: Option<u64>,
     /// Size of the books in bytes.
-    #[serde(default)]
     pub books_bytes: u64,
     /// Size of their WAL in bytes.
-    #[serde(default)]
     pub log_bytes: u64,
     /// Whether the Engine answered the last query; `null` before the first one, and if repair is off.
-    #[serde(default)]
     pub engine: Option<bool>,
     /// Since when the Engine has answered, or has not answered.
-    #[serde(default)]
     pub engine_since: Option<String>,
     /// Why the Engine does not answer.
-    #[serde(default)]
     pub engine_error: Option<String>,
     /// Whether repair is on.
-    #[serde(default)]
     pub repair: Option<bool>,
     /// When repair last compared the books with the Engine.
-    #[serde(default)]
     pub looked: Option<String>,
     /// When repair compares them next, unless something happens before; `null` if it waits for the next request.
-    #[serde(default)]
     pub next_look: Option<String>,
     /// Number of findings of the last comparison.
-    #[serde(default)]
     pub findings: u64,
     /// Number of addresses that two containers have at the same time.
-    #[serde(default)]
     pub duplicates: u64,
     /// The first findings of the last comparison, without what it freed.
-    #[serde(default)]
     pub suspects: Vec<Finding>,
     /// The last refused calls, latest first.
-    #[serde(default)]
     pub refusals: Vec<RefusalRow>,
     /// The last events, latest first, if the query asked for them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub events: Option<Vec<HistoryRow>>,
     /// Number of calls since the start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
     /// How many of these were refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<u64>,
     /// How many of these had an empty body (P8).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub empty_bodies: Option<u64>,
     /// Number of grants undone because their answer was not delivered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub undone: Option<u64>,
 }
 
@@ -232,19 +207,20 @@ impl View {
     }
 
     fn fullest(&self, census: &Census) -> Result<Vec<SubnetUsage>, Refusal> {
-        let row = |subnet: &SubnetCount| {
+        let usage = |CountedSubnet { serial, generation, row, .. }: &CountedSubnet| {
+            let all = row.leases.0.saturating_add(row.cooling.0).saturating_add(row.free.0);
             Ok(SubnetUsage {
-                prefix: subnet.prefix.to_string(),
-                id: subnet.id.clone(),
-                space: subnet.space.to_owned(),
-                pool: Some(subnet.pool.clone()).filter(|pool| !pool.is_empty()),
-                network: self.reader()?.network_of(subnet.serial, subnet.generation)?,
-                leased: Count(subnet.counts.leased),
-                cooling: Count(subnet.counts.cooling),
-                free: Count(subnet.counts.free),
-                share: share(&subnet.counts),
+                prefix: row.prefix.clone(),
+                id: row.id.clone(),
+                space: row.space.clone(),
+                pool: row.pool.clone(),
+                network: self.reader()?.network_of(*serial, *generation)?,
+                leased: row.leases,
+                cooling: row.cooling,
+                free: row.free,
+                share: (all <= COUNTABLE).then_some(row.share),
             })
         };
-        census.fullest.iter().take(FULLEST).map(row).collect()
+        census.fullest.iter().take(FULLEST).map(usage).collect()
     }
 }

@@ -9,7 +9,7 @@ use super::listing::Listing;
 use super::query::Query;
 use super::rows::{Count, PoolRow, SubnetRow};
 use super::sink::Sink;
-use super::source::{Budget, Source};
+use super::source::Source;
 use super::views::View;
 use super::{Fullness, Refusal};
 use crate::plan::change::Serial;
@@ -17,9 +17,6 @@ use crate::plan::host_use::HostUse;
 use crate::plan::prefix::{Family, Prefix};
 use crate::plan::settings::rfc3339;
 use crate::plan::{Plan, Subnet};
-
-/// Number of subnets between two checks of the time.
-const STEP: usize = 16;
 
 /// The row of one family of a pool, by the pool's index; `None` if the pool has no base of that family.
 pub(super) fn pool_row(plan: &Plan, (pool, family): (usize, Family), in_use: &HostUse) -> Option<PoolRow> {
@@ -44,32 +41,27 @@ pub(super) fn pool_row(plan: &Plan, (pool, family): (usize, Family), in_use: &Ho
     })
 }
 
-/// The pools in the order of the settings, read in bites; `in_use` is what this host uses.
+/// The pools in the order of the settings; `in_use` is what this host uses.
 pub(super) fn pool_rows(source: &Source, in_use: HostUse) -> Result<Vec<PoolRow>, Refusal> {
     let (in_use, mut rows) = (Arc::new(in_use), Vec::new());
-    let bite = move |plan: &Plan, pool: usize, budget: &Budget| {
-        let (mut found, mut at) = (Vec::new(), pool);
-        while at < plan.settings().pools.len() {
-            found.extend(Family::BOTH.iter().filter_map(|family| pool_row(plan, (at, *family), &in_use)));
-            at += 1;
-            if budget.is_spent() {
-                break;
-            }
-        }
-        (found, Some(at).filter(|at| *at < plan.settings().pools.len()))
-    };
-    source.walk(0, bite, |found| {
-        rows.extend(found);
-        Ok(true)
-    })?;
+    let pools = source.look(|plan| plan.settings().pools.len())?;
+    let both = (0..pools).flat_map(|pool| Family::BOTH.map(|family| (pool, family)));
+    source.each_of(
+        both.collect(),
+        move |plan, of| pool_row(plan, *of, &in_use),
+        |row| {
+            rows.push(row);
+            Ok(())
+        },
+    )?;
     Ok(rows)
 }
 
-/// The row of a held subnet, without the name of its network.
-fn subnet_row(plan: &Plan, subnet: &Subnet) -> SubnetRow {
+/// The serial, the generation and the row of a subnet, without the name of its network.
+pub(super) fn subnet_row(plan: &Plan, subnet: &Subnet) -> (Serial, u64, SubnetRow) {
     let (state, counts) = (&subnet.state, plan.count_addresses(subnet));
     let share = Fullness::of_subnet(&counts);
-    SubnetRow {
+    let row = SubnetRow {
         id: state.id.clone(),
         prefix: state.prefix.to_string(),
         pool: state.pool.clone(),
@@ -85,26 +77,8 @@ fn subnet_row(plan: &Plan, subnet: &Subnet) -> SubnetRow {
         reserved: Count(counts.reserved + counts.never_given + counts.slot),
         share,
         full: share.to_string(),
-    }
-}
-
-/// The rows of the held subnets among these places, starting at the index `from`.
-fn bite(
-    plan: &Plan,
-    places: &[ListedPlace],
-    from: usize,
-    budget: &Budget,
-) -> (Vec<(Serial, u64, SubnetRow)>, Option<usize>) {
-    let mut rows = Vec::new();
-    for (n, place) in places.iter().enumerate().skip(from) {
-        if (n - from) % STEP == STEP - 1 && budget.is_spent() {
-            return (rows, Some(n));
-        }
-        let subnet = place.serial.and_then(|serial| plan.subnet(serial)).filter(|subnet| subnet.is_held());
-        let row = |subnet: &Subnet| (subnet.state.serial, subnet.state.generation, subnet_row(plan, subnet));
-        rows.extend(subnet.map(row));
-    }
-    (rows, None)
+    };
+    (state.serial, state.generation, row)
 }
 
 impl View {
@@ -117,18 +91,18 @@ impl View {
     pub(super) fn subnets(&self, query: Query<'_>, sink: &mut Sink<'_>) -> Result<(), Refusal> {
         let wanted = query.text("subnet")?;
         let wanted = wanted.map_or(PlaceFilter::All, |text| PlaceFilter::Named(Prefix::parse(&text), text));
-        let places: Arc<[ListedPlace]> = self.places(wanted)?.into();
-        let mut listing = Listing::read(query)?;
-        let bite = move |plan: &Plan, from: usize, budget: &Budget| bite(plan, &places, from, budget);
-        self.source.walk(0, bite, |rows| {
-            for (serial, generation, row) in rows {
-                let row = SubnetRow { network: self.reader()?.network_of(serial, generation)?, ..row };
-                match &mut listing {
-                    Some(listing) => _ = listing.take(row),
-                    None => sink.row(&row)?,
-                }
+        let (places, mut listing) = (self.places(wanted)?, Listing::read(query)?);
+        let held = |plan: &Plan, place: &ListedPlace| {
+            let subnet = plan.subnet(place.serial?).filter(|subnet| subnet.is_held())?;
+            Some(subnet_row(plan, subnet))
+        };
+        self.source.each_of(places, held, |(serial, generation, row)| {
+            let row = SubnetRow { network: self.reader()?.network_of(serial, generation)?, ..row };
+            match &mut listing {
+                Some(listing) => _ = listing.take(row),
+                None => sink.row(&row)?,
             }
-            Ok(true)
+            Ok(())
         })?;
         match listing {
             Some(listing) => sink.value(&listing.page()),

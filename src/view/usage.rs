@@ -3,16 +3,13 @@
 //! Promises: exact as far back as the history reaches, and reports how far that is; the number of points is limited. Reads only.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use serde::Serialize;
 use smol_str::SmolStr;
 
 use super::query::Query;
-use super::source::Budget;
-use super::views::{View, leases_in};
+use super::views::View;
 use super::{ErrorKind, Refusal};
-use crate::plan::Plan;
 use crate::plan::prefix::{AddressRange, Prefix};
 use crate::plan::settings::{Millis, rfc3339};
 
@@ -105,7 +102,12 @@ impl View {
             *inside.entry(subnet.to_owned()).or_insert(Prefix::parse(subnet).is_some_and(is_inside))
         };
         let (lines, known) = self.reader()?.happened(now.saturating_sub(span), LINES, is_about)?;
-        Ok(reckon((&lines, known), (now, span), self.present(&bases)?))
+        let ranges = bases.iter().map(|base| AddressRange::of(*base)).collect();
+        let present =
+            self.leases_in(ranges)?.into_iter().fold([0; 2], |[leases, subnets], [more, others]| {
+                [leases + u64::try_from(more).unwrap_or(0), subnets + u64::try_from(others).unwrap_or(0)]
+            });
+        Ok(reckon((&lines, known), (now, span), present))
     }
 
     fn bases_of(&self, name: String) -> Result<Vec<Prefix>, Refusal> {
@@ -115,20 +117,6 @@ impl View {
             Some(pool.bases().map(|base| base.base).collect())
         })?;
         bases.ok_or(unknown)
-    }
-
-    /// How many leases and subnets these bases contain now.
-    fn present(&self, bases: &[Prefix]) -> Result<[u64; 2], Refusal> {
-        let ranges: Arc<[AddressRange]> = bases.iter().map(|base| AddressRange::of(*base)).collect();
-        let bite = move |plan: &Plan, from, budget: &Budget| leases_in(plan, &ranges, from, budget);
-        let mut present = [0; 2];
-        self.source.walk(0, bite, |found: Vec<(usize, u128)>| {
-            for (_, leases) in found {
-                present = [present[0] + u64::try_from(leases).unwrap_or(0), present[1] + 1];
-            }
-            Ok(true)
-        })?;
-        Ok(present)
     }
 }
 

@@ -11,14 +11,13 @@ use super::census::{Census, CensusAge, Counting, FULLEST};
 use super::query::Query;
 use super::rows::{Count, HistoryRow, ReservedRow, Status};
 use super::sink::Sink;
-use super::source::{Budget, Source};
+use super::source::Source;
 use super::{ErrorKind, Refusal, explain};
-use crate::plan::change::Serial;
 use crate::plan::host_use::HostUse;
 use crate::plan::prefix::{AddressRange, Prefix};
 use crate::plan::request::Dead;
 use crate::plan::settings::{Millis, rfc3339};
-use crate::plan::{Plan, ReservedBy};
+use crate::plan::{Plan, ReservedBy, Subnet};
 use crate::store::Reader;
 use crate::store::history::HistoryLine;
 
@@ -183,55 +182,42 @@ impl View {
 
     /// Every reservation, with the number of leases in it.
     fn reservations(&self) -> Result<Vec<ReservedRow>, Refusal> {
+        let mut rows = Vec::new();
         let ranges = self.source.look(|plan| plan.reserved_by().collect::<Vec<_>>())?;
-        let mut leases = vec![0; ranges.len()];
-        let counted: Arc<[AddressRange]> = ranges.iter().map(|(range, _)| *range).collect();
-        let bite = move |plan: &Plan, from, budget: &Budget| leases_in(plan, &counted, from, budget);
-        self.source.walk(0, bite, |found: Vec<(usize, u128)>| {
-            found.into_iter().for_each(|(range, found)| leases[range] += found);
-            Ok(true)
-        })?;
-        let pools = ranges.clone();
-        let pools = self.source.look(move |plan| {
-            let names = |(range, _): &(AddressRange, ReservedBy)| {
-                plan.pools_touching(*range).map(|pool| pool.name.clone()).collect::<Vec<_>>()
-            };
-            pools.iter().map(names).collect::<Vec<_>>()
-        })?;
-        let row =
-            |(((range, by), leases), pools): (((AddressRange, ReservedBy), u128), Vec<String>)| ReservedRow {
+        let mut leases = self.leases_in(ranges.iter().map(|(range, _)| *range).collect())?.into_iter();
+        let row = |plan: &Plan, (range, by): &(AddressRange, ReservedBy)| {
+            Some(ReservedRow {
                 first: range.family.address(range.first),
                 last: range.family.address(range.last),
                 origin: by.name().to_owned(),
-                pools,
-                leases: Count(leases),
-            };
-        Ok(ranges.into_iter().zip(leases).zip(pools).map(row).collect())
+                pools: plan.pools_touching(*range).map(|pool| pool.name.clone()).collect(),
+                leases: Count(0),
+            })
+        };
+        self.source.each_of(ranges, row, |row| {
+            let leases = leases.next().map(|[leases, _]| Count(leases)).unwrap_or_default();
+            rows.push(ReservedRow { leases, ..row });
+            Ok(())
+        })?;
+        Ok(rows)
     }
-}
 
-/// The number of leases of the next subnets in each of these ranges, with the range's index.
-pub(super) fn leases_in(
-    plan: &Plan,
-    ranges: &[AddressRange],
-    from: Serial,
-    budget: &Budget,
-) -> (Vec<(usize, u128)>, Option<Serial>) {
-    let mut found = Vec::new();
-    for subnet in plan.subnets_from(from) {
-        if budget.is_spent() && subnet.state.serial != from {
-            return (found, Some(subnet.state.serial));
-        }
-        let all = AddressRange::of(subnet.state.prefix);
-        for (n, range) in ranges.iter().enumerate().filter(|(_, range)| subnet.is_held() && range.meets(&all))
-        {
-            let leased = if range.covers(&all) {
-                subnet.addresses.leased() as u128
-            } else {
-                subnet.addresses.leased_between(range.first, range.last)
+    /// The number of leases in each of these ranges, and the number of held subnets that meet it.
+    pub(super) fn leases_in(&self, ranges: Vec<AddressRange>) -> Result<Vec<[u128; 2]>, Refusal> {
+        let mut found = vec![[0; 2]; ranges.len()];
+        let count = move |_: &Plan, subnet: &Subnet| {
+            let all = AddressRange::of(subnet.state.prefix);
+            let leases = |range: &AddressRange| match range.covers(&all) {
+                true => subnet.addresses.leased() as u128,
+                false => subnet.addresses.leased_between(range.first, range.last),
             };
-            found.push((n, leased));
-        }
+            let met = ranges.iter().enumerate().filter(|(_, range)| range.meets(&all));
+            subnet.is_held().then(|| met.map(|(n, range)| (n, leases(range))).collect::<Vec<_>>())
+        };
+        self.source.each_subnet(count, |met| {
+            met.into_iter().for_each(|(n, leases)| found[n] = [found[n][0] + leases, found[n][1] + 1]);
+            Ok(())
+        })?;
+        Ok(found)
     }
-    (found, None)
 }

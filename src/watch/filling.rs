@@ -23,7 +23,7 @@ pub enum Subject {
         /// Its pool, or an empty string.
         pool: String,
         /// Its address space.
-        space: &'static str,
+        space: String,
         /// Its prefix.
         subnet: String,
     },

@@ -28,7 +28,7 @@ use crate::plan::error::Refusal;
 use crate::plan::host_use::HostUse;
 use crate::plan::settings::Millis;
 use crate::store::log_size::{LONG, log_in_use};
-use crate::view::census::Census;
+use crate::view::census::{Census, CountedSubnet};
 use crate::view::source::{HASTE, Source};
 
 /// How long to wait between checks, so that changes close together are checked together.
@@ -134,14 +134,12 @@ fn levels(source: &Source, shares: &WarnAt) -> Result<Vec<Level>, Refusal> {
         warn_at: shares.of(&pool.pool).filter(|_| !pool.closed),
         subject: Subject::Pool { pool: pool.pool, family: pool.family },
     });
-    let subnets = census
-        .fullest
-        .into_iter()
-        .filter(|subnet| subnet.counts.leased + subnet.counts.cooling + subnet.counts.free >= SMALL);
-    let subnets = subnets.map(|subnet| Level {
-        full: subnet.full,
-        warn_at: shares.of(&subnet.pool),
-        subject: Subject::Subnet { pool: subnet.pool, space: subnet.space, subnet: subnet.subnet },
+    let subnets = census.fullest.into_iter().map(|CountedSubnet { label, row, .. }| (label, row));
+    let subnets = subnets.filter(|(_, row)| row.leases.0 + row.cooling.0 + row.free.0 >= SMALL);
+    let subnets = subnets.map(|(subnet, row)| {
+        let pool = row.pool.unwrap_or_default();
+        let warn_at = shares.of(&pool);
+        Level { full: row.share, warn_at, subject: Subject::Subnet { pool, space: row.space, subnet } }
     });
     Ok(pools.chain(subnets).collect())
 }
@@ -173,7 +171,7 @@ fn event(crossing: &Crossing, now: Millis) -> Event {
         Subject::Pool { pool, family } => ("pool", pool, None, None, family.as_str()),
         Subject::Subnet { pool, space, subnet } => {
             let family = if subnet.contains(':') { "v6" } else { "v4" };
-            ("subnet", pool, Some((*space).to_owned()), Some(subnet.clone()), family)
+            ("subnet", pool, Some(space.clone()), Some(subnet.clone()), family)
         }
     };
     let name = format!("{name}_{}", if crossing.up { "filling" } else { "relieved" });

@@ -18,8 +18,8 @@ use prometheus_client::registry::Registry;
 use super::table::{Metric, MetricReader, Sample, TABLE};
 use crate::admin::RunningDaemon;
 use crate::docker::counters::{Calls, METHODS};
-use crate::view::census::{Census, SubnetCount};
-use crate::view::rows::{HookRow, PoolRow};
+use crate::view::census::{Census, CountedSubnet};
+use crate::view::rows::{HookRow, PoolRow, SubnetRow};
 use crate::watch::WatchFound;
 
 /// Everything that one scrape writes.
@@ -59,9 +59,12 @@ impl Scrape {
         self.census.iter().flat_map(|census| &census.pools)
     }
 
-    /// The subnets that are written one by one.
-    pub(super) fn fullest(&self) -> impl Iterator<Item = &SubnetCount> {
-        self.census.iter().flat_map(|census| census.fullest.iter().take(self.subnets))
+    /// The subnets that are written one by one, with their labels.
+    pub(super) fn fullest(&self) -> impl Iterator<Item = ([&str; 3], &SubnetRow)> {
+        let fullest = self.census.iter().flat_map(|census| census.fullest.iter().take(self.subnets));
+        fullest.map(|CountedSubnet { label, row, .. }| {
+            ([label.as_str(), row.pool.as_deref().unwrap_or_default(), &row.space], row)
+        })
     }
 
     pub(super) fn calls(&self) -> impl Iterator<Item = (&'static str, &Calls)> {

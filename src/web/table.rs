@@ -128,16 +128,12 @@ metrics! {
                 .map(|pool| (vec![pool.pool.clone(), pool.family.clone()], pool.share.0)).collect();
         "gipam_subnet_addresses" Gauge "" ["subnet", "pool", "space", "state"]
             "Addresses of the fullest subnets: used, cooling, reserved (never given, reserved, or kept for the gateway) and free; they add up to the subnet"
-            |scrape| scrape.fullest().flat_map(|subnet| states(&[&subnet.subnet, &subnet.pool, subnet.space], [
-                ("used", subnet.counts.leased), ("cooling", subnet.counts.cooling),
-                ("reserved", subnet.counts.reserved + subnet.counts.never_given + subnet.counts.slot),
-                ("free", subnet.counts.free),
+            |scrape| scrape.fullest().flat_map(|(labels, row)| states(&labels, [
+                ("used", row.leases.0), ("cooling", row.cooling.0), ("reserved", row.reserved.0), ("free", row.free.0),
             ])).collect();
         "gipam_subnet_fullness" Gauge "ratio" ["subnet", "pool", "space"]
             "How full each of these subnets is, 0 to 1: leased and cooling addresses of all that could be given"
-            |scrape| scrape.fullest().map(|subnet| {
-                (vec![subnet.subnet.clone(), subnet.pool.clone(), subnet.space.to_owned()], subnet.full.0)
-            }).collect();
+            |scrape| scrape.fullest().map(|(labels, row)| (labels.map(str::to_owned).to_vec(), row.share.0)).collect();
         "gipam_subnets_omitted" Gauge "" []
             "Held subnets beyond metrics_subnets, whose addresses are not counted one by one"
             |scrape| optional(scrape.census.as_ref().map(|census| {

@@ -30,6 +30,7 @@ pub fn sign_of(state: &str) -> (char, &'static str) {
 
 /// The map of one family of a pool, of a part of it, of a subnet, or of everything outside all pools.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MapRow {
     /// `pool`, `subnet` or `outside`.
     pub of: String,
@@ -44,28 +45,20 @@ pub struct MapRow {
     /// Everything that is not free, from first to last; empty if a size was requested.
     pub segments: Vec<SegmentRow>,
     /// For a pool: why this host's own use makes all of it unusable.
-    #[serde(default)]
     pub unusable: Option<String>,
     /// The PoolID of a subnet.
-    #[serde(default)]
     pub id: Option<String>,
     /// The Engine's name for its network.
-    #[serde(default)]
     pub network: Option<String>,
     /// Whether this is a pool that is closed and gives no new subnets.
-    #[serde(default)]
     pub closed: bool,
     /// The prefixes that contain what is shown, widest first.
-    #[serde(default)]
     pub within: Vec<String>,
     /// The prefix length of one place.
-    #[serde(default)]
     pub scale: u8,
     /// The lines of the map, if a size was requested.
-    #[serde(default)]
     pub lines: Vec<LineRow>,
     /// The states that occur.
-    #[serde(default)]
     pub legend: Vec<LegendRow>,
 }
 
