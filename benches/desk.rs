@@ -236,7 +236,7 @@ impl Desk {
                 let which = desk.random(desk.held.len() as u64) as usize;
                 let address = desk.held.swap_remove(which);
                 let id = desk.id.clone();
-                requests.push(Request::ReleaseAddress { id, address, generation: None });
+                requests.push(Request::Release { id, address: Some(address), generation: None });
                 requests.push(desk.address_request());
             }
             let mut decisions = Vec::with_capacity(requests.len());

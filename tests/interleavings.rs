@@ -132,7 +132,7 @@ impl Held {
     /// Runs one batch: `fill` puts its requests into the queue.
     fn batch<T>(&self, now: u64, fill: impl FnOnce(&Held) -> T) -> T {
         // A release of an unknown subnet opens the batch and another closes it: once that is answered, all are.
-        let nothing = || Request::ReleaseSubnet { id: "nothing".to_owned(), generation: None };
+        let nothing = || Request::Release { id: "nothing".to_owned(), address: None, generation: None };
         let _open = self.ask(nothing());
         self.began.recv().unwrap();
         let filled = fill(self);
@@ -259,11 +259,11 @@ fn run(batches: &[Vec<Event>]) {
                         if let Some(address) = reference.addresses.get(who) {
                             let (id, address) = (id.clone(), *address);
                             // A release is carried out even if its caller does not wait.
-                            drop(held.ask(Request::ReleaseAddress { id, address, generation: None }));
+                            drop(held.ask(Request::Release { id, address: Some(address), generation: None }));
                         }
                     }
                     Event::ReleaseSubnet => {
-                        drop(held.ask(Request::ReleaseSubnet { id: id.clone(), generation: None }));
+                        drop(held.ask(Request::Release { id: id.clone(), address: None, generation: None }));
                     }
                 }
             }
@@ -279,11 +279,11 @@ fn run(batches: &[Vec<Event>]) {
                 },
                 Event::Release(who) => match reference.addresses.get(who) {
                     Some(address) => {
-                        Request::ReleaseAddress { id: id.clone(), address: *address, generation: None }
+                        Request::Release { id: id.clone(), address: Some(*address), generation: None }
                     }
                     None => continue,
                 },
-                Event::ReleaseSubnet => Request::ReleaseSubnet { id: id.clone(), generation: None },
+                Event::ReleaseSubnet => Request::Release { id: id.clone(), address: None, generation: None },
             };
             let decision = reference.decide(&request, now);
             if let Event::Ask(who, fate) = event {
@@ -383,7 +383,7 @@ fn who_waits_for_a_cooling_subnet_gets_it_in_time_and_only_if_still_there() {
             for steps in [vec![5_000], vec![1, 4_999], vec![4_999, 1], vec![2_500, 2_499, 1]] {
                 let held = Held::new();
                 let id = subnet(polled(&mut held.batch(START, |held| held.ask(any())))).unwrap();
-                let release = Request::ReleaseSubnet { id: id.clone(), generation: None };
+                let release = Request::Release { id: id.clone(), address: None, generation: None };
                 let mut waiting = held.batch(START, |held| {
                     drop(held.ask(release));
                     (0..=rivals).map(|_| Some(held.ask(any()))).collect::<Vec<_>>()

@@ -84,7 +84,7 @@ impl Trial {
         trial.ask(&Request::Address(asked(Some("db"), None, 2)));
         trial.ask(&Request::Address(asked(None, Some("192.0.2.9"), 9)));
         let address = "192.0.2.3".parse().unwrap();
-        trial.ask(&Request::ReleaseAddress { id, address, generation: None });
+        trial.ask(&Request::Release { id, address: Some(address), generation: None });
         trial
     }
 

@@ -217,7 +217,7 @@ impl<'a> Body<'a> {
 
     /// ReleasePool.
     pub fn release_subnet(&self) -> Result<Request, Refusal> {
-        Ok(Request::ReleaseSubnet { id: self.pool_id()?, generation: None })
+        Ok(Request::Release { id: self.pool_id()?, address: None, generation: None })
     }
 
     /// ReleaseAddress.
@@ -225,7 +225,7 @@ impl<'a> Body<'a> {
         let id = self.pool_id()?;
         let address =
             self.address()?.ok_or_else(|| invalid("Address is missing; nothing was changed".to_owned()))?;
-        Ok(Request::ReleaseAddress { id, address, generation: None })
+        Ok(Request::Release { id, address: Some(address), generation: None })
     }
 }
 

@@ -52,31 +52,28 @@ impl Deferred {
 
 /// Whether a request releases something: it is carried out even if its caller has gone, and kept if the disk is full.
 pub(super) const fn gives_back(request: &Request) -> bool {
-    matches!(request, Request::ReleaseSubnet { .. } | Request::ReleaseAddress { .. } | Request::Undo(_))
+    matches!(request, Request::Release { .. } | Request::Undo(_))
 }
 
 /// The target of a release; `None` for an undo, which is never requested twice.
 fn target(request: &Request) -> Option<ReleaseTarget> {
     match request {
-        Request::ReleaseSubnet { id, generation } => Some((id.clone(), None, *generation)),
-        Request::ReleaseAddress { id, address, generation } => {
-            Some((id.clone(), Some(*address), *generation))
-        }
+        Request::Release { id, address, generation } => Some((id.clone(), *address, *generation)),
         _ => None,
     }
 }
 
 fn bound(plan: &Plan, request: &Request) -> Option<Request> {
     match request {
-        Request::ReleaseSubnet { id, generation: None } => {
-            let generation = Some(plan.held(id)?.state.generation);
-            Some(Request::ReleaseSubnet { id: id.clone(), generation })
-        }
-        Request::ReleaseAddress { id, address, generation: None } => {
-            let subnet = plan.asked_under(id)?;
-            let record = subnet.addresses.get(subnet.number_of(*address)?)?;
-            let generation = Some(record.generation);
-            record.leased.then(|| Request::ReleaseAddress { id: id.clone(), address: *address, generation })
+        Request::Release { id, address, generation: None } => {
+            let generation = Some(match address {
+                None => plan.held(id)?.state.generation,
+                Some(address) => {
+                    let subnet = plan.asked_under(id)?;
+                    subnet.addresses.lease(subnet.number_of(*address)?)?.generation
+                }
+            });
+            Some(Request::Release { id: id.clone(), address: *address, generation })
         }
         _ => gives_back(request).then(|| request.clone()),
     }

@@ -41,13 +41,6 @@ impl Plan {
         random: u64,
     ) -> Result<Decision, Refusal> {
         let options = PoolOptions::parse(&request.options, false)?;
-        if prefix.family() != request.family {
-            return Err(Refusal::invalid_pool(format!(
-                "{prefix} is {}, but {} was asked for",
-                prefix.family(),
-                request.family
-            )));
-        }
         if let Some(range) = request.range.filter(|range| !prefix.contains(*range)) {
             let text = format!("{range} does not lie in {prefix}; choose an --ip-range inside the --subnet");
             return Err(Refusal::invalid_sub_pool(text));

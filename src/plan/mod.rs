@@ -151,9 +151,8 @@ impl Plan {
         match request {
             Request::Subnet(request) => self.decide_subnet(request, random),
             Request::Address(request) => self.decide_address(request),
-            Request::ReleaseSubnet { id, generation } => self.decide_release_subnet(id, *generation),
-            Request::ReleaseAddress { id, address, generation } => {
-                self.decide_release_address(id, *address, *generation)
+            Request::Release { id, address, generation } => {
+                Decision::done(Ok(self.decide_release(id, *address, *generation)))
             }
             Request::Force { subnet, address, generation } => {
                 Decision::done(self.decide_force(subnet, *address, *generation))

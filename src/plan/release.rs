@@ -36,10 +36,17 @@ impl Plan {
         })
     }
 
-    /// ReleasePool.
-    pub(super) fn decide_release_subnet(&self, id: &str, seen: Option<u64>) -> Decision {
-        let released = self.granted(id).and_then(|subnet| self.release(subnet, None, seen, Why::Docker));
-        Decision::done(Ok(released.unwrap_or_default()))
+    /// ReleasePool and ReleaseAddress.
+    pub(super) fn decide_release(&self, id: &str, address: Option<IpAddr>, seen: Option<u64>) -> Vec<Change> {
+        let Some(subnet) = self.granted(id) else {
+            let kept = address.and_then(|address| self.keep_release(id, address, seen));
+            return Vec::from_iter(kept);
+        };
+        let number = address.map(|address| subnet.number_of(address));
+        if number == Some(None) {
+            return Vec::new();
+        }
+        self.release(subnet, number.flatten(), seen, Why::Docker).unwrap_or_default()
     }
 
     pub(super) fn release_subnet(&self, subnet: &Subnet, why: Why) -> Vec<Change> {
@@ -56,16 +63,6 @@ impl Plan {
         changes.extend(others.iter().map(|serial| Change::SubnetForgotten { serial: *serial }));
         changes.extend(self.trim_remembered(1_usize.saturating_sub(others.len()), &others));
         changes
-    }
-
-    /// ReleaseAddress.
-    pub(super) fn decide_release_address(&self, id: &str, address: IpAddr, seen: Option<u64>) -> Decision {
-        let Some(subnet) = self.granted(id) else {
-            return Decision::done(Ok(Vec::from_iter(self.keep_release(id, address, seen))));
-        };
-        let number = subnet.number_of(address);
-        let released = number.and_then(|number| self.release(subnet, Some(number), seen, Why::Docker));
-        Decision::done(Ok(released.unwrap_or_default()))
     }
 
     fn release_address(&self, subnet: &Subnet, address: u128, why: Why) -> Vec<Change> {

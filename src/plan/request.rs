@@ -152,27 +152,17 @@ impl Half {
 /// it: it was deferred because the disk was full, or is based on an earlier survey of the Engine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
+    /// A subnet for a network.
     Subnet(SubnetRequest),
+    /// An address in a subnet.
     Address(AddressRequest),
-    /// ReleasePool: succeeds for unknown PoolIDs too.
-    ReleaseSubnet {
-        id: String,
-        generation: Option<u64>,
-    },
-    /// ReleaseAddress: succeeds for unknown PoolIDs and free addresses too.
-    ReleaseAddress {
-        id: String,
-        address: IpAddr,
-        generation: Option<u64>,
-    },
+    /// ReleasePool, or ReleaseAddress if there is an address: succeeds for unknown PoolIDs and free addresses too.
+    Release { id: String, address: Option<IpAddr>, generation: Option<u64> },
     /// `gipam release --force` of a subnet, named by prefix or PoolID, or of one address in it.
-    Force {
-        subnet: String,
-        address: Option<IpAddr>,
-        generation: Option<u64>,
-    },
+    Force { subnet: String, address: Option<IpAddr>, generation: Option<u64> },
     /// Undoes a grant whose answer could not be delivered.
     Undo(Box<Undo>),
+    /// Repairs what Docker lost.
     Repair(Box<Repair>),
 }
 

@@ -223,7 +223,7 @@ fn faithful_leases_of_unknown_kind_end_with_their_subnet() {
     }
     trial.commit();
     assert_eq!(load(&trial.books, START), trial.plan);
-    trial.ask(&Request::ReleaseSubnet { id, generation: None }).unwrap();
+    trial.ask(&Request::Release { id, address: None, generation: None }).unwrap();
     trial.commit();
     assert_eq!(load(&trial.books, START), trial.plan);
     let kinds: Vec<Kind> =
@@ -276,7 +276,7 @@ fn anyone_can_read_the_views() {
     let id = trial.subnet("203.0.113.0/24");
     let address = trial.address(&id, "web");
     let other = trial.address(&id, "gone");
-    trial.ask(&Request::ReleaseAddress { id: id.clone(), address: other, generation: None }).unwrap();
+    trial.ask(&Request::Release { id: id.clone(), address: Some(other), generation: None }).unwrap();
     trial.commit();
     let connection = rusqlite::Connection::open(trial.books.path()).unwrap();
     let lease =
@@ -313,7 +313,7 @@ fn history_tells_who_held_what_from_when_to_when() {
     trial.ask(&Request::Undo(Box::new(undo))).unwrap();
     trial.now += 1_000;
     trial.plan.advance(trial.now);
-    trial.ask(&Request::ReleaseSubnet { id: id.clone(), generation: None }).unwrap();
+    trial.ask(&Request::Release { id: id.clone(), address: None, generation: None }).unwrap();
     trial.commit();
     let all =
         ["subnet granted -", "leased web", "leased db", "undone db", "released web", "subnet released -"];
@@ -337,7 +337,7 @@ fn repeatable_a_prefix_that_is_granted_again_at_once_has_a_history_of_its_own() 
     let mut trial = Trial::new();
     let first = trial.subnet("203.0.113.0/24");
     trial.address(&first, "web");
-    trial.ask(&Request::ReleaseSubnet { id: first.clone(), generation: None }).unwrap();
+    trial.ask(&Request::Release { id: first.clone(), address: None, generation: None }).unwrap();
     let second = trial.subnet("203.0.113.0/24");
     trial.address(&second, "db");
     trial.commit();

@@ -194,11 +194,11 @@ impl Desk {
     }
 
     pub fn release(&mut self, id: &str) {
-        assert_eq!(self.ask(Request::ReleaseSubnet { id: id.into(), generation: None }), Ok(Reply::Done));
+        assert_eq!(self.ask(Request::Release { id: id.into(), address: None, generation: None }), Ok(Reply::Done));
     }
 
     pub fn free(&mut self, id: &str, text: &str) {
-        let request = Request::ReleaseAddress { id: id.into(), address: ip(text), generation: None };
+        let request = Request::Release { id: id.into(), address: Some(ip(text)), generation: None };
         assert_eq!(self.ask(request), Ok(Reply::Done));
     }
 

@@ -154,9 +154,9 @@ impl Trial {
                 let leased = held.addresses.records().filter(|(_, record)| record.leased);
                 let leased: Vec<u128> = leased.map(|(address, _)| address).collect();
                 let address = held.state.prefix.address(*leased.get(lease % leased.len().max(1))?);
-                Request::ReleaseAddress { id, address, generation: None }
+                Request::Release { id, address: Some(address), generation: None }
             }
-            Op::ReleaseSubnet(n) => Request::ReleaseSubnet { id: self.held(*n)?, generation: None },
+            Op::ReleaseSubnet(n) => Request::Release { id: self.held(*n)?, address: None, generation: None },
             _ => return None,
         })
     }

@@ -14,7 +14,7 @@ fn unchanged(desk: &mut Desk, request: Request) {
 }
 
 fn release_address(id: &str, text: &str, generation: Option<u64>) -> Request {
-    Request::ReleaseAddress { id: id.into(), address: ip(text), generation }
+    Request::Release { id: id.into(), address: Some(ip(text)), generation }
 }
 
 #[test]
@@ -27,9 +27,9 @@ fn repeatable_releasing_what_is_free_succeeds_and_changes_nothing() {
         unchanged(&mut desk, release_address(&id, text, None));
     }
     desk.release(&id);
-    unchanged(&mut desk, Request::ReleaseSubnet { id: id.clone(), generation: None });
+    unchanged(&mut desk, Request::Release { id: id.clone(), address: None, generation: None });
     unchanged(&mut desk, release_address(&id, "10.0.0.2", None));
-    unchanged(&mut desk, Request::ReleaseSubnet { id: "anything at all".into(), generation: None });
+    unchanged(&mut desk, Request::Release { id: "anything at all".into(), address: None, generation: None });
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn p19_a_pool_id_names_one_grant() {
     let new = desk.subnet(exact("10.0.0.0/24"));
     desk.gave(number(&new, "10.0.0.9"));
     assert_ne!(old, new);
-    unchanged(&mut desk, Request::ReleaseSubnet { id: old.clone(), generation: None });
+    unchanged(&mut desk, Request::Release { id: old.clone(), address: None, generation: None });
     unchanged(&mut desk, release_address(&old, "10.0.0.9", None));
     assert!(desk.record(&new, "10.0.0.9").unwrap().leased);
 }
@@ -74,9 +74,9 @@ fn a_release_meant_for_one_generation_touches_no_other() {
     let generation = desk.record(&id, "10.0.0.2").unwrap().generation;
     unchanged(&mut desk, release_address(&id, "10.0.0.2", Some(generation + 1)));
     let held = desk.plan.held(&id).unwrap().state.generation;
-    unchanged(&mut desk, Request::ReleaseSubnet { id: id.clone(), generation: Some(held + 9) });
+    unchanged(&mut desk, Request::Release { id: id.clone(), address: None, generation: Some(held + 9) });
     assert_eq!(desk.decide(&release_address(&id, "10.0.0.2", Some(generation))).changes.len(), 1);
-    assert_eq!(desk.decide(&Request::ReleaseSubnet { id, generation: Some(held) }).changes.len(), 1);
+    assert_eq!(desk.decide(&Request::Release { id, address: None, generation: Some(held) }).changes.len(), 1);
 }
 
 #[test]

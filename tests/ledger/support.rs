@@ -260,11 +260,11 @@ pub fn any_address(id: &str) -> Request {
 }
 
 pub fn release_address(id: &str, address: std::net::IpAddr) -> Request {
-    Request::ReleaseAddress { id: id.to_owned(), address, generation: None }
+    Request::Release { id: id.to_owned(), address: Some(address), generation: None }
 }
 
 pub fn release_subnet(id: &str) -> Request {
-    Request::ReleaseSubnet { id: id.to_owned(), generation: None }
+    Request::Release { id: id.to_owned(), address: None, generation: None }
 }
 
 pub fn subnet_of(answer: &Answer) -> Option<(String, Prefix)> {

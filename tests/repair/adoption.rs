@@ -97,7 +97,7 @@ async fn a_network_that_the_books_lack_is_shown_and_adopted_with_all_that_lives_
         .endpoints
         .insert("two".into(), "10.9.5.129/24".into());
     assert_eq!(world.look().await, vec![], "no differences between the books and the Engine");
-    world.ask(Request::ReleaseSubnet { id: DOCKERS.to_owned(), generation: None }).await.unwrap();
+    world.ask(Request::Release { id: DOCKERS.to_owned(), address: None, generation: None }).await.unwrap();
     assert_eq!(world.held(), vec![]);
 }
 
@@ -122,7 +122,7 @@ async fn adoption_keeps_names_at_once_and_a_named_restart_gets_its_address_back(
     assert_eq!(told(&world, "10.9.5.88"), [("adopted".to_owned(), name("late"))]);
     for (container, text) in [("front", "10.9.5.77"), ("late", "10.9.5.88")] {
         let (id, address) = (DOCKERS.to_owned(), text.parse().unwrap());
-        world.ask(Request::ReleaseAddress { id, address, generation: None }).await.unwrap();
+        world.ask(Request::Release { id, address: Some(address), generation: None }).await.unwrap();
         let request = AddressRequest {
             id: DOCKERS.to_owned(),
             name: Some(container.into()),
@@ -163,7 +163,7 @@ async fn fenced_a_network_whose_subnet_was_just_released_is_not_adopted() {
     clock!(CLOCK, now);
     let world = World::new(now, false);
     let id = world.subnet(Some(PREFIX)).await.unwrap();
-    world.ask(Request::ReleaseSubnet { id, generation: None }).await.unwrap();
+    world.ask(Request::Release { id, address: None, generation: None }).await.unwrap();
     world.show("going", PREFIX, &[]);
     let findings = world.apply().await;
     assert!(
@@ -209,7 +209,7 @@ async fn an_adopted_network_that_goes_before_its_id_is_known_leaves_nothing_behi
     world.show("web", PREFIX, &[("one", "10.9.5.9")]);
     world.apply().await;
     // Docker's releases use a PoolID that the books cannot match to this grant
-    world.ask(Request::ReleaseSubnet { id: DOCKERS.to_owned(), generation: None }).await.unwrap();
+    world.ask(Request::Release { id: DOCKERS.to_owned(), address: None, generation: None }).await.unwrap();
     assert_eq!(world.leases().len(), 1, "a late release of an earlier grant is harmless");
     world.shown.lock().unwrap().remove("web");
     for _ in 0..2 {

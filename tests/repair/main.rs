@@ -66,7 +66,7 @@ async fn fenced_a_lease_granted_again_between_two_looks_is_left_alone() {
     world.show("web", "10.9.0.0/24", &[]);
     later(&CLOCK, 60_000);
     world.look().await;
-    world.ask(Request::ReleaseAddress { id: id.clone(), address, generation: None }).await.unwrap();
+    world.ask(Request::Release { id: id.clone(), address: Some(address), generation: None }).await.unwrap();
     world.lease(&id, Some("10.9.0.9"), 2).await.unwrap();
     later(&CLOCK, GRACE);
     world.look().await;
@@ -164,7 +164,7 @@ async fn what_the_engine_calls_a_holder_without_a_name_is_an_event_and_changes_n
         world.look().await;
     }
     assert_eq!(of(&world.plan()), of(&before), "the rows say what they said");
-    world.ask(Request::ReleaseAddress { id, address, generation: None }).await.unwrap();
+    world.ask(Request::Release { id, address: Some(address), generation: None }).await.unwrap();
     let lines = Reader::open(&world.books).unwrap().lines_after(0, 100).unwrap();
     let told: Vec<_> = lines
         .iter()
@@ -204,7 +204,7 @@ async fn the_name_of_a_network_is_written_down_once_with_and_without_containers(
     assert_eq!(views("/v1/history?of=empty").len(), 1, "its grant");
     // The subnet is granted again to another network: the old name is forgotten with the old grant.
     let id = world.plan().subnets().next().unwrap().state.id.clone();
-    world.ask(Request::ReleaseSubnet { id, generation: None }).await.unwrap();
+    world.ask(Request::Release { id, address: None, generation: None }).await.unwrap();
     world.shown.lock().unwrap().remove("empty");
     later(&CLOCK, 60_001);
     world.subnet(Some("10.9.1.0/24")).await.unwrap();
@@ -258,7 +258,7 @@ async fn history_and_who_find_a_container_by_the_name_that_the_engine_showed() {
     let missing = whole_answer(&world.books, "/v1/who?address=nobody").unwrap_err();
     assert_eq!(missing.kind, gipam::plan::error::ErrorKind::Missing);
     // Another container has the address now: events of web are still found, and those of the other are not listed as web's.
-    world.ask(Request::ReleaseAddress { id: id.clone(), address, generation: None }).await.unwrap();
+    world.ask(Request::Release { id: id.clone(), address: Some(address), generation: None }).await.unwrap();
     world.shown.lock().unwrap().clear();
     later(&CLOCK, 60_001);
     world.lease(&id, Some(&address.to_string()), 2).await.unwrap();
@@ -281,7 +281,7 @@ async fn fenced_an_address_just_released_is_not_adopted() {
     let id = world.subnet(None).await.unwrap();
     let address = world.lease(&id, None, 1).await.unwrap();
     world.show("web", "10.9.0.0/24", &[("stopping", &address.to_string())]);
-    world.ask(Request::ReleaseAddress { id, address, generation: None }).await.unwrap();
+    world.ask(Request::Release { id, address: Some(address), generation: None }).await.unwrap();
     world.look().await;
     assert_eq!(world.leases(), vec![], "the Engine's list lags behind its releases");
     later(&CLOCK, 5_001);
@@ -320,7 +320,7 @@ async fn a_dead_subnet_does_not_block_where_there_is_one_engine() {
         let again = world.subnet(Some("10.9.3.0/24")).await;
         if only_engine {
             assert_ne!(again.unwrap(), old, "the old PoolID stays harmless");
-            world.ask(Request::ReleaseSubnet { id: old, generation: None }).await.unwrap();
+            world.ask(Request::Release { id: old, address: None, generation: None }).await.unwrap();
             assert_eq!(world.plan().subnets().filter(|subnet| subnet.is_held()).count(), 2);
         } else {
             assert!(again.unwrap_err().contains("pool overlaps"));

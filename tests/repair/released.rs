@@ -22,7 +22,7 @@ async fn held_up(now: fn() -> u64, pass: impl FnOnce(), whole: bool) -> (Refusal
         gate.0.notified().await;
         world.release(&id, address).await;
         if whole {
-            world.ask(Request::ReleaseSubnet { id: id.clone(), generation: None }).await.unwrap();
+            world.ask(Request::Release { id: id.clone(), address: None, generation: None }).await.unwrap();
             let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
             world.lease(&id, Some("10.9.0.9"), 2).await.unwrap();
         } else {

@@ -59,7 +59,7 @@ async fn after_lost_books_networks_that_share_a_prefix_are_adopted_and_no_addres
     assert!(refused.contains(&format!("gipam adopt 10.9.5.64/26 {FIRST:?} (or 10.9.5.128/26)")), "{refused}");
     // A restarted container shows to which subnet the PoolID belongs, and gets its address back.
     let (id, address) = (SECOND.to_owned(), "10.9.5.129".parse().unwrap());
-    world.ask(Request::ReleaseAddress { id, address, generation: None }).await.unwrap();
+    world.ask(Request::Release { id, address: Some(address), generation: None }).await.unwrap();
     assert_eq!(world.lease(SECOND, None, 1).await.unwrap().to_string(), "10.9.5.129");
     assert_eq!(
         world.lease(FIRST, None, 2).await.unwrap().to_string(),

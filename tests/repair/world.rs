@@ -287,7 +287,7 @@ impl World {
     }
 
     pub async fn release(&self, id: &str, address: IpAddr) {
-        let request = Request::ReleaseAddress { id: id.to_owned(), address, generation: None };
+        let request = Request::Release { id: id.to_owned(), address: Some(address), generation: None };
         self.ask(request).await.unwrap();
     }
 

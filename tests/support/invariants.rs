@@ -143,14 +143,10 @@ pub fn repeatable(plan: &Plan, old_ids: &[String]) -> Held {
         let prefix = subnet.state.prefix;
         let free = (prefix.first()..=prefix.last()).filter(|address| !subnet.addresses.is_leased(*address));
         let id = subnet.state.id.clone();
-        requests.extend(free.take(2).map(|free| Request::ReleaseAddress {
-            id: id.clone(),
-            address: prefix.address(free),
-            generation: None,
-        }));
+        requests.extend(free.take(2).map(|free| Request::Release { id: id.clone(), address: Some(prefix.address(free)), generation: None }));
     }
     let gone = old_ids.iter().filter(|id| plan.held(id).is_none());
-    requests.extend(gone.map(|id| Request::ReleaseSubnet { id: id.clone(), generation: None }));
+    requests.extend(gone.map(|id| Request::Release { id: id.clone(), address: None, generation: None }));
     for request in requests {
         let decision = plan.decide(&request, 0);
         let nothing = decision.reply == Ok(Reply::Done) && decision.changes.is_empty();

@@ -421,20 +421,16 @@ fn plain_request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
         }
         Op::ReleaseAddress { subnet, number } => {
             let state = pick(*subnet)?;
-            Request::ReleaseAddress {
-                id: state.id.clone(),
-                address: address(state.prefix, *number),
-                generation: None,
-            }
+            Request::Release { id: state.id.clone(), address: Some(address(state.prefix, *number)), generation: None }
         }
         Op::ReleaseLease { pick } => {
             let leases = leases(plan);
             let (serial, id, number, _) = leases.get(pick % leases.len().max(1))?.clone();
             let address = plan.subnet(serial)?.state.prefix.address(number);
-            Request::ReleaseAddress { id, address, generation: None }
+            Request::Release { id, address: Some(address), generation: None }
         }
         Op::ReleaseSubnet { subnet } => {
-            Request::ReleaseSubnet { id: pick(*subnet)?.id.clone(), generation: None }
+            Request::Release { id: pick(*subnet)?.id.clone(), address: None, generation: None }
         }
         Op::Force { subnet, by_id, number } => {
             let state = pick(*subnet)?;

@@ -204,7 +204,7 @@ fn bites_draw_what_one_look_draws() {
     // A release of the subnet between two bites ends its drawing.
     let mut drawing = Drawing::find(&plan, Some(&first), Some(SIZE), &HostUse::default()).remove(0);
     assert!(!drawing.bite(&plan, || true));
-    ask(&mut plan, Request::ReleaseSubnet { id: first, generation: None }, 0);
+    ask(&mut plan, Request::Release { id: first, address: None, generation: None }, 0);
     assert!(drawing.bite(&plan, || true));
     assert!(!drawing.finish(&|_| None).lines.is_empty());
 }

@@ -97,7 +97,7 @@ impl Model {
         match request {
             Request::Subnet(request) => self.subnet(request, seen)?,
             Request::Address(request) => self.address(request, seen)?,
-            Request::ReleaseSubnet { id, generation } => {
+            Request::Release { id, address: None, generation } => {
                 let held = self
                     .held(id)
                     .filter(|at| generation.is_none_or(|it| it == self.subnets[*at].state.generation));
@@ -106,11 +106,11 @@ impl Model {
                     self.release_subnet(at, false);
                 }
             }
-            Request::ReleaseAddress { id, address, generation: None } if self.held(id).is_none() => {
+            Request::Release { id, address: Some(address), generation: None } if self.held(id).is_none() => {
                 let kept = self.keep_release(id, *address);
                 self.expect(seen, &Expected::Reply(Reply::Done), kept, false)?;
             }
-            Request::ReleaseAddress { id, address, generation } => {
+            Request::Release { id, address: Some(address), generation } => {
                 let found = self.held(id).and_then(|at| self.lease_at(at, *address));
                 let found =
                     found.filter(|(_, _, record)| generation.is_none_or(|it| it == record.generation));

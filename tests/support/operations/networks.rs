@@ -81,8 +81,8 @@ pub fn stranger(op: &Op, plan: &Plan) -> Option<Request> {
     let id = over.map_or_else(unknown, |subnet| subnet.state.id.clone());
     let wanted = asked.address(asked.first().saturating_add(number.unwrap_or(1)));
     Some(match what {
-        0 => Request::ReleaseSubnet { id, generation: None },
-        1 => Request::ReleaseAddress { id, address: wanted, generation: None },
+        0 => Request::Release { id, address: None, generation: None },
+        1 => Request::Release { id, address: Some(wanted), generation: None },
         _ => Request::Address(AddressRequest {
             id,
             address: number.map(|_| wanted),
