@@ -59,16 +59,14 @@ impl Plan {
         let number = state.prefix.address(address);
         let network = known.network(state.serial, state.generation);
         let of_network = network.map_or_else(String::new, |name| format!(" (network {name})"));
+        let in_network = format!("{}{of_network}", holder_text(record));
         let release = self.release_command(subnet, Some(number));
         let shown = known.holder(state.serial, address, record.generation);
         let (holder, remedy) = match (record.kind, shown, &record.name) {
-            (Kind::Gateway, ..) => {
-                (format!("{}{of_network}", holder_text(record)), "choose another address".to_owned())
+            (Kind::Gateway, ..) => (in_network, "choose another address".to_owned()),
+            (Kind::Auxiliary, ..) => {
+                (in_network, "choose another address, or recreate the network without it".to_owned())
             }
-            (Kind::Auxiliary, ..) => (
-                format!("{}{of_network}", holder_text(record)),
-                "choose another address, or recreate the network without it".to_owned(),
-            ),
             (_, Some(shown), _) => (
                 shown.to_string(),
                 format!("free it with: {}", container_command(&shown.container, &shown.container_id)),
@@ -81,7 +79,7 @@ impl Plan {
                 ),
             ),
             (_, None, None) => (
-                format!("{}{of_network}", holder_text(record)),
+                in_network,
                 format!("find its container with: docker network inspect; if none has it: {release}"),
             ),
         };
