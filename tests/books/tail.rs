@@ -27,7 +27,9 @@ fn the_tail_is_bounded_and_nobody_sees_where_it_ends() {
         held.push(address);
         if number % 3 > 0 {
             let address = held.remove(number * 7 % held.len());
-            trial.ask(&Request::Release { id: id.clone(), address: Some(address), generation: None }).unwrap();
+            trial
+                .ask(&Request::Release { id: id.clone(), address: Some(address), generation: None })
+                .unwrap();
         }
         trial.commit();
         if number % 20 == 0 {

@@ -194,7 +194,10 @@ impl Desk {
     }
 
     pub fn release(&mut self, id: &str) {
-        assert_eq!(self.ask(Request::Release { id: id.into(), address: None, generation: None }), Ok(Reply::Done));
+        assert_eq!(
+            self.ask(Request::Release { id: id.into(), address: None, generation: None }),
+            Ok(Reply::Done)
+        );
     }
 
     pub fn free(&mut self, id: &str, text: &str) {

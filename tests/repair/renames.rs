@@ -42,7 +42,10 @@ async fn p30_a_rename_is_followed_and_the_renamed_container_keeps_its_address() 
     let refused = world.ask(Request::Address(taken)).await.unwrap_err();
     assert!(refused.contains("is held by container web-old"), "{refused}");
     for address in [old, new] {
-        world.ask(Request::Release { id: id.clone(), address: Some(address), generation: None }).await.unwrap();
+        world
+            .ask(Request::Release { id: id.clone(), address: Some(address), generation: None })
+            .await
+            .unwrap();
     }
     assert_eq!(asks(&world, &id, "web-old").await, old);
     assert_eq!(asks(&world, &id, "web").await, new);

@@ -143,7 +143,11 @@ pub fn repeatable(plan: &Plan, old_ids: &[String]) -> Held {
         let prefix = subnet.state.prefix;
         let free = (prefix.first()..=prefix.last()).filter(|address| !subnet.addresses.is_leased(*address));
         let id = subnet.state.id.clone();
-        requests.extend(free.take(2).map(|free| Request::Release { id: id.clone(), address: Some(prefix.address(free)), generation: None }));
+        requests.extend(free.take(2).map(|free| Request::Release {
+            id: id.clone(),
+            address: Some(prefix.address(free)),
+            generation: None,
+        }));
     }
     let gone = old_ids.iter().filter(|id| plan.held(id).is_none());
     requests.extend(gone.map(|id| Request::Release { id: id.clone(), address: None, generation: None }));

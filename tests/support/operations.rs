@@ -421,7 +421,11 @@ fn plain_request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
         }
         Op::ReleaseAddress { subnet, number } => {
             let state = pick(*subnet)?;
-            Request::Release { id: state.id.clone(), address: Some(address(state.prefix, *number)), generation: None }
+            Request::Release {
+                id: state.id.clone(),
+                address: Some(address(state.prefix, *number)),
+                generation: None,
+            }
         }
         Op::ReleaseLease { pick } => {
             let leases = leases(plan);
