@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::findings::Waiting;
+use super::findings::WaitingSubnet;
 use super::networks::{Unknown, unknown};
 use super::noted::Noted;
 use crate::ledger::{Budget, Ledger, Refusal};
@@ -101,7 +101,7 @@ pub(super) struct Look {
     /// Subnets of networks of any IPAM driver that are not in the books, with the names of the networks.
     strangers: Vec<(Prefix, String)>,
     /// Adopted subnets whose PoolID is not known yet; they were adopted from this Engine.
-    pub(super) waiting: Vec<Waiting>,
+    pub(super) waiting: Vec<WaitingSubnet>,
 }
 
 impl Look {
@@ -112,13 +112,13 @@ impl Look {
 }
 
 /// Reads a part of the plan from a place on, and returns where the next look continues.
-type Bite = fn(&Sighting, &Plan, (u64, u128), &mut Look) -> Option<(u64, u128)>;
+type LookPart = fn(&Sighting, &Plan, (u64, u128), &mut Look) -> Option<(u64, u128)>;
 
 /// Compares the plan of this ledger with the lists.
 pub(super) async fn compare(ledger: &Ledger, seen: &Arc<Sighting>) -> Result<Look, Refusal> {
     let of = seen.clone();
     let mut look = ledger.look(move |plan| of.begin(plan)).await?;
-    for bite in [Sighting::subnets as Bite, Sighting::networks] {
+    for bite in [Sighting::subnets as LookPart, Sighting::networks] {
         let mut from = Some((0, 0));
         while let Some(here) = from {
             let seen = seen.clone();
@@ -207,7 +207,7 @@ impl Sighting {
         let network = self.network_name(subnet, sight);
         look.networks.extend(network.map(|name| (serial, (generation, name.into()))));
         if subnet.awaits_id() {
-            look.waiting.push(Waiting::of(subnet, sight.plan(), network, self.read.at));
+            look.waiting.push(WaitingSubnet::of(subnet, sight.plan(), network, self.read.at));
         }
         if let Some(why) = sight.subnet_missing(subnet) {
             let absence = view.and_then(|view| view.subnet_absent(subnet));

@@ -47,14 +47,14 @@ pub(super) fn suspect(
 
 /// An adopted subnet whose PoolID is not known yet.
 #[derive(Clone, Debug)]
-pub(super) struct Waiting {
+pub(super) struct WaitingSubnet {
     pub(super) key: ProofKey,
     pub(super) prefix: Prefix,
     pub(super) range: Option<Prefix>,
     pub(super) finding: Finding,
 }
 
-impl Waiting {
+impl WaitingSubnet {
     /// Describes it; `network` is the name of its network, and the books were read at `read`.
     pub(super) fn of(subnet: &Subnet, plan: &Plan, network: Option<&str>, read: Millis) -> Self {
         let state = &subnet.state;
