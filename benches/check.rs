@@ -26,8 +26,8 @@ const CASES: [Case; 17] = [
     Case { name: "address-v4", standing: [1_000, 100_000], budget: 7_900, growth: 1.6 },
     Case { name: "address-v6", standing: [1_000, 100_000], budget: 7_700, growth: 1.6 },
     Case { name: "churn-v4", standing: [1_000, 100_000], budget: 9_300, growth: 1.6 },
-    Case { name: "pool-v4", standing: [100, 10_000], budget: 45_700, growth: 1.7 },
-    Case { name: "pool-v6", standing: [100, 10_000], budget: 55_100, growth: 1.7 },
+    Case { name: "pool-v4", standing: [100, 10_000], budget: 43_000, growth: 1.7 },
+    Case { name: "pool-v6", standing: [100, 10_000], budget: 46_600, growth: 1.7 },
     Case { name: "books", standing: [100, 10_000], budget: 54_000, growth: 1.7 },
     // What is refused, and what is asked of very many pools: flat, and far below 100 us.
     Case { name: "full", standing: [256, 65_536], budget: 5_950, growth: 1.3 },

@@ -12,7 +12,7 @@ use super::request::Mac;
 use super::settings::Millis;
 
 /// What dynamic choice must avoid, and the range in which it may choose.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bounds {
     pub first: u128,
     pub last: u128,
@@ -40,7 +40,7 @@ type Queue = BTreeSet<(Millis, u128)>;
 const ASIDE: usize = 4;
 
 /// Records of one subnet and the indexes over them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Addresses {
     records: Records,
     bounds: Bounds,
@@ -74,26 +74,13 @@ fn holder_keys(record: &Record) -> impl Iterator<Item = HolderKey> + use<> {
 }
 
 impl Addresses {
-    pub fn new(bounds: Bounds) -> Self {
-        let taken = Intervals::from(&bounds.excluded);
-        Self {
-            records: Records::default(),
-            bounds,
-            taken,
-            holders: BTreeSet::new(),
-            queues: Default::default(),
-            leased: 0,
-            leased_inside: 0,
-        }
-    }
-
     /// Sets other bounds (the slot moved, or reservations changed) and rebuilds what depends on them.
     pub fn set_bounds(&mut self, bounds: Bounds) {
         if self.bounds == bounds {
             return;
         }
         let records = std::mem::take(&mut self.records);
-        *self = Self::new(bounds);
+        *self = Self { taken: Intervals::from(&bounds.excluded), bounds, ..Self::default() };
         for (address, record) in records {
             self.put(address, record);
         }
@@ -110,10 +97,6 @@ impl Addresses {
     /// The lease of an address, if it is held.
     pub fn lease(&self, address: u128) -> Option<&Record> {
         self.get(address).filter(|record| record.leased)
-    }
-    /// The first address with a record, from this one on.
-    pub fn next_from(&self, address: u128) -> Option<u128> {
-        self.records.range(address, u128::MAX).next().map(|(address, _)| address)
     }
     /// Whether the address is held.
     pub fn is_leased(&self, address: u128) -> bool {
@@ -203,28 +186,10 @@ impl Addresses {
 
     /// Sets the records of many addresses, in order: trees and pages filled in order take half the memory of ones that grew.
     pub fn load(&mut self, records: &[(u128, Record)]) {
-        if self.records.len() > 0 {
-            for (address, record) in records {
-                self.put(*address, record.clone());
-            }
-            return;
-        }
         for (address, record) in records {
-            self.taken.insert(*address, *address);
-            if record.leased {
-                self.count(*address);
-            } else {
-                self.queue(*address, record.asked_by_number).insert((record.since, *address));
-            }
+            self.put(*address, record.clone());
         }
-        let holders = |(address, record): &(u128, Record)| {
-            let (address, generation) = (*address, record.generation);
-            holder_keys(record).map(move |key| (key, generation, address))
-        };
-        self.holders = records.iter().filter(|(_, record)| !record.leased).flat_map(holders).collect();
-        for (address, record) in records {
-            self.records.insert(*address, record.clone());
-        }
+        self.holders = std::mem::take(&mut self.holders).into_iter().collect();
     }
 
     /// Shifts every stamp; `to` must preserve their order.

@@ -6,7 +6,7 @@ use super::change::{Change, Kind, Marks, Record, Serial, SubnetState, Why};
 use super::prefix::Prefix;
 use super::settings::Millis;
 use super::subnet::Subnet;
-use super::{Plan, StormGroup, Unaddressed};
+use super::{COOLING, Plan};
 
 impl Plan {
     /// Moves time forward and frees what has cooled. Cheap when nothing is due; time never goes backwards.
@@ -17,9 +17,7 @@ impl Plan {
         {
             self.cooling.remove(&(until, serial));
             if let Some(subnet) = self.subnets.get(&serial) {
-                let (prefix, released_at) = (subnet.state.prefix, subnet.state.released_at);
-                self.cooling_by_age[prefix.family() as usize].remove(&(released_at.unwrap_or(0), serial));
-                self.leave(prefix, serial, false);
+                self.cooled(subnet.state.prefix, subnet.state.released_at.unwrap_or(0), serial);
             }
         }
     }
@@ -131,7 +129,10 @@ impl Plan {
         self.next_serial = self.next_serial.max(serial.saturating_add(1));
         self.unindex(serial);
         match self.subnets.get_mut(&serial) {
-            Some(subnet) => subnet.set_state(state, &self.reserved),
+            Some(subnet) => {
+                subnet.state = state;
+                subnet.bound(&self.reserved);
+            }
             None => {
                 let pins = self.pins.get(&(state.space, state.prefix)).cloned().unwrap_or_default();
                 self.subnets.insert(serial, Box::new(Subnet::new(state, &self.reserved, pins)));
@@ -148,10 +149,13 @@ impl Plan {
 
     fn mark(&mut self, serial: Serial, marks: &Marks) {
         let Some(subnet) = self.subnets.get_mut(&serial) else { return };
-        let held_quietly = subnet.is_held() && subnet.state.dynamic && !subnet.state.marks.addressed;
-        subnet.set_marks(marks.clone(), &self.reserved);
-        if held_quietly && marks.addressed {
-            forget_quiet(&mut self.unaddressed, &subnet.state);
+        let moved = subnet.state.marks.gateway != marks.gateway;
+        subnet.state.marks = marks.clone();
+        if moved {
+            subnet.bound(&self.reserved);
+        }
+        if marks.addressed {
+            self.unaddressed.remove(&(subnet.state.granted_at, serial));
         }
     }
 
@@ -182,11 +186,11 @@ impl Plan {
         let (prefix, space) = (state.prefix, state.space);
         let Some(released_at) = state.released_at else {
             self.by_id.insert(state.id.clone(), serial);
-            self.held[space as usize].insert(prefix, serial);
-            if let Some(group) = quiet_group(state) {
-                self.unaddressed.entry(group).or_default().insert((state.granted_at, serial));
+            self.standing[space as usize].insert(prefix, serial);
+            if state.dynamic && !state.marks.addressed {
+                self.unaddressed.insert((state.granted_at, serial));
             }
-            self.stand(prefix, serial, true);
+            self.spaces.stand(prefix, true);
             return;
         };
         self.released.insert((released_at, serial));
@@ -194,59 +198,31 @@ impl Plan {
         if state.cool_until > self.now {
             self.cooling.insert((state.cool_until, serial));
             self.cooling_by_age[prefix.family() as usize].insert((released_at, serial));
-            self.stand(prefix, serial, false);
+            self.standing[COOLING].insert(prefix, serial);
+            self.spaces.stand(prefix, false);
         }
     }
 
     pub(super) fn unindex(&mut self, serial: Serial) {
         let Some(state) = self.subnets.get(&serial).map(|subnet| &subnet.state) else { return };
         let (prefix, space) = (state.prefix, state.space);
-        let held = state.released_at.is_none();
-        let stood = match state.released_at {
-            None => {
-                self.by_id.remove(&state.id);
-                self.held[space as usize].remove(prefix, &serial);
-                if state.dynamic && !state.marks.addressed {
-                    forget_quiet(&mut self.unaddressed, state);
-                }
-                true
-            }
-            Some(released_at) => {
-                self.released.remove(&(released_at, serial));
-                self.remembered.remove(&(space, prefix, released_at, serial));
-                self.cooling_by_age[prefix.family() as usize].remove(&(released_at, serial));
-                self.cooling.remove(&(state.cool_until, serial))
-            }
+        let Some(released_at) = state.released_at else {
+            self.by_id.remove(&state.id);
+            self.unaddressed.remove(&(state.granted_at, serial));
+            self.standing[space as usize].remove(prefix, &serial);
+            return self.spaces.leave(prefix, &self.standing, true);
         };
-        if stood {
-            self.leave(prefix, serial, held);
+        self.released.remove(&(released_at, serial));
+        self.remembered.remove(&(space, prefix, released_at, serial));
+        if self.cooling.remove(&(state.cool_until, serial)) {
+            self.cooled(prefix, released_at, serial);
         }
     }
 
-    fn stand(&mut self, prefix: Prefix, serial: Serial, held: bool) {
-        self.occupied.insert(prefix, serial);
-        self.spaces.stand(prefix, held);
-    }
-
-    fn leave(&mut self, prefix: Prefix, serial: Serial, held: bool) {
-        self.occupied.remove(prefix, &serial);
-        self.spaces.leave(prefix, &self.occupied, held.then_some(&self.held));
-    }
-}
-
-/// The group in which the storm guard counts a held subnet, if it counts it.
-fn quiet_group(state: &SubnetState) -> Option<StormGroup> {
-    let quiet = state.dynamic && !state.marks.addressed;
-    quiet.then(|| (state.space, state.prefix.family(), state.options.clone()))
-}
-
-/// An address of the subnet was requested, or the subnet is gone: it no longer counts towards a storm.
-fn forget_quiet(unaddressed: &mut Unaddressed, state: &SubnetState) {
-    let group = (state.space, state.prefix.family(), state.options.clone());
-    if let Some(quiet) = unaddressed.get_mut(&group) {
-        quiet.remove(&(state.granted_at, state.serial));
-        if quiet.is_empty() {
-            unaddressed.remove(&group);
-        }
+    /// A subnet no longer cools.
+    fn cooled(&mut self, prefix: Prefix, released_at: Millis, serial: Serial) {
+        self.cooling_by_age[prefix.family() as usize].remove(&(released_at, serial));
+        self.standing[COOLING].remove(prefix, &serial);
+        self.spaces.leave(prefix, &self.standing, false);
     }
 }

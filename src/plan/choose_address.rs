@@ -16,7 +16,7 @@ use super::prefix::Family;
 use super::request::AddressRequest;
 use super::settings::{AddressOrder, Millis};
 use super::siblings::Siblings;
-use super::subnet::{Subnet, reserved_inside};
+use super::subnet::Subnet;
 
 /// A way to find an address, with its name for people.
 pub(super) type AddressWay = (&'static str, fn(&AddressSearch<'_>) -> Result<Choice, Miss>);
@@ -228,7 +228,7 @@ fn others_pin(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
 
 /// The place where the gateway is, or would be.
 fn free_slot(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
-    let slot = search.subnet.slot(&search.plan.reserved);
+    let slot = search.subnet.slot();
     if search.subnet.addresses.is_leased(slot) {
         return Err(Miss::But(slot, "it is leased".into()));
     }
@@ -242,7 +242,7 @@ fn gateways_place(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     if slot < bounds.first || bounds.last < slot {
         return Err(Miss::But(slot, "it is outside of the range".into()));
     }
-    if reserved_inside(search.subnet.state.prefix, &search.plan.reserved).contains(slot) {
+    if search.subnet.reserved().contains(slot) {
         return Err(Miss::But(slot, "it is reserved".into()));
     }
     Ok(search.given(slot, "although it is the gateway's address"))

@@ -77,10 +77,10 @@ impl Newer<'_> {
 
 impl Standing for Newer<'_> {
     fn covers(&self, prefix: Prefix) -> bool {
-        self.plan.occupied.all_covering(prefix).any(|serial| self.is(*serial))
+        self.plan.cooling_by_prefix().all_covering(prefix).any(|serial| self.is(*serial))
     }
     fn is_in(&self, prefix: Prefix) -> bool {
-        self.plan.occupied.all_inside(prefix).any(|serial| self.is(*serial))
+        self.plan.cooling_by_prefix().all_inside(prefix).any(|serial| self.is(*serial))
     }
 }
 
@@ -252,7 +252,8 @@ fn longest_released(search: &SubnetSearch<'_>) -> Option<Offer> {
     search.with_room(Vacancy::Reclaimable).find_map(|place| {
         let prefix =
             place.space.part(Vacancy::Reclaimable).best_fit(place.length, |it| place.blocked.by(it))?;
-        let inside = plan.occupied.all_inside(prefix).chain(plan.occupied.all_covering(prefix));
+        let cooling = plan.cooling_by_prefix();
+        let inside = cooling.all_inside(prefix).chain(cooling.all_covering(prefix));
         let states = inside.filter_map(|serial| plan.subnet(*serial)).map(|subnet| &subnet.state);
         let newest = states.max_by_key(|state| (state.released_at, state.serial))?;
         Some(given_cooling(search, &place, prefix, newest))

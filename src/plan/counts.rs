@@ -6,7 +6,7 @@ use super::Plan;
 use super::pool_spaces::Vacancy;
 use super::prefix::Prefix;
 use super::settings::{Base, Millis};
-use super::subnet::{Subnet, never_given, reserved_inside, usable};
+use super::subnet::{Subnet, never_given, usable};
 
 /// The address counts of one subnet; they add up to its size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,10 +76,10 @@ impl Plan {
     /// Counts the addresses of a subnet; takes time proportional to its cooling addresses and reservations.
     pub fn count_addresses(&self, subnet: &Subnet) -> AddressCounts {
         let (prefix, addresses) = (subnet.state.prefix, &subnet.addresses);
-        let mut special = reserved_inside(prefix, &self.reserved);
+        let mut special = subnet.reserved().clone();
         let (low, high) = never_given(prefix);
         let never: Vec<u128> = [low, high].into_iter().flatten().collect();
-        let slot = Some(subnet.slot(&self.reserved)).filter(|slot| !never.contains(slot));
+        let slot = Some(subnet.slot()).filter(|slot| !never.contains(slot));
         for address in never.iter().chain(&slot) {
             special.remove(*address);
         }

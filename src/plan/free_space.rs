@@ -3,8 +3,10 @@
 //! Promises: O(length) map operations per call, however many subnets there are; free blocks are maximal, so space
 //! that was once whole does not stay fragmented. Does not know times, spaces or names: the caller passes in what is occupied.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::iter::successors;
 
+use super::change::Serial;
 use super::prefix::Prefix;
 use super::prefix_index::PrefixIndex;
 
@@ -16,35 +18,27 @@ pub trait Standing {
     fn is_in(&self, prefix: Prefix) -> bool;
 }
 
-impl<T: Ord> Standing for PrefixIndex<T> {
+impl Standing for [PrefixIndex<Serial>] {
     fn covers(&self, prefix: Prefix) -> bool {
-        self.all_covering(prefix).next().is_some()
+        self.iter().any(|index| index.all_covering(prefix).next().is_some())
     }
     fn is_in(&self, prefix: Prefix) -> bool {
-        self.all_inside(prefix).next().is_some()
+        self.iter().any(|index| index.all_inside(prefix).next().is_some())
     }
 }
 
-impl<T: Ord, const N: usize> Standing for [PrefixIndex<T>; N] {
-    fn covers(&self, prefix: Prefix) -> bool {
-        self.iter().any(|index| index.covers(prefix))
-    }
-    fn is_in(&self, prefix: Prefix) -> bool {
-        self.iter().any(|index| index.is_in(prefix))
-    }
-}
-
-/// The free blocks of one base, by length.
+/// The free blocks of one base.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FreeSpace {
     base: Prefix,
-    blocks: BTreeMap<u8, BTreeSet<u128>>,
+    /// The length and the first address of each block.
+    blocks: BTreeSet<(u8, u128)>,
 }
 
 impl FreeSpace {
     /// The parts of the base that are not occupied.
-    pub fn new(base: Prefix, occupied: &impl Standing) -> Self {
-        let mut space = Self { base, blocks: BTreeMap::new() };
+    pub fn new(base: Prefix, occupied: &(impl Standing + ?Sized)) -> Self {
+        let mut space = Self { base, blocks: BTreeSet::new() };
         space.vacate(base, occupied);
         space
     }
@@ -55,7 +49,7 @@ impl FreeSpace {
 
     /// The prefix length of the largest block.
     pub fn shortest(&self) -> Option<u8> {
-        self.blocks.first_key_value().map(|(length, _)| *length)
+        self.blocks.first().map(|(length, _)| *length)
     }
 
     fn prefix(&self, first: u128, length: u8) -> Prefix {
@@ -63,29 +57,27 @@ impl FreeSpace {
     }
 
     fn has(&self, block: Prefix) -> bool {
-        self.blocks.get(&block.length()).is_some_and(|blocks| blocks.contains(&block.first()))
+        self.blocks.contains(&(block.length(), block.first()))
     }
 
     fn add(&mut self, block: Prefix) {
-        self.blocks.entry(block.length()).or_default().insert(block.first());
+        self.blocks.insert((block.length(), block.first()));
     }
 
     fn take(&mut self, block: Prefix) {
-        if let Some(blocks) = self.blocks.get_mut(&block.length()) {
-            blocks.remove(&block.first());
-            if blocks.is_empty() {
-                self.blocks.remove(&block.length());
-            }
-        }
+        self.blocks.remove(&(block.length(), block.first()));
+    }
+
+    /// The lengths of blocks that have room for this length, the smallest blocks first.
+    fn lengths(&self, length: u8) -> impl Iterator<Item = u8> + '_ {
+        let below = |length: u8| self.blocks.range(..(length, 0)).next_back().map(|(length, _)| *length);
+        successors(below(length + 1), move |length| below(*length))
     }
 
     /// The free block that contains this prefix.
     fn block_around(&self, prefix: Prefix) -> Option<Prefix> {
-        self.blocks
-            .range(..=prefix.length())
-            .rev()
-            .map(|(length, _)| self.prefix(prefix.first(), *length))
-            .find(|block| self.has(*block))
+        let mut around = self.lengths(prefix.length()).map(|length| self.prefix(prefix.first(), length));
+        around.find(|block| self.has(*block))
     }
 
     /// Marks this prefix as occupied; parts that are already occupied stay so.
@@ -109,15 +101,18 @@ impl FreeSpace {
         }
     }
 
+    /// The free blocks inside a region, the largest first.
     fn blocks_inside(&self, region: Prefix) -> impl Iterator<Item = Prefix> + '_ {
-        let (shortest, first, last) = (region.length(), region.first(), region.last());
-        self.blocks.range(shortest..).flat_map(move |(&length, blocks)| {
-            blocks.range(first..=last).map(move |&start| self.prefix(start, length))
+        let next = |length: u8| self.blocks.range((length, 0)..).next().map(|(length, _)| *length);
+        let lengths = successors(next(region.length()), move |length| next(length + 1));
+        lengths.flat_map(move |length| {
+            let inside = self.blocks.range((length, region.first())..=(length, region.last()));
+            inside.map(move |(_, first)| self.prefix(*first, length))
         })
     }
 
     /// Marks a region that was wholly occupied as vacated; the parts that nothing else occupies become free.
-    pub fn vacate(&mut self, region: Prefix, occupied: &impl Standing) {
+    pub fn vacate(&mut self, region: Prefix, occupied: &(impl Standing + ?Sized)) {
         let region = if region.contains(self.base) { self.base } else { region };
         if !self.base.contains(region) || occupied.covers(region) {
             return;
@@ -127,14 +122,6 @@ impl FreeSpace {
         } else if let Some((low, high)) = region.halves() {
             self.vacate(low, occupied);
             self.vacate(high, occupied);
-        }
-    }
-
-    /// Marks a region that was wholly occupied as vacated; nothing else occupies any part of it.
-    pub fn vacate_whole(&mut self, region: Prefix) {
-        let region = if region.contains(self.base) { self.base } else { region };
-        if self.base.contains(region) {
-            self.coalesce(region);
         }
     }
 
@@ -156,9 +143,11 @@ impl FreeSpace {
     /// The best place for a subnet of this length: the lowest one in the smallest block that has one. `skip`
     /// returns the last address that blocks a candidate; everything up to it is skipped at once.
     pub fn best_fit(&self, length: u8, skip: impl Fn(Prefix) -> Option<u128>) -> Option<Prefix> {
-        let of_length = |(&block_length, blocks): (&u8, &BTreeSet<u128>)| {
+        self.lengths(length).find_map(|block_length| {
             let mut from = 0;
-            while let Some(&first) = blocks.range(from..).next() {
+            while let Some(&(_, first)) =
+                self.blocks.range((block_length, from)..(block_length + 1, 0)).next()
+            {
                 let block = self.prefix(first, block_length);
                 match fit(block, length, &skip) {
                     Ok(fit) => return Some(fit),
@@ -170,14 +159,13 @@ impl FreeSpace {
                 }
             }
             None
-        };
-        self.blocks.range(..=length).rev().find_map(of_length)
+        })
     }
 
     /// At most `most` free blocks of a region that can hold a subnet of this length, reduced to what `others` leave
     /// free.
     pub fn part(&self, region: Prefix, length: u8, most: usize, others: &impl Standing) -> Self {
-        let mut part = Self { base: region, blocks: BTreeMap::new() };
+        let mut part = Self { base: region, blocks: BTreeSet::new() };
         if self.block_around(region).is_some() {
             part.vacate(region, others);
             return part;
@@ -189,9 +177,7 @@ impl FreeSpace {
 
     /// All free blocks, the largest first.
     pub fn blocks(&self) -> impl Iterator<Item = Prefix> + '_ {
-        self.blocks
-            .iter()
-            .flat_map(move |(&length, blocks)| blocks.iter().map(move |&first| self.prefix(first, length)))
+        self.blocks.iter().map(|(length, first)| self.prefix(*first, *length))
     }
 }
 
@@ -210,8 +196,12 @@ fn fit(block: Prefix, length: u8, skip: impl Fn(Prefix) -> Option<u128>) -> Resu
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
     use proptest::prelude::*;
+
+    const NOTHING: &[PrefixIndex<Serial>] = &[];
 
     fn prefix(text: &str) -> Prefix {
         Prefix::parse(text).unwrap()
@@ -219,8 +209,8 @@ mod tests {
 
     #[test]
     fn best_fit_takes_the_smallest_hole() {
-        let mut occupied = PrefixIndex::<u64>::default();
-        let mut space = FreeSpace::new(prefix("192.0.2.0/24"), &occupied);
+        let mut occupied = PrefixIndex::default();
+        let mut space = FreeSpace::new(prefix("192.0.2.0/24"), NOTHING);
         for text in ["192.0.2.0/26", "192.0.2.96/27"] {
             occupied.insert(prefix(text), 1);
             space.occupy(prefix(text));
@@ -229,15 +219,15 @@ mod tests {
         assert_eq!(space.best_fit(25, |_| None), Some(prefix("192.0.2.128/25")));
         assert_eq!(space.best_fit(24, |_| None), None);
         occupied.remove(prefix("192.0.2.0/26"), &1);
-        space.vacate(prefix("192.0.2.0/26"), &occupied);
+        space.vacate(prefix("192.0.2.0/26"), from_ref(&occupied));
         occupied.remove(prefix("192.0.2.96/27"), &1);
-        space.vacate(prefix("192.0.2.96/27"), &occupied);
+        space.vacate(prefix("192.0.2.96/27"), from_ref(&occupied));
         assert_eq!(space.blocks().collect::<Vec<_>>(), vec![prefix("192.0.2.0/24")]);
     }
 
     #[test]
     fn blocked_parts_are_stepped_over() {
-        let space = FreeSpace::new(prefix("192.0.2.0/24"), &PrefixIndex::<u64>::default());
+        let space = FreeSpace::new(prefix("192.0.2.0/24"), NOTHING);
         let to = prefix("192.0.2.0/25").last();
         let skip = |candidate: Prefix| (candidate.first() <= to).then_some(to);
         assert_eq!(space.best_fit(27, skip), Some(prefix("192.0.2.128/27")));
@@ -247,7 +237,7 @@ mod tests {
 
     #[test]
     fn the_whole_of_ipv6_works() {
-        let mut space = FreeSpace::new(prefix("::/0"), &PrefixIndex::<u64>::default());
+        let mut space = FreeSpace::new(prefix("::/0"), NOTHING);
         assert_eq!(space.best_fit(0, |_| None), Some(prefix("::/0")));
         space.occupy(prefix("ffff::/16"));
         assert_eq!(space.best_fit(0, |_| None), None);
@@ -258,8 +248,8 @@ mod tests {
         #[test]
         fn free_is_what_nobody_occupies(ops in prop::collection::vec((any::<bool>(), 0u128..64, 22u8..=32), 1..60)) {
             let base = prefix("192.0.2.0/26");
-            let (mut occupied, mut standing) = (PrefixIndex::<u64>::default(), Vec::new());
-            let mut space = FreeSpace::new(base, &occupied);
+            let (mut occupied, mut standing) = (PrefixIndex::default(), Vec::new());
+            let mut space = FreeSpace::new(base, from_ref(&occupied));
             for (serial, (add, offset, length)) in ops.into_iter().enumerate() {
                 if add || standing.is_empty() {
                     let region = Prefix::new(base.family(), base.first() + offset, length);
@@ -269,14 +259,14 @@ mod tests {
                 } else {
                     let (region, serial) = standing.remove(usize::try_from(offset).unwrap() % standing.len());
                     occupied.remove(region, &serial);
-                    space.vacate(region, &occupied);
+                    space.vacate(region, from_ref(&occupied));
                 }
                 for number in base.first()..=base.last() {
                     let free = space.blocks().filter(|block| block.contains_number(number)).count();
                     let taken = standing.iter().any(|(region, _)| region.contains_number(number));
                     prop_assert_eq!(free, usize::from(!taken));
                 }
-                prop_assert_eq!(&space, &FreeSpace::new(base, &occupied), "coalesced and rebuilt are equal");
+                prop_assert_eq!(&space, &FreeSpace::new(base, from_ref(&occupied)), "coalesced and rebuilt are equal");
             }
         }
     }

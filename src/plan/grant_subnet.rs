@@ -126,13 +126,19 @@ impl Plan {
         let limit = usize::try_from(self.settings.storm_limit).unwrap_or(usize::MAX);
         let like_a_loop = request.in_a_row >= self.settings.storm_limit;
         let enough = if like_a_loop { limit } else { limit.saturating_mul(PATIENCE) };
-        let group = (request.space, request.family, request.options.clone());
-        let Some(quiet) = self.unaddressed.get(&group).filter(|quiet| limit > 0 && quiet.len() >= enough)
-        else {
+        if limit == 0 || self.unaddressed.len() < enough {
             return Vec::new();
+        }
+        let alike = |serial: &Serial| {
+            let state = self.subnet(*serial).map(|subnet| &subnet.state);
+            state.is_some_and(|state| {
+                (state.space, state.prefix.family(), &state.options)
+                    == (request.space, request.family, &request.options)
+            })
         };
         let since = self.now.saturating_sub(STORM_WINDOW);
-        let mut newest = quiet.range((since, 0)..).rev().map(|(_, serial)| *serial);
+        let quiet = self.unaddressed.range((since, 0)..).rev().map(|(_, serial)| *serial);
+        let mut newest = quiet.filter(alike);
         let storm: Vec<Serial> = newest.by_ref().take(limit).collect();
         if storm.len() + newest.take(enough - limit).count() < enough { Vec::new() } else { storm }
     }

@@ -128,7 +128,7 @@ impl Plan {
 
     /// Why a container can never get an address here without `--ip`, if the gateway is at this address; `None` if it can.
     pub(super) fn no_room(&self, subnet: &Subnet, gateway: Option<u128>) -> Option<String> {
-        if subnet.has_room_beside(gateway, &self.reserved) {
+        if subnet.has_room_beside(gateway) {
             return None;
         }
         let (prefix, range) = (subnet.state.prefix, subnet.state.range);

@@ -5,7 +5,7 @@
 //! Does not survey the host.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::intervals::Intervals;
@@ -20,8 +20,6 @@ pub struct HostUse(Arc<HostUseSeen>);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct HostUseSeen {
     entries: PrefixIndex<InUse>,
-    /// On-link routes and then nameservers: the entries for which Docker refuses a subnet.
-    refused_for: BTreeSet<(bool, Prefix)>,
     /// By base: the addresses that block candidates inside it.
     blocked: BTreeMap<Prefix, Intervals>,
     /// Whether only entries that overlap the bases of `blocked` are included.
@@ -42,7 +40,7 @@ impl HostUse {
 
     /// Whether an entry for this prefix would be included.
     pub fn minds(&self, prefix: Prefix) -> bool {
-        !self.0.limited || meeting(&self.0.blocked, prefix).next().is_some()
+        !self.0.limited || self.0.blocked.range(meeting(&self.0.blocked, prefix)).next().is_some()
     }
 
     /// Adds an entry; duplicates are kept.
@@ -56,9 +54,6 @@ impl HostUse {
                 blocked.insert(used.prefix.first(), used.prefix.last());
             }
         }
-        if let Some(name) = refused_for(&used) {
-            seen.refused_for.insert((name, used.prefix));
-        }
         seen.entries.insert(used.prefix, used);
     }
 
@@ -70,11 +65,6 @@ impl HostUse {
         }
         let seen = Arc::make_mut(&mut self.0);
         seen.entries.remove(prefix, used);
-        if let Some(name) = refused_for(used)
-            && !seen.entries.at(prefix).iter().any(|other| refused_for(other) == Some(name))
-        {
-            seen.refused_for.remove(&(name, prefix));
-        }
         for base in blocked_by(&seen.blocked, used) {
             let covered = seen.entries.all_covering(prefix).any(|other| blocks(other, base));
             if let Some(blocked) = seen.blocked.get_mut(&base).filter(|_| !covered) {
@@ -98,11 +88,8 @@ impl HostUse {
 
     /// The entries for which Docker refuses a subnet that it did not request explicitly: on-link routes, then nameservers.
     pub(super) fn refused_for(&self) -> impl Iterator<Item = &InUse> {
-        let here = |(name, prefix): &(bool, Prefix)| {
-            let of_kind = *name;
-            self.0.entries.at(*prefix).iter().filter(move |used| refused_for(used) == Some(of_kind))
-        };
-        self.0.refused_for.iter().flat_map(here)
+        let of_kind = |kind| self.iter().filter(move |used| used.kind == kind);
+        [InUseKind::OnLinkV4Route, InUseKind::Nameserver].into_iter().flat_map(of_kind)
     }
 
     /// All entries, in ascending order.
@@ -129,15 +116,6 @@ impl HostUse {
     }
 }
 
-/// Whether Docker compares subnets with this entry (P12), and if so, whether it is a nameserver.
-const fn refused_for(used: &InUse) -> Option<bool> {
-    match used.kind {
-        InUseKind::OnLinkV4Route => Some(false),
-        InUseKind::Nameserver => Some(true),
-        InUseKind::InterfaceAddress | InUseKind::Route => None,
-    }
-}
-
 /// A route over the whole pool does not block candidates inside it: pools are routed this way.
 fn blocks(used: &InUse, base: Prefix) -> bool {
     let one_address = matches!(used.kind, InUseKind::InterfaceAddress | InUseKind::Nameserver);
@@ -146,7 +124,11 @@ fn blocks(used: &InUse, base: Prefix) -> bool {
 
 /// The bases in which this entry blocks candidates.
 fn blocked_by(bases: &BTreeMap<Prefix, Intervals>, used: &InUse) -> Vec<Prefix> {
-    meeting(bases, used.prefix).map(|(base, _)| *base).filter(|base| blocks(used, *base)).collect()
+    bases
+        .range(meeting(bases, used.prefix))
+        .map(|(base, _)| *base)
+        .filter(|base| blocks(used, *base))
+        .collect()
 }
 
 impl FromIterator<InUse> for HostUse {

@@ -70,20 +70,13 @@ impl Intervals {
 
     /// Removes one number.
     pub fn remove(&mut self, number: u128) {
-        let Some((first, last)) = self.around(number) else { return };
-        self.by_first.remove(&first);
-        if first < number {
-            self.by_first.insert(first, number - 1);
-        }
-        if number < last {
-            self.by_first.insert(number + 1, last);
-        }
+        self.cut(number, number);
     }
 
     /// Removes all of `first..=last`.
     pub fn cut(&mut self, first: u128, last: u128) {
-        let met: Vec<(u128, u128)> = self.overlapping(first, last).collect();
-        for (start, end) in met {
+        loop {
+            let Some((start, end)) = self.overlapping(first, last).next() else { return };
             self.by_first.remove(&start);
             if start < first {
                 self.by_first.insert(start, first - 1);

@@ -59,7 +59,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use self::callers::Caller;
 pub use self::reserve::ReservedBy;
 pub use self::siblings::Part;
-pub use self::subnet::{Reserved, Subnet, never_given};
+pub use self::subnet::{Subnet, never_given};
 use change::Serial;
 use pool_spaces::PoolSpaces;
 use prefix::{Family, Prefix};
@@ -67,12 +67,10 @@ use prefix_index::PrefixIndex;
 use request::{Decision, Request, Space, SubnetRequest};
 use settings::{Millis, PoolSettings, Settings};
 use shown::EngineIdentity;
+use subnet::Reserved;
 
-/// Subnets of one space, family and option set; storms are detected within such a group.
-type StormGroup = (Space, Family, BTreeMap<String, String>);
-
-/// Subnets in which no address was ever requested, by group: (granted at, serial).
-type Unaddressed = BTreeMap<StormGroup, BTreeSet<(Millis, Serial)>>;
+/// The place of the cooling subnets among those that dynamic choice must avoid; those before it are held.
+const COOLING: usize = 2;
 
 /// The state machine. Equality compares everything, including derived indexes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -85,10 +83,8 @@ pub struct Plan {
     subnets: BTreeMap<Serial, Box<Subnet>>,
     /// Held subnets by PoolID.
     by_id: BTreeMap<String, Serial>,
-    /// Held subnets by prefix, per space.
-    held: [PrefixIndex<Serial>; 2],
-    /// Held or cooling subnets of both spaces, which dynamic choice must avoid.
-    occupied: PrefixIndex<Serial>,
+    /// What dynamic choice must avoid, by prefix: held subnets, by space, then cooling ones of both spaces.
+    standing: [PrefixIndex<Serial>; 3],
     /// The pools by name and base, and their free parts.
     spaces: PoolSpaces,
     /// (cool until, serial) of released subnets that are still cooling.
@@ -101,7 +97,7 @@ pub struct Plan {
     /// prefix.
     remembered: BTreeSet<(Space, Prefix, Millis, Serial)>,
     /// Held dynamic subnets in which no address was ever requested: (granted at, serial).
-    unaddressed: Unaddressed,
+    unaddressed: BTreeSet<(Millis, Serial)>,
     /// `key=WORD`: prefix and when it was granted.
     keys: BTreeMap<(Space, Family, String), (Prefix, Millis)>,
     /// Pins made by hand.
@@ -128,11 +124,9 @@ impl Plan {
     pub fn configure(&mut self, settings: Settings) {
         self.settings = settings;
         self.reserved = subnet::merged(self.settings.reserved.iter().chain(&self.settings.reserved_by_hand));
-        let held_inside = |base| self.held.iter().map(|held| held.all_inside(base).count() as u64).sum();
-        self.spaces = PoolSpaces::new(&self.settings.pools, &self.occupied, &self.held, held_inside);
+        self.spaces = PoolSpaces::new(&self.settings.pools, &self.standing);
         for subnet in self.subnets.values_mut() {
-            let state = subnet.state.clone();
-            subnet.set_state(state, &self.reserved);
+            subnet.bound(&self.reserved);
         }
     }
 
@@ -214,11 +208,6 @@ impl Plan {
         self.spaces.bases().collect()
     }
 
-    /// All reservations, by family, merged.
-    pub const fn reserved_merged(&self) -> &Reserved {
-        &self.reserved
-    }
-
     /// The reservations in this prefix, merged, each with its first and last address; if it is a subnet, only those that have
     /// an effect in it.
     pub fn reservations(&self, prefix: Prefix, is_subnet: bool) -> Vec<(u128, u128)> {
@@ -232,16 +221,15 @@ impl Plan {
     /// The name of this subnet for `gipam release`: its prefix, or its PoolID if several subnets have this prefix.
     pub fn command_name(&self, subnet: &Subnet) -> String {
         let prefix = subnet.state.prefix;
-        let namesakes: usize =
-            [Space::Local, Space::Global].map(|space| self.at(space, prefix).len()).iter().sum();
+        let namesakes: usize = self.held_by_space().iter().map(|held| held.at(prefix).len()).sum();
         if namesakes > 1 { subnet.state.id.clone() } else { prefix.to_string() }
     }
 
     /// The held subnets that contain an address, of both spaces, by serial.
     pub fn held_around(&self, address: std::net::IpAddr) -> impl Iterator<Item = &Subnet> {
         let host = Prefix::host(address);
-        let mut serials: Vec<Serial> =
-            self.held.iter().flat_map(|held| held.all_covering(host)).copied().collect();
+        let held = self.held_by_space().iter();
+        let mut serials: Vec<Serial> = held.flat_map(|held| held.all_covering(host)).copied().collect();
         serials.sort_unstable();
         serials.into_iter().filter_map(|serial| self.subnet(serial))
     }
@@ -253,7 +241,17 @@ impl Plan {
     }
 
     const fn index(&self, space: Space) -> &PrefixIndex<Serial> {
-        &self.held[space as usize]
+        &self.standing[space as usize]
+    }
+
+    /// The held subnets by prefix, by space.
+    fn held_by_space(&self) -> &[PrefixIndex<Serial>] {
+        &self.standing[..COOLING]
+    }
+
+    /// The cooling subnets by prefix.
+    const fn cooling_by_prefix(&self) -> &PrefixIndex<Serial> {
+        &self.standing[COOLING]
     }
 
     /// Serials held at exactly this prefix in a space.
@@ -263,10 +261,7 @@ impl Plan {
 
     /// A held subnet of either space that overlaps this prefix.
     fn held_anywhere(&self, prefix: Prefix) -> Option<Serial> {
-        [Space::Local, Space::Global]
-            .into_iter()
-            .find_map(|space| self.index(space).overlapping(prefix))
-            .copied()
+        self.held_by_space().iter().find_map(|held| held.overlapping(prefix)).copied()
     }
 
     /// How long a released address of this subnet cools.

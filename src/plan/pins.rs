@@ -18,7 +18,7 @@ use super::prefix::{AddressRange, Prefix, number};
 use super::release::the_one;
 use super::request::{Dead, Mac, Space};
 use super::settings::Millis;
-use super::subnet::{Subnet, reserved_inside};
+use super::subnet::Subnet;
 use super::{Plan, ReservedBy};
 
 /// The holder that an address is pinned to.
@@ -213,7 +213,7 @@ impl Plan {
         if let Some(why) = never_given_name(subnet.state.prefix, address) {
             return Some(why);
         }
-        if reserved_inside(subnet.state.prefix, &self.reserved).contains(address) {
+        if subnet.reserved().contains(address) {
             let here = AddressRange { family: subnet.state.prefix.family(), first: address, last: address };
             let by = self.reserved_by().find(|(range, _)| range.covers(&here)).map(|(_, by)| by);
             return Some(match by {
@@ -221,7 +221,7 @@ impl Plan {
                 _ => "is reserved by the configuration".to_owned(),
             });
         }
-        (subnet.slot(&self.reserved) == address).then(|| "is the gateway's address".to_owned())
+        (subnet.slot() == address).then(|| "is the gateway's address".to_owned())
     }
 
     /// The held subnet that contains an address; if a subnet is named, that one.
@@ -256,7 +256,8 @@ impl Plan {
         let serials: Vec<Serial> = all.map(|subnet| subnet.state.serial).collect();
         for serial in serials {
             if let Some(subnet) = self.subnets.get_mut(&serial) {
-                subnet.set_pins(pins.clone(), &self.reserved);
+                subnet.pins = pins.clone();
+                subnet.bound(&self.reserved);
             }
         }
     }

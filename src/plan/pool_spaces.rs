@@ -5,9 +5,13 @@
 //! only the pools that it overlaps. Knows no times and does not choose.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter::successors;
 
+use super::COOLING;
+use super::change::Serial;
 use super::free_space::{FreeSpace, Standing};
 use super::prefix::{Family, Prefix, meeting};
+use super::prefix_index::PrefixIndex;
 use super::settings::PoolSettings;
 
 /// The kind of room to look for.
@@ -68,8 +72,8 @@ impl PoolSpace {
 struct RoomyPools {
     /// Pools with room for a subnet of their own size.
     own: BTreeSet<usize>,
-    /// Pools by the length of their largest free block.
-    by_length: BTreeMap<u8, BTreeSet<usize>>,
+    /// The length of the largest free block of each pool.
+    by_length: BTreeSet<(u8, usize)>,
 }
 
 impl RoomyPools {
@@ -77,17 +81,8 @@ impl RoomyPools {
         if before == after {
             return;
         }
-        if let Some(length) = before
-            && let Some(pools) = self.by_length.get_mut(&length)
-        {
-            pools.remove(&pool);
-            if pools.is_empty() {
-                self.by_length.remove(&length);
-            }
-        }
-        if let Some(length) = after {
-            self.by_length.entry(length).or_default().insert(pool);
-        }
+        before.map(|length| self.by_length.remove(&(length, pool)));
+        after.map(|length| self.by_length.insert((length, pool)));
         if after.is_some_and(|length| length <= size) {
             self.own.insert(pool);
         } else {
@@ -97,11 +92,12 @@ impl RoomyPools {
 
     /// The next pool with room, from this one on.
     fn next(&self, from: usize, size: Option<u8>) -> Option<usize> {
-        let first = |pools: &BTreeSet<usize>| pools.range(from..).next().copied();
-        match size {
-            None => first(&self.own),
-            Some(size) => self.by_length.range(..=size).filter_map(|(_, pools)| first(pools)).min(),
-        }
+        let Some(size) = size else { return self.own.range(from..).next().copied() };
+        let length_from = |length| self.by_length.range((length, 0)..).next().map(|(length, _)| *length);
+        let lengths = successors(length_from(0), |length| length_from(length + 1));
+        let lengths = lengths.take_while(|length| *length <= size);
+        let pools = lengths.filter_map(|length| self.by_length.range((length, from)..(length + 1, 0)).next());
+        pools.map(|(_, pool)| *pool).min()
     }
 }
 
@@ -116,13 +112,9 @@ pub(super) struct PoolSpaces {
 }
 
 impl PoolSpaces {
-    /// Builds everything from the settings and from held and cooling subnets; `held_inside` counts held subnets.
-    pub(super) fn new(
-        pools: &[PoolSettings],
-        occupied: &impl Standing,
-        held: &impl Standing,
-        held_inside: impl Fn(Prefix) -> u64,
-    ) -> Self {
+    /// Builds everything from the settings and from held and cooling subnets.
+    pub(super) fn new(pools: &[PoolSettings], standing: &[PrefixIndex<Serial>; 3]) -> Self {
+        let held = &standing[..COOLING];
         let mut all = Self::default();
         for (number, pool) in pools.iter().enumerate() {
             all.by_name.entry(pool.name.clone()).or_insert(number);
@@ -131,8 +123,8 @@ impl PoolSpaces {
                     pool: number,
                     size: base.size,
                     closed: pool.closed,
-                    parts: [FreeSpace::new(base.base, occupied), FreeSpace::new(base.base, held)],
-                    held: held_inside(base.base),
+                    parts: [FreeSpace::new(base.base, &standing[..]), FreeSpace::new(base.base, held)],
+                    held: held.iter().map(|held| held.all_inside(base.base).count() as u64).sum(),
                 };
                 for kind in [Vacancy::Free, Vacancy::Reclaimable] {
                     space.note(kind, &mut all.rooms, None, space.part(kind).shortest());
@@ -172,7 +164,7 @@ impl PoolSpaces {
 
     /// The bases that overlap this prefix.
     pub(super) fn touching(&self, prefix: Prefix) -> impl Iterator<Item = &PoolSpace> {
-        meeting(&self.spaces, prefix).map(|(_, space)| space)
+        self.spaces.range(meeting(&self.spaces, prefix)).map(|(_, space)| space)
     }
 
     /// The next pool, from this one on, that has room for this size or (if `None`) for a subnet of its own size.
@@ -182,41 +174,29 @@ impl PoolSpaces {
 
     /// Records a subnet that is now held or, if `held` is false, cooling.
     pub(super) fn stand(&mut self, prefix: Prefix, held: bool) {
-        let Self { spaces, rooms, .. } = self;
-        each(spaces, prefix, |space| {
-            space.change(Vacancy::Free, rooms, |part| part.occupy(prefix));
+        let met = meeting(&self.spaces, prefix);
+        for (_, space) in self.spaces.range_mut(met) {
+            space.change(Vacancy::Free, &mut self.rooms, |part| part.occupy(prefix));
             if held {
                 space.held += u64::from(space.base().contains(prefix));
-                space.change(Vacancy::Reclaimable, rooms, |part| part.occupy(prefix));
+                space.change(Vacancy::Reclaimable, &mut self.rooms, |part| part.occupy(prefix));
             }
-        });
+        }
     }
 
-    /// Removes a subnet: `held` has the other held subnets if this one was held, else it is `None`. Held ones also occupy.
-    pub(super) fn leave(&mut self, prefix: Prefix, occupied: &impl Standing, held: Option<&impl Standing>) {
-        let Self { spaces, rooms, .. } = self;
+    /// Removes a subnet that was held or, if `held` is false, cooling; `standing` has the others.
+    pub(super) fn leave(&mut self, prefix: Prefix, standing: &[PrefixIndex<Serial>; 3], held: bool) {
         // Looking this up among ten thousand subnets is slow, so it is done once for both kinds of room.
-        let alone = !occupied.covers(prefix) && !occupied.is_in(prefix);
-        each(spaces, prefix, |space| {
-            space.change(Vacancy::Free, rooms, |part| vacate(part, prefix, alone, occupied));
-            if let Some(held) = held {
+        let alone = !standing.covers(prefix) && !standing.is_in(prefix);
+        let others = if alone { &[] } else { &standing[..] };
+        let met = meeting(&self.spaces, prefix);
+        for (_, space) in self.spaces.range_mut(met) {
+            space.change(Vacancy::Free, &mut self.rooms, |part| part.vacate(prefix, others));
+            if held {
                 space.held -= u64::from(space.base().contains(prefix));
-                space.change(Vacancy::Reclaimable, rooms, |part| vacate(part, prefix, alone, held));
+                let others = &others[..COOLING.min(others.len())];
+                space.change(Vacancy::Reclaimable, &mut self.rooms, |part| part.vacate(prefix, others));
             }
-        });
+        }
     }
-}
-
-fn vacate(part: &mut FreeSpace, prefix: Prefix, alone: bool, others: &impl Standing) {
-    if alone { part.vacate_whole(prefix) } else { part.vacate(prefix, others) }
-}
-
-/// Calls `act` for each base that overlaps the prefix. Bases do not overlap each other.
-fn each(spaces: &mut BTreeMap<Prefix, PoolSpace>, prefix: Prefix, mut act: impl FnMut(&mut PoolSpace)) {
-    if let Some((base, space)) = spaces.range_mut(..=prefix).next_back()
-        && base.contains(prefix)
-    {
-        return act(space);
-    }
-    spaces.range_mut(prefix.within()).for_each(|(_, space)| act(space));
 }

@@ -144,17 +144,12 @@ impl Prefix {
         self..=Self::new(self.family, self.last(), self.family.bits())
     }
     /// The prefix one bit shorter that contains this one; `None` for length 0.
-    pub const fn parent(self) -> Option<Self> {
-        match self.length.checked_sub(1) {
-            Some(length) => Some(Self::new(self.family, self.first, length)),
-            None => None,
-        }
+    pub fn parent(self) -> Option<Self> {
+        Some(Self::new(self.family, self.first, self.length.checked_sub(1)?))
     }
     /// The other half of the parent; `None` for length 0.
     pub fn sibling(self) -> Option<Self> {
-        let parent = self.parent()?;
-        let (low, high) = parent.halves()?;
-        Some(if low == self { high } else { low })
+        (self.length > 0).then(|| Self { first: self.first ^ self.size(), ..self })
     }
     /// The two halves; `None` for a single address.
     pub fn halves(self) -> Option<(Self, Self)> {
@@ -170,10 +165,10 @@ impl Prefix {
     }
 }
 
-/// The prefixes that overlap this one, out of prefixes that do not overlap each other.
-pub fn meeting<V>(disjoint: &BTreeMap<Prefix, V>, prefix: Prefix) -> impl Iterator<Item = (&Prefix, &V)> {
-    let around = disjoint.range(..prefix).next_back().filter(|(other, _)| other.contains(prefix));
-    around.into_iter().chain(disjoint.range(prefix.within()))
+/// The prefixes that overlap this one, out of prefixes that do not overlap each other, as a range.
+pub fn meeting<V>(disjoint: &BTreeMap<Prefix, V>, prefix: Prefix) -> RangeInclusive<Prefix> {
+    let around = disjoint.range(..=prefix).next_back().filter(|(other, _)| other.contains(prefix));
+    around.map_or(prefix, |(around, _)| *around)..=*prefix.within().end()
 }
 
 /// A mask with ones in all host bits.

@@ -230,7 +230,8 @@ impl<'a> Checked<'a> {
                 return pool.refused(None, format!("pool {name} is configured twice"));
             }
             // The first pool that overlaps it.
-            let overlapped = meeting(&self.bases, *base).min_by_key(|(_, (place, _))| *place);
+            let overlapped =
+                self.bases.range(meeting(&self.bases, *base)).min_by_key(|(_, (place, _))| *place);
             if let Some((other, (_, first))) = overlapped {
                 let text = format!(
                     "pool {first} ({other}) overlaps pool {name} ({base}); pools must not share addresses"

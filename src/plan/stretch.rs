@@ -3,13 +3,11 @@
 //! Promises: a stretch is found from any address in O(log n), so that a walk can stop anywhere and continue later; each
 //! address is in one stretch. For views only.
 
-use super::Plan;
 use super::change::{Kind, Record, Serial};
 use super::intervals::Intervals;
 use super::prefix::{Family, Prefix};
-use super::prefix_index::PrefixIndex;
-use super::request::Space;
-use super::subnet::{Subnet, never_given, reserved_inside};
+use super::subnet::{Subnet, never_given};
+use super::{COOLING, Plan};
 
 /// How a part of a map is shown; where several apply to a place, the first of these is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,61 +57,37 @@ impl Stretch<'_> {
     }
 }
 
-/// A subnet, prepared for queries about its addresses.
-#[derive(Debug)]
-pub struct Inside<'a> {
-    plan: &'a Plan,
-    subnet: &'a Subnet,
-    slot: u128,
-    reserved: Intervals,
-}
-
 impl Plan {
     /// What is at an address in the space of a pool, up to the end of this prefix at most.
     pub fn stretch(&self, within: Prefix, from: u128) -> Stretch<'_> {
         let family = within.family();
         let here = Prefix::new(family, from, family.bits());
-        let covering = |held: bool| {
-            let serials = self.occupied.all_covering(here);
+        let mut last = within.last();
+        let (held, cooling) = self.standing.split_at(COOLING);
+        for (indexes, shade) in [(held, Shade::Used), (cooling, Shade::Cooling)] {
+            let serials = indexes.iter().flat_map(|index| index.all_covering(here));
             let subnets = serials.filter_map(|serial| self.subnet(*serial));
-            let alike = subnets.filter(|subnet| subnet.is_held() == held);
             // Of copies and nested subnets, the outermost and oldest.
-            alike.min_by_key(|subnet| (subnet.state.prefix.length(), subnet.state.serial))
-        };
-        let as_subnet = |subnet: &'_ Subnet, last: u128| subnet.state.prefix.last().min(last);
-        if let Some(subnet) = covering(true) {
-            let plain = Stretch::plain(as_subnet(subnet, within.last()), Shade::Used);
-            return Stretch { subnet: Some(subnet), ..plain };
+            let outermost = subnets.min_by_key(|subnet| (subnet.state.prefix.length(), subnet.state.serial));
+            if let Some(subnet) = outermost {
+                let plain = Stretch::plain(subnet.state.prefix.last().min(last), shade);
+                return Stretch { subnet: Some(subnet), ..plain };
+            }
+            // Up to the beginning of the next one.
+            let next = indexes.iter().filter_map(|index| index.next_after(family, Some(here)));
+            last = next.fold(last, |last, next| last.min(next.first() - 1));
         }
-        // Up to the beginning of the next one.
-        let before = |index: &PrefixIndex<Serial>, last: u128| {
-            index.next_after(family, Some(here)).map_or(last, |next| last.min(next.first() - 1))
-        };
-        let [local, global] = [Space::Local, Space::Global].map(|space| self.index(space));
-        let last = before(local, before(global, within.last()));
-        if let Some(subnet) = covering(false) {
-            let plain = Stretch::plain(as_subnet(subnet, last), Shade::Cooling);
-            return Stretch { subnet: Some(subnet), ..plain };
-        }
-        let last = before(&self.occupied, last);
         Stretch::open(&self.reserved[family as usize], from, last)
-    }
-
-    /// Prepares a subnet for queries about its addresses.
-    pub fn inside<'a>(&'a self, subnet: &'a Subnet) -> Inside<'a> {
-        let reserved = reserved_inside(subnet.state.prefix, &self.reserved);
-        Inside { plan: self, subnet, slot: subnet.slot(&self.reserved), reserved }
     }
 
     /// The next prefix of held subnets outside of all pools, with these subnets.
     pub fn next_outside(&self, family: Family, mut after: Option<Prefix>) -> Option<(Prefix, Vec<&Subnet>)> {
         loop {
-            let spaces = [Space::Local, Space::Global];
-            let next = spaces.map(|space| self.index(space).next_after(family, after));
-            let next = next.into_iter().flatten().min()?;
+            let held = self.held_by_space().iter();
+            let next = held.clone().filter_map(|index| index.next_after(family, after)).min()?;
             let Some(base) = self.pool_around(next).and_then(|pool| pool.base(family)) else {
-                let serials = spaces.map(|space| self.at(space, next)).concat();
-                return Some((next, serials.into_iter().filter_map(|serial| self.subnet(serial)).collect()));
+                let serials = held.flat_map(|index| index.at(next));
+                return Some((next, serials.filter_map(|serial| self.subnet(*serial)).collect()));
             };
             after = Some(Prefix::new(family, base.base.last(), family.bits()));
         }
@@ -121,9 +95,8 @@ impl Plan {
 
     /// The held subnets with this PoolID or prefix.
     pub fn subnets_named(&self, text: &str) -> Vec<&Subnet> {
-        let prefix = Prefix::parse(text);
-        let at = |space| prefix.map(|prefix| self.at(space, prefix).to_vec()).unwrap_or_default();
-        let mut serials = [Space::Local, Space::Global].map(at).concat();
+        let at = |prefix| self.held_by_space().iter().flat_map(move |held| held.at(prefix));
+        let mut serials: Vec<Serial> = Prefix::parse(text).into_iter().flat_map(at).copied().collect();
         serials.extend(self.by_id.get(text));
         serials.sort_unstable();
         serials.into_iter().filter_map(|serial| self.subnet(serial)).collect()
@@ -131,8 +104,8 @@ impl Plan {
 
     /// The smallest held subnet that contains this prefix.
     pub fn nearest_subnet(&self, prefix: Prefix) -> Option<&Subnet> {
-        let spaces = [Space::Local, Space::Global].map(|space| self.index(space).all_covering(prefix).next());
-        let around = spaces.into_iter().flatten().filter_map(|serial| self.subnet(*serial));
+        let nearest = self.held_by_space().iter().filter_map(|held| held.all_covering(prefix).next());
+        let around = nearest.filter_map(|serial| self.subnet(*serial));
         around.max_by_key(|subnet| subnet.state.prefix.length())
     }
 
@@ -147,14 +120,12 @@ impl Plan {
             (false, _) => record.asked_by_number.then_some(Shade::Pinned),
         }
     }
-}
 
-impl<'a> Inside<'a> {
-    /// What is at this address, up to `last` at most.
-    pub fn stretch(&self, from: u128, last: u128) -> Stretch<'a> {
-        let Self { plan, subnet, slot, .. } = *self;
+    /// What is at this address of a subnet, up to `last` at most.
+    pub fn stretch_inside<'a>(&self, subnet: &'a Subnet, from: u128, last: u128) -> Stretch<'a> {
+        let slot = subnet.slot();
         let record = subnet.addresses.get(from);
-        if let Some(shade) = record.and_then(|record| plan.shade(subnet, record)) {
+        if let Some(shade) = record.and_then(|record| self.shade(subnet, record)) {
             return Stretch { record, ..Stretch::plain(from, shade) };
         }
         let (low, high) = never_given(subnet.state.prefix);
@@ -169,16 +140,16 @@ impl<'a> Inside<'a> {
             return Stretch::plain(from, shade);
         }
         let Some(behind) = from.checked_add(1).filter(|behind| *behind <= last) else {
-            return Stretch::open(&self.reserved, from, from);
+            return Stretch::open(subnet.reserved(), from, from);
         };
         let next = [
-            subnet.addresses.next_from(behind),
+            subnet.addresses.records_from(behind).next().map(|(address, _)| address),
             subnet.pins().range(behind..).next().map(|(address, _)| *address),
             Some(slot),
             low,
             high,
         ];
         let next = next.into_iter().flatten().filter(|next| *next >= behind).min();
-        Stretch::open(&self.reserved, from, next.map_or(last, |next| last.min(next - 1)))
+        Stretch::open(subnet.reserved(), from, next.map_or(last, |next| last.min(next - 1)))
     }
 }

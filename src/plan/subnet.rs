@@ -4,7 +4,7 @@
 //! RFC 6164 (/127) is in one place. Does not choose.
 
 use super::addresses::{Addresses, Bounds};
-use super::change::{Kind, Marks, Record, SubnetState};
+use super::change::{Kind, Record, SubnetState};
 use super::intervals::Intervals;
 use super::pins::Pins;
 use super::prefix::{AddressRange, Family, Prefix};
@@ -28,11 +28,13 @@ pub struct Subnet {
     /// The state in the books.
     pub state: SubnetState,
     pub addresses: Addresses,
-    /// Pins by hand, if there are any: dynamic choice avoids them.
-    pins: Option<Box<Pins>>,
+    /// Pins by hand: dynamic choice avoids them.
+    pub(super) pins: Pins,
+    /// The reservations that have an effect in it.
+    reserved: Intervals,
+    /// The address where the gateway is, or would be.
+    slot: u128,
 }
-
-static NO_PINS: Pins = Pins::new();
 
 /// The lowest and the highest never-given address of a prefix: network or all-zero host part, and broadcast.
 pub fn never_given(prefix: Prefix) -> (Option<u128>, Option<u128>) {
@@ -51,7 +53,7 @@ pub fn usable(prefix: Prefix) -> (u128, u128) {
 
 /// The reservations that lie in this prefix. If they leave no usable address, they have no effect inside it: they keep
 /// dynamic subnets away, and a request for exactly this prefix overrides them.
-pub fn reserved_inside(prefix: Prefix, reserved: &Reserved) -> Intervals {
+pub(super) fn reserved_inside(prefix: Prefix, reserved: &Reserved) -> Intervals {
     let mut inside = Intervals::default();
     for (first, last) in reserved[prefix.family() as usize].overlapping(prefix.first(), prefix.last()) {
         inside.insert(first.max(prefix.first()), last.min(prefix.last()));
@@ -63,39 +65,58 @@ pub fn reserved_inside(prefix: Prefix, reserved: &Reserved) -> Intervals {
 impl Subnet {
     /// A subnet without records.
     pub fn new(state: SubnetState, reserved: &Reserved, pins: Pins) -> Self {
-        let addresses = Addresses::new(bounds(&state, reserved, &pins));
-        Self { state, addresses, pins: kept(pins) }
+        let (addresses, slot) = (Addresses::default(), 0);
+        let mut subnet = Self { state, addresses, pins, reserved: Intervals::default(), slot };
+        subnet.bound(reserved);
+        subnet
     }
 
-    pub fn pins(&self) -> &Pins {
-        self.pins.as_deref().unwrap_or(&NO_PINS)
+    pub const fn pins(&self) -> &Pins {
+        &self.pins
     }
 
-    /// Replaces the pins and updates the bounds.
-    pub fn set_pins(&mut self, pins: Pins, reserved: &Reserved) {
-        self.pins = kept(pins);
-        self.addresses.set_bounds(bounds(&self.state, reserved, self.pins()));
+    pub const fn reserved(&self) -> &Intervals {
+        &self.reserved
     }
 
-    /// Replaces the state (granted again, marked, released) and updates the bounds.
-    pub fn set_state(&mut self, state: SubnetState, reserved: &Reserved) {
-        self.state = state;
-        self.addresses.set_bounds(bounds(&self.state, reserved, self.pins()));
+    pub const fn slot(&self) -> u128 {
+        self.slot
     }
 
-    /// Replaces the marks and, if the gateway changed, updates the bounds.
-    pub fn set_marks(&mut self, marks: Marks, reserved: &Reserved) {
-        let moved = self.state.marks.gateway != marks.gateway;
-        self.state.marks = marks;
-        if moved {
-            self.addresses.set_bounds(bounds(&self.state, reserved, self.pins()));
+    /// Updates the gateway's slot and the bounds of dynamic choice, after a change of the state, the pins or the reservations.
+    pub(super) fn bound(&mut self, reserved: &Reserved) {
+        let (prefix, range) = (self.state.prefix, self.state.range);
+        self.reserved = reserved_inside(prefix, reserved);
+        // The requested gateway, else the first usable address that is not reserved: in the range, as with Docker's own driver
+        // (P31), or in the whole subnet if the range has none.
+        let (first, last) = usable(prefix);
+        let open = |first: u128, last: u128| self.reserved.first_absent(first, last);
+        let in_range = |range: Prefix| open(first.max(range.first()), last.min(range.last()));
+        let gateway = self.state.marks.gateway.or_else(|| range.and_then(in_range));
+        self.slot = gateway.or_else(|| open(first, last)).unwrap_or(first);
+        let mut excluded = self.excluded_beside(Some(self.slot));
+        for pinned in self.pins.keys() {
+            excluded.insert(*pinned, *pinned);
         }
+        let range = range.unwrap_or(prefix);
+        let bounds = Bounds { first: range.first(), last: range.last(), excluded: excluded.into() };
+        self.addresses.set_bounds(bounds);
+    }
+
+    /// What dynamic choice avoids, pins not included, if the gateway is at this address.
+    fn excluded_beside(&self, gateway: Option<u128>) -> Intervals {
+        let mut excluded = self.reserved.clone();
+        let (low, high) = never_given(self.state.prefix);
+        for address in [low, high, gateway].into_iter().flatten() {
+            excluded.insert(address, address);
+        }
+        excluded
     }
 
     /// Shifts the stamps of the addresses and pins.
     pub fn move_stamps(&mut self, to: impl Fn(Millis) -> Millis) {
         self.addresses.move_stamps(&to);
-        for pin in self.pins.iter_mut().flat_map(|pins| pins.values_mut()) {
+        for pin in self.pins.values_mut() {
             pin.since = to(pin.since);
         }
     }
@@ -114,21 +135,10 @@ impl Subnet {
         self.state.prefix.contains_address(address).then(|| super::prefix::number(address))
     }
 
-    /// The gateway's slot: the address where the gateway is, or would be.
-    pub fn slot(&self, reserved: &Reserved) -> u128 {
-        slot(&self.state, &reserved_inside(self.state.prefix, reserved))
-    }
-
     /// Whether the range has an address that may be given dynamically if the gateway is at this address.
-    pub(super) fn has_room_beside(&self, gateway: Option<u128>, reserved: &Reserved) -> bool {
-        let prefix = self.state.prefix;
-        let range = self.state.range.unwrap_or(prefix);
-        let (low, high) = never_given(prefix);
-        let mut excluded = reserved_inside(prefix, reserved);
-        for address in [low, high, gateway].into_iter().flatten() {
-            excluded.insert(address, address);
-        }
-        !excluded.covers(range.first(), range.last())
+    pub(super) fn has_room_beside(&self, gateway: Option<u128>) -> bool {
+        let range = self.state.range.unwrap_or(self.state.prefix);
+        !self.excluded_beside(gateway).covers(range.first(), range.last())
     }
 
     /// The lease of the gateway, if it is held. In the meantime another holder may have its address.
@@ -137,34 +147,4 @@ impl Subnet {
         let is_gateway = |record: &&Record| record.leased && record.kind == Kind::Gateway;
         self.addresses.get(address).filter(is_gateway).map(|record| (address, record))
     }
-}
-
-/// Boxed because few subnets have pins.
-fn kept(pins: Pins) -> Option<Box<Pins>> {
-    (!pins.is_empty()).then(|| Box::new(pins))
-}
-
-/// The requested gateway, else the first usable address that is not reserved: in the range, as with Docker's own driver
-/// (P31), or in the whole subnet if the range has none.
-fn slot(state: &SubnetState, reserved: &Intervals) -> u128 {
-    let (first, last) = usable(state.prefix);
-    let within = |range: Prefix| reserved.first_absent(first.max(range.first()), last.min(range.last()));
-    let gateway = state.marks.gateway.or_else(|| state.range.and_then(within));
-    gateway.or_else(|| reserved.first_absent(first, last)).unwrap_or(first)
-}
-
-fn bounds(state: &SubnetState, reserved: &Reserved, pins: &Pins) -> Bounds {
-    let prefix = state.prefix;
-    let range = state.range.unwrap_or(prefix);
-    let mut excluded = reserved_inside(prefix, reserved);
-    let slot = slot(state, &excluded);
-    excluded.insert(slot, slot);
-    let (low, high) = never_given(prefix);
-    for never in [low, high].into_iter().flatten() {
-        excluded.insert(never, never);
-    }
-    for pinned in pins.keys() {
-        excluded.insert(*pinned, *pinned);
-    }
-    Bounds { first: range.first(), last: range.last(), excluded: excluded.into() }
 }

@@ -138,13 +138,12 @@ impl Drawing {
             Drawn::Subnet(serial) => plan.subnet(serial).filter(|subnet| subnet.is_held()),
             _ => None,
         };
-        let inside = held.map(|subnet| plan.inside(subnet));
         let mut steps = 0;
         while let Some(from) = self.next {
-            self.next = match (self.drawn, &inside) {
+            self.next = match (self.drawn, held) {
                 (Drawn::Pool, _) => self.draw(plan, from, plan.stretch(self.region, from)),
-                (Drawn::Subnet(_), Some(inside)) => {
-                    self.draw(plan, from, inside.stretch(from, self.region.last()))
+                (Drawn::Subnet(_), Some(subnet)) => {
+                    self.draw(plan, from, plan.stretch_inside(subnet, from, self.region.last()))
                 }
                 // The subnet is no longer held.
                 (Drawn::Subnet(_), None) => None,

@@ -99,7 +99,7 @@ fn is_way(plan: &Plan, subnet: &Subnet, request: &AddressRequest, way: &str, add
     let free = record.filter(|record| !record.leased);
     let cools = |record: &Record| record.since + plan.cooling_of(subnet) > plan.now();
     let pin = subnet.pins().get(&address);
-    let slot = subnet.slot(plan.reserved_merged());
+    let slot = subnet.slot();
     let range = subnet.state.range.unwrap_or(subnet.state.prefix);
     // Whether another free address was released earlier; addresses that another grant of the prefix leases do not count.
     let older = |this: &Record| {

@@ -183,7 +183,7 @@ pub fn conserved(plan: &Plan) -> Held {
 fn classified(plan: &Plan, subnet: &Subnet) -> AddressCounts {
     let (prefix, mut counts) = (subnet.state.prefix, AddressCounts::default());
     let (low, high) = never_given(prefix);
-    let (slot, reserved) = (subnet.slot(plan.reserved_merged()), plan.reservations(prefix, true));
+    let (slot, reserved) = (subnet.slot(), plan.reservations(prefix, true));
     let cooling = plan.cooling_of(subnet);
     for address in prefix.first()..=prefix.last() {
         let record = subnet.addresses.get(address);
