@@ -3,21 +3,18 @@
 //! Promises: every long option may be written with one dash; a value is never changed, nor is anything
 //! after `--`; unknown options are passed on as long options. Everything else is left to clap.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use clap::CommandFactory;
 
 use super::args::Cli;
 
-/// A long option: its name, and whether the next argument is its value.
-struct Long {
-    name: String,
-    takes_value: bool,
-}
-
 /// The arguments, with two dashes where the old gipam used one. The first is the program name and is not changed.
 pub(super) fn normalize(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
-    let known = long_options(&Cli::command());
+    // Each long option, and whether the next argument is its value.
+    let mut known = BTreeMap::from([("help".to_owned(), false), ("version".to_owned(), false)]);
+    collect(&Cli::command(), &mut known);
     let mut arguments = arguments.into_iter();
     let mut normal: Vec<OsString> = arguments.next().into_iter().collect();
     while let Some(argument) = arguments.next() {
@@ -32,36 +29,28 @@ pub(super) fn normalize(arguments: impl IntoIterator<Item = OsString>) -> Vec<Os
         }
         let bare = text.strip_prefix("--").or_else(|| text.strip_prefix('-')).unwrap_or_default();
         let (name, value) = bare.split_once('=').map_or((bare, None), |(name, value)| (name, Some(value)));
-        let Some(long) = known.iter().find(|long| long.name == name) else {
+        let Some(takes_value) = known.get(name) else {
             // For a long option, clap can suggest a similar one; for short ones, it would report only the first letter.
             let long = name.len() > 1 && name.starts_with(|first: char| first.is_ascii_alphabetic());
             normal.push(if long { format!("--{bare}").into() } else { argument });
             continue;
         };
         normal.push(format!("--{bare}").into());
-        if long.takes_value && value.is_none() {
+        if *takes_value && value.is_none() {
             normal.extend(arguments.next());
         }
     }
     normal
 }
 
-fn long_options(command: &clap::Command) -> Vec<Long> {
-    let builtin = ["help", "version"].map(|name| Long { name: name.to_owned(), takes_value: false });
-    let mut known = Vec::from(builtin);
-    collect(command, &mut known);
-    known
-}
-
-fn collect(command: &clap::Command, known: &mut Vec<Long>) {
+fn collect(command: &clap::Command, known: &mut BTreeMap<String, bool>) {
     for argument in command.get_arguments() {
-        let Some(name) = argument.get_long() else { continue };
         let takes_value = argument.get_action().takes_values() && !argument.is_require_equals_set();
-        known.push(Long { name: name.to_owned(), takes_value });
+        if let Some(name) = argument.get_long() {
+            known.entry(name.to_owned()).or_insert(takes_value);
+        }
     }
-    for command in command.get_subcommands() {
-        collect(command, known);
-    }
+    command.get_subcommands().for_each(|command| collect(command, known));
 }
 
 #[cfg(test)]

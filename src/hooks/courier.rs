@@ -4,17 +4,15 @@
 //! permanently rejects is reported and skipped. The wait between failures grows, up to a minute. While nothing is
 //! undelivered it sleeps until the ledger signals a commit. The only work that it gives the ledger is saving its cursor.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
-use super::cursors::Cursors;
 use super::event::{Event, EventPage, read};
 use super::state::HookState;
-use super::{Failure, command, webhook};
+use super::{Desk, Failure, command, webhook};
 use crate::clock;
 use crate::config::Hook;
 use crate::config::hooks::Target;
@@ -36,9 +34,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Delivers to one hook.
 pub(super) struct Courier {
     pub(super) hook: Hook,
-    pub(super) books: PathBuf,
+    pub(super) desk: Arc<Desk>,
     pub(super) state: Arc<HookState>,
-    pub(super) cursors: Arc<Cursors>,
     /// The number of commits so far.
     pub(super) commits: watch::Receiver<u64>,
     /// Events that are not in the history.
@@ -58,7 +55,7 @@ impl Courier {
             while let Ok(event) = self.told.try_recv() {
                 self.deliver(&[event]).await;
             }
-            match read(&self.books, self.position, ROWS, clock::now()) {
+            match read(&self.desk.books, self.position, ROWS, clock::now()) {
                 Ok(page) => {
                     wait = FIRST_WAIT;
                     let more = page.more;
@@ -112,7 +109,7 @@ impl Courier {
     async fn keep(&mut self, number: u64) {
         self.kept = number;
         self.state.reached(number);
-        self.cursors.advance(&self.hook.name, number).await;
+        self.desk.advance(&self.hook.name, number).await;
     }
 
     /// Waits until there is something new.

@@ -13,7 +13,6 @@
 
 mod command;
 mod courier;
-mod cursors;
 mod event;
 mod secure;
 mod state;
@@ -28,22 +27,24 @@ enum Failure {
     Never(String),
 }
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
-use tokio::sync::{OnceCell, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use self::courier::Courier;
-use self::cursors::Cursors;
 pub use self::event::Event;
 use self::state::HookState;
 use crate::config::Hook;
-use crate::ledger::Ledger;
-use crate::store::{self, Reader};
+use crate::ledger::{Altered, Ledger};
+use crate::store::{Reader, StoreError};
 use crate::view::rows::HookRow;
 
+/// The key of the cursors in the table `meta`.
+const KEY: &str = "hooks";
 /// How many events outside the history may be queued for one hook; when the queue is full, new ones are dropped.
 const WAITING: usize = 64;
 
@@ -62,8 +63,9 @@ pub fn start(
     books: PathBuf,
 ) -> std::io::Result<(Hooks, oneshot::Sender<()>, std::thread::JoinHandle<()>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (turns, running, cursors) = (watch::Sender::new(0), Mutex::default(), OnceCell::new());
-    let desk = Arc::new(Desk { ledger, books, turns, cursors, running, turn: tokio::sync::Mutex::default() });
+    let cursors = tokio::sync::Mutex::default();
+    let desk = Desk { ledger, books, turns: watch::Sender::new(0), cursors, running: Mutex::default() };
+    let desk = Arc::new(desk);
     let hooks = Hooks { desk, runtime: runtime.handle().clone() };
     let (open, closed) = oneshot::channel();
     let run = move || drop(runtime.block_on(closed));
@@ -120,10 +122,11 @@ struct Desk {
     ledger: Ledger,
     books: PathBuf,
     turns: watch::Sender<u64>,
-    cursors: OnceCell<Arc<Cursors>>,
+    /// How far delivery to each hook has got, as in the books; `None` before the first configuration. A cursor is written
+    /// after the delivery, so a crash between the two repeats an event but does not lose one. One that cannot be written
+    /// is written with the next one.
+    cursors: tokio::sync::Mutex<Option<BTreeMap<String, u64>>>,
     running: Mutex<Vec<Running>>,
-    /// Held while the hooks are being configured.
-    turn: tokio::sync::Mutex<()>,
 }
 
 impl Desk {
@@ -136,41 +139,78 @@ impl Desk {
     }
 
     /// Configures the hooks; runs on their thread.
-    async fn configure(&self, hooks: Vec<Hook>) -> Result<(), store::StoreError> {
-        let _turn = self.turn.lock().await;
-        let load = async || Cursors::load(self.ledger.clone(), &self.books).map(Arc::new);
-        let cursors = self.cursors.get_or_try_init(load).await?;
-        let (oldest, newest) = Reader::open(&self.books)?.log_ends()?;
+    async fn configure(self: &Arc<Self>, hooks: Vec<Hook>) -> Result<(), StoreError> {
+        let mut cursors = self.cursors.lock().await;
+        let reader = Reader::open(&self.books)?;
+        let (oldest, newest) = reader.log_ends()?;
+        let known = match cursors.take() {
+            Some(known) => known,
+            None => self.load(&reader, newest)?,
+        };
         let gone: Vec<Running> =
             self.running().extract_if(.., |running| !hooks.contains(&running.hook)).collect();
         for running in gone {
             end(running.task).await;
         }
-        let begin = |hook: &Hook| {
-            let number = if hook.from_start { oldest.saturating_sub(1) } else { newest };
-            (hook.name.clone(), number)
-        };
-        let begin: Vec<_> = hooks.iter().map(begin).collect();
-        let numbers = cursors.settle(&begin).await;
+        // Cursors of hooks that are no longer configured go.
+        let begin = |hook: &Hook| if hook.from_start { oldest.saturating_sub(1) } else { newest };
+        let number = |hook: &Hook| known.get(&hook.name).copied().unwrap_or_else(|| begin(hook));
+        let numbers = hooks.iter().map(|hook| (hook.name.clone(), number(hook))).collect();
+        if known != numbers
+            && let Err(error) = self.write(&numbers).await
+        {
+            tracing::warn!("cannot save the progress of the hooks: {error}");
+        }
         for hook in hooks {
             let mut all = self.running();
             if all.iter().all(|running| running.hook != hook) {
-                let number = numbers.get(&hook.name).copied().unwrap_or(newest);
-                all.push(self.run(hook, number, cursors.clone()));
+                let number = number(&hook);
+                all.push(self.run(hook, number));
             }
         }
+        *cursors = Some(numbers);
         self.turned();
         Ok(())
     }
 
-    fn run(&self, hook: Hook, number: u64, cursors: Arc<Cursors>) -> Running {
+    /// Loads the cursors from the books.
+    fn load(&self, reader: &Reader, newest: u64) -> Result<BTreeMap<String, u64>, StoreError> {
+        let Some(text) = reader.meta(KEY)? else { return Ok(BTreeMap::new()) };
+        let damaged = |error| {
+            let what = format!("table meta, key {KEY}: {error}");
+            StoreError::Damaged { path: self.books.clone(), what }
+        };
+        let mut numbers: BTreeMap<String, u64> = serde_json::from_str(&text).map_err(damaged)?;
+        for (name, number) in numbers.iter_mut().filter(|(_, number)| **number > newest) {
+            // Without a history, numbering may start again at a lower number; the earlier events were delivered.
+            tracing::debug!("hook {name}: continues at {newest} instead of {number}");
+            *number = newest;
+        }
+        Ok(numbers)
+    }
+
+    /// Records that everything up to this number was delivered to this hook.
+    async fn advance(&self, name: &str, number: u64) {
+        let mut cursors = self.cursors.lock().await;
+        let Some(numbers) = cursors.as_mut() else { return };
+        numbers.insert(name.to_owned(), number);
+        if let Err(error) = self.write(numbers).await {
+            tracing::debug!("hook {name}: cannot save its progress up to {number}: {error}");
+        }
+    }
+
+    async fn write(&self, numbers: &BTreeMap<String, u64>) -> Result<(), crate::ledger::Refusal> {
+        let meta = vec![(KEY.to_owned(), serde_json::to_string(numbers).unwrap_or_default())];
+        self.ledger.alter(|_| Ok((Altered { meta, ..Altered::default() }, ()))).await
+    }
+
+    fn run(self: &Arc<Self>, hook: Hook, number: u64) -> Running {
         let state = Arc::new(HookState::new(&hook, number, self.turns.clone()));
         let (told, waiting) = mpsc::channel(WAITING);
         let courier = Courier {
             hook: hook.clone(),
-            books: self.books.clone(),
+            desk: self.clone(),
             state: state.clone(),
-            cursors,
             commits: self.ledger.meters().follow(),
             told: waiting,
             position: number,
