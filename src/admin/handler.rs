@@ -131,14 +131,6 @@ struct Release {
     without_engine: bool,
 }
 
-#[derive(Deserialize)]
-struct Import {
-    name: String,
-    content: String,
-    #[serde(default)]
-    replace: bool,
-}
-
 impl Handler for Admin {
     async fn handle(&self, request: HttpRequest) -> Response {
         if request.method == "GET" {
@@ -222,7 +214,7 @@ impl Admin {
             ("POST", "/v1/pin") => json(&changing::pin(ledger, decode(body)?, self.known()).await?),
             ("POST", "/v1/unpin") => json(&changing::unpin(ledger, decode(body)?).await?),
             ("POST", "/v1/pool") => json(&pools::pool(ledger, decode(body)?, self.in_force()).await?),
-            ("POST", "/v1/import") => self.import(body).await,
+            ("POST", "/v1/import") => self.import(decode(body)?).await,
             ("POST", "/v1/listed") => self.listed(decode(body)?).await,
             ("POST", "/v1/adopt") => self.adopt(body).await,
             ("POST", "/v1/reload") => self.reload(decode::<Rehearsal>(body)?.dry_run).await,
@@ -410,8 +402,7 @@ impl Admin {
         looking.await?
     }
 
-    async fn import(&self, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-        let asked: Import = decode(body)?;
+    async fn import(&self, asked: listed::Asked) -> Result<Vec<u8>, Refusal> {
         let config = self.in_force();
         let (settings, origin) = (&config.settings, &config.pools_origin);
         let plan = import::Importing::new(&asked.name, &asked.content, asked.replace, settings, origin)?;

@@ -3,7 +3,8 @@
 //! Promises: the same answers as the daemon's; views do not change the books. `import` and `restore` take the lock of the
 //! books; `export` records the digest of what it wrote, if it can.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::import;
@@ -13,13 +14,14 @@ use crate::ledger::Altered;
 use crate::plan::Plan;
 use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::settings::Settings;
-use crate::store::{self, Books, old_gipam};
+use crate::store::old_gipam::{self, FileKind};
+use crate::store::{self, Books};
 use crate::view::sink::Sink;
 use crate::view::views::View;
 
 pub use crate::store::backup::BackupStep;
 
-/// Number of leading bytes that identify the type of a file.
+/// Number of leading bytes that are enough to recognise a database.
 const HEAD: u64 = 16;
 
 /// Answers `GET path_and_query` from the books. `hand_over` receives all pieces of a long answer except the last.
@@ -72,23 +74,32 @@ pub fn restore(copy: &Path, file: &BooksFile, tell: &dyn Fn(BackupStep<'_>)) -> 
     Ok(done.to_string().into_bytes())
 }
 
+/// What a file contains, and its bytes unless it is a database, which may be large.
+pub fn content(path: &Path) -> io::Result<(Content, Vec<u8>)> {
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Content::Absent, Vec::new())),
+        opened => opened?,
+    };
+    let mut bytes = Vec::new();
+    (&mut file).take(HEAD).read_to_end(&mut bytes)?;
+    if old_gipam::detect(&bytes) == FileKind::Sqlite {
+        return Ok((Content::Books, Vec::new()));
+    }
+    file.read_to_end(&mut bytes)?;
+    let content = match old_gipam::detect(&bytes) {
+        FileKind::Json => Content::OldLeases,
+        FileKind::Sqlite => Content::Books,
+        FileKind::Empty => Content::Absent,
+        FileKind::Other => Content::Other,
+    };
+    Ok((content, bytes))
+}
+
 /// The path of the books that a command changes without a daemon. As at a start, the content of the named file decides.
 /// Creates the directory of a default path.
 pub fn place(file: &BooksFile) -> Result<PathBuf, Refusal> {
-    let content = match std::fs::File::open(&file.named) {
-        Err(_) => Content::Absent,
-        Ok(file) => {
-            let mut head = Vec::new();
-            // A file that cannot be read is refused when it is opened as books.
-            let _ = file.take(HEAD).read_to_end(&mut head);
-            match old_gipam::detect(&head) {
-                old_gipam::FileKind::Json => Content::OldLeases,
-                old_gipam::FileKind::Sqlite => Content::Books,
-                old_gipam::FileKind::Empty => Content::Absent,
-                old_gipam::FileKind::Other => Content::Other,
-            }
-        }
-    };
+    // A file that cannot be read is refused when it is opened as books.
+    let (content, _) = content(&file.named).unwrap_or((Content::Absent, Vec::new()));
     let books = match content {
         Content::Absent if file.derived.is_file() => file.derived.clone(),
         content => file.resolve(content).books,

@@ -11,8 +11,8 @@ use crate::hooks::Hooks;
 use crate::ledger::Meters;
 use crate::plan::settings::{Millis, rfc3339};
 use crate::reconcile::RepairMeters;
-use crate::view::rows::{FillingRow, RefusalRow, Status};
-use crate::watch::{Filling, Subject, Watch, WatchFound};
+use crate::view::rows::{RefusalRow, Status};
+use crate::watch::{Watch, WatchFound};
 
 /// The parts of a daemon that its status describes.
 #[derive(Clone, Debug)]
@@ -34,7 +34,7 @@ impl RunningDaemon {
     pub fn add_to(&self, mut status: Status, to_everybody: bool) -> Status {
         status.running = true;
         let WatchFound { filling, log } = self.watch.found();
-        status.filling = filling.into_iter().map(FillingRow::from).collect();
+        status.filling = filling.into_values().collect();
         (status.log_held, status.log_held_since) = log.map(|log| (log.bytes, rfc3339(log.since))).unzip();
         (status.names, status.doors) = (self.names.clone(), self.doors.clone());
         status.version = Some(env!("CARGO_PKG_VERSION").to_owned());
@@ -66,25 +66,11 @@ impl RunningDaemon {
     }
 
     fn add_repair(&self, status: &mut Status) {
-        let repair = &self.repair;
-        (status.repair, status.engine) = (Some(repair.on), repair.engine_answers());
-        status.engine_since = repair.engine_since().map(rfc3339);
-        (status.engine_error, status.suspects) = (repair.failure(), repair.open());
-        (status.looked, status.next_look) =
-            (repair.looked_at().map(rfc3339), repair.next_look().map(rfc3339));
-        status.findings = repair.found().iter().sum();
-        status.duplicates = repair.duplicates();
-    }
-}
-
-impl From<(Subject, Filling)> for FillingRow {
-    fn from((subject, filling): (Subject, Filling)) -> Self {
-        let (pool, family, subnet, space) = match subject {
-            Subject::Pool { pool, family } => (pool, Some(family), None, None),
-            Subject::Subnet { pool, space, subnet } => (pool, None, Some(subnet), Some(space.to_owned())),
-        };
-        let Filling { percent, warn_at, since } = filling;
-        let (pool, since) = (Some(pool).filter(|pool| !pool.is_empty()), Some(rfc3339(since)));
-        Self { pool, family, subnet, space, percent, warn_at, since }
+        let last = self.repair.last();
+        (status.repair, status.engine) = (Some(self.repair.on), last.answers);
+        status.engine_since = last.changed_at.map(rfc3339);
+        (status.looked, status.next_look) = (last.looked_at.map(rfc3339), last.next_at.map(rfc3339));
+        (status.findings, status.duplicates) = (last.found.iter().sum(), last.found[0]);
+        (status.engine_error, status.suspects) = (last.failure, last.open);
     }
 }

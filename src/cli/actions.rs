@@ -90,14 +90,15 @@ pub(super) fn gc(asking: &Asking, apply: bool, new_engine: bool) -> Result<(), C
     })
 }
 
+/// Each advice once, in order.
+pub(super) fn once<'a>(all: impl Iterator<Item = &'a Option<String>>) -> Vec<String> {
+    let mut seen = std::collections::BTreeSet::new();
+    all.flatten().filter(|advice| seen.insert(*advice)).cloned().collect()
+}
+
 /// Findings as a table, followed by what a person can do, each advice once.
 fn found(width: Width, findings: Vec<Finding>) -> String {
-    let mut advice: Vec<String> = Vec::new();
-    for said in findings.iter().filter_map(|finding| finding.advice.as_ref()) {
-        if !advice.contains(said) {
-            advice.push(said.clone());
-        }
-    }
+    let advice = once(findings.iter().map(|finding| &finding.advice));
     let row = |finding: Finding| {
         let first_seen = width.time(finding.first_seen.as_deref());
         let (address, holder) = (optional(finding.address.as_deref()), optional(finding.holder.as_deref()));

@@ -122,14 +122,8 @@ fn told(width: Width, answer: &ImportAnswer) -> String {
     };
     let headings = ["WHERE", "SUBNET", ">NEW ADDRESSES", ">KNOWN", "~WHAT FOLLOWS"];
     let mut text = table(width, &headings, answer.rows.iter().map(row));
-    let mut advice: Vec<&str> = Vec::new();
-    for said in answer.rows.iter().filter_map(|row| row.advice.as_deref()) {
-        if !advice.contains(&said) {
-            advice.push(said);
-        }
-    }
-    for said in advice {
-        text.push_str(&format!("{}\n", escaped(said)));
+    for said in actions::once(answer.rows.iter().map(|row| &row.advice)) {
+        text.push_str(&format!("{}\n", escaped(&said)));
     }
     let all = format!("{} and {}", counted(answer.subnets, "subnet"), counted(answer.leases, "address"));
     let taken = |row: &Row| matches!(row.action.as_str(), "adopt" | "complete");

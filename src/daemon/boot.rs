@@ -3,11 +3,10 @@
 //! Promises: nothing is served before this is done; an old lease file stays untouched and its digest is kept; a file
 //! that is neither the one taken over nor the last one exported is refused; existing books are never ignored.
 
-use std::fs;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::DaemonError;
+use crate::admin::offline;
 use crate::clock;
 use crate::config::{BooksFile, Config, Content};
 use crate::plan::Plan;
@@ -18,9 +17,6 @@ use crate::store::takeover::{EXPORTED_DIGEST, TAKEN_DIGEST, digest_text};
 use crate::store::{Books, takeover};
 use crate::text::counted;
 
-/// How many bytes are enough to recognise a database.
-const HEAD: u64 = 16;
-
 /// What the ledger starts with.
 #[derive(Debug)]
 pub struct Booted {
@@ -30,38 +26,17 @@ pub struct Booted {
     pub books: Books,
 }
 
-/// The kind of the named file, and its bytes unless it is a database, which may be large.
-fn content(path: &Path) -> Result<(Content, Vec<u8>), DaemonError> {
-    let read = |source| DaemonError::new(format!("{} cannot be read", path.display())).because(source);
-    let mut file = match fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Content::Absent, Vec::new())),
-        Err(source) => return Err(read(source)),
-    };
-    let mut bytes = Vec::new();
-    (&mut file).take(HEAD).read_to_end(&mut bytes).map_err(read)?;
-    if old_gipam::detect(&bytes) == old_gipam::FileKind::Sqlite {
-        return Ok((Content::Books, Vec::new()));
-    }
-    file.read_to_end(&mut bytes).map_err(read)?;
-    let content = match old_gipam::detect(&bytes) {
-        old_gipam::FileKind::Json => Content::OldLeases,
-        old_gipam::FileKind::Sqlite => Content::Books,
-        old_gipam::FileKind::Empty => Content::Absent,
-        old_gipam::FileKind::Other => Content::Other,
-    };
-    Ok((content, bytes))
+/// A parsed old lease file.
+struct Old {
+    path: PathBuf,
+    digest: String,
+    parsed: Parsed,
 }
 
-/// The path of the books, and the old lease file with its bytes if it exists and has content.
-struct FoundBooks {
-    books: PathBuf,
-    old: Option<(PathBuf, Vec<u8>)>,
-}
-
-/// Determines what the named file contains.
-fn find(file: &BooksFile) -> Result<FoundBooks, DaemonError> {
-    let (content, bytes) = content(&file.named)?;
+/// The path of the books, and the old lease file if it exists and has content.
+fn find(file: &BooksFile) -> Result<(PathBuf, Option<Old>), DaemonError> {
+    let read = |source| DaemonError::new(format!("{} cannot be read", file.named.display())).because(source);
+    let (content, bytes) = offline::content(&file.named).map_err(read)?;
     // A lease file may have been removed since its takeover; then the books made from it are used.
     let empty = content == Content::Absent && file.resolve(content).old.is_some() && file.named.is_file();
     if content == Content::Absent && file.derived.is_file() {
@@ -69,7 +44,7 @@ fn find(file: &BooksFile) -> Result<FoundBooks, DaemonError> {
             let (named, books) = (file.named.display(), file.derived.display());
             tracing::warn!("{named} is empty; gipam uses the books {books}: remove {named}");
         }
-        return Ok(FoundBooks { books: file.derived.clone(), old: None });
+        return Ok((file.derived.clone(), None));
     }
     // The old gipam treated an empty file as absent and started empty; here, every network would lose its subnet.
     if empty {
@@ -80,8 +55,10 @@ fn find(file: &BooksFile) -> Result<FoundBooks, DaemonError> {
         )));
     }
     let found = file.resolve(content);
-    let old = found.old.filter(|_| content != Content::Absent).map(|path| (path, bytes));
-    Ok(FoundBooks { books: found.books, old })
+    let Some(path) = found.old.filter(|_| content != Content::Absent) else { return Ok((found.books, None)) };
+    let unfit = format!("the old lease file {} cannot be taken over; it was left untouched", path.display());
+    let parsed = old_gipam::parse(&bytes).map_err(|source| DaemonError::new(unfit).because(source))?;
+    Ok((found.books, Some(Old { path, digest: digest_text(&bytes), parsed })))
 }
 
 /// The error for a configuration without pools.
@@ -93,9 +70,8 @@ fn no_pools() -> DaemonError {
 
 /// Opens the books, and determines the settings in force.
 pub fn boot(config: &Config) -> Result<Booted, DaemonError> {
-    let FoundBooks { books: path, old } = find(&config.file)?;
-    // Parsed before the books are created, so that a file that cannot be taken over leaves nothing behind.
-    let old = old.map(|(path, bytes)| parse(path, &bytes)).transpose()?;
+    // The lease file is parsed before the books are created, so that one that cannot be taken over leaves nothing behind.
+    let (path, old) = find(&config.file)?;
     if old.is_none() && config.settings.pools.is_empty() && !path.exists() {
         return Err(no_pools());
     }
@@ -147,36 +123,15 @@ pub fn boot(config: &Config) -> Result<Booted, DaemonError> {
     plan.advance(clock::now());
     let held: Vec<usize> =
         plan.subnets().filter(|subnet| subnet.is_held()).map(|subnet| subnet.addresses.leased()).collect();
-    say_books(books.path(), new, held.len(), held.iter().sum());
+    // If they are unexpectedly empty, the path is probably wrong.
+    let leases = held.iter().sum::<usize>();
+    let (path, are_new) = (path.display(), if new { "are new and " } else { "" });
+    tracing::info!(
+        "the books {path} {are_new}hold {} and {}",
+        counted(held.len(), "subnet"),
+        counted(leases, "lease")
+    );
     Ok(Booted { plan, books })
-}
-
-/// Logs where the books are and how much they hold: if they are unexpectedly empty, the path is probably wrong.
-fn say_books(path: &Path, new: bool, subnets: usize, leases: usize) {
-    let held = format!("{} and {}", counted(subnets, "subnet"), counted(leases, "lease"));
-    match new {
-        true => tracing::info!("the books {} are new and hold {held}", path.display()),
-        false => tracing::info!("the books {} hold {held}", path.display()),
-    }
-}
-
-/// A parsed old lease file.
-struct Old {
-    path: PathBuf,
-    digest: String,
-    parsed: Parsed,
-}
-
-fn parse(path: PathBuf, bytes: &[u8]) -> Result<Old, DaemonError> {
-    let digest = digest_text(bytes);
-    match old_gipam::parse(bytes) {
-        Ok(parsed) => Ok(Old { path, digest, parsed }),
-        Err(source) => Err(DaemonError::new(format!(
-            "the old lease file {} cannot be taken over; it was left untouched",
-            path.display()
-        ))
-        .because(source)),
-    }
 }
 
 /// Writes the subnets and leases of an old lease file into the books, without committing; returns the settings in force.

@@ -16,12 +16,8 @@ use crate::server::{Drained, Server};
 
 /// The thread; it runs only the ledger until it gets its listeners.
 pub(super) struct DockerThread {
-    serve: oneshot::Sender<(Server, oneshot::Receiver<()>)>,
-    drained: oneshot::Receiver<io::Result<Drained>>,
-}
-
-/// A handle that ends the listeners, and their outcome.
-pub(super) struct DockerServing {
+    /// Takes the listeners to serve. Sending fails only if the ledger has ended, which reports that itself.
+    pub(super) serve: oneshot::Sender<Server>,
     /// Dropping it closes the listeners, after requests in flight are finished.
     pub(super) open: oneshot::Sender<()>,
     /// Resolves when no request is in flight any more.
@@ -35,11 +31,12 @@ impl DockerThread {
         ended: oneshot::Sender<Result<(), Fatal>>,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let (serve, served) = oneshot::channel::<(Server, oneshot::Receiver<()>)>();
+        let (serve, served) = oneshot::channel::<Server>();
+        let (open, closing) = oneshot::channel::<()>();
         let (tell, drained) = oneshot::channel();
         let work = async move {
             let doors = tokio::spawn(async move {
-                let Ok((server, closing)) = served.await else { return };
+                let Ok(server) = served.await else { return };
                 let shutdown = async { drop(closing.await) };
                 let _ = tell.send(server.serve(shutdown, DRAIN).await);
             });
@@ -49,14 +46,6 @@ impl DockerThread {
         };
         let thread =
             std::thread::Builder::new().name("docker".to_owned()).spawn(move || runtime.block_on(work))?;
-        Ok((Self { serve, drained }, thread))
-    }
-
-    /// Serves these listeners.
-    pub(super) fn serve(self, server: Server) -> DockerServing {
-        let (open, closing) = oneshot::channel();
-        // Sending fails only if the ledger has ended, which reports that itself.
-        let _ = self.serve.send((server, closing));
-        DockerServing { open, drained: self.drained }
+        Ok((Self { serve, open, drained }, thread))
     }
 }

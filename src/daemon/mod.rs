@@ -21,9 +21,9 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::docker_thread::{DockerServing, DockerThread};
+use self::docker_thread::DockerThread;
 pub use self::error::DaemonError;
-use self::reload::Told;
+use self::reload::Reloader;
 use crate::admin::{Admin, Reload, RunningDaemon};
 use crate::clock;
 use crate::config::{self, Config};
@@ -34,7 +34,7 @@ use crate::ledger::{Fatal, Ledger, Writer};
 use crate::plan::Caller;
 use crate::plan::prefix::Prefix;
 use crate::processes;
-use crate::reconcile;
+use crate::reconcile::{self, Reconciler};
 use crate::server::{Drained, Limits, LocalAddress, Server};
 use crate::watch::Watch;
 use crate::web::{self, Web};
@@ -48,10 +48,16 @@ const ADMIN_BODY: usize = 64 << 20;
 pub fn run(config: Config) -> Result<(), DaemonError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DaemonError::start)?;
-    let signals = {
-        let _inside = runtime.enter();
-        Signals::caught().map_err(DaemonError::start)?
+    // A signal that arrives during the start waits: an early SIGTERM leaves no sockets or plugin files behind, and an early
+    // SIGHUP does not abort the start.
+    let inside = runtime.enter();
+    let caught = |kind| signal(kind).map_err(DaemonError::start);
+    let signals = Signals {
+        terminate: caught(SignalKind::terminate())?,
+        interrupt: caught(SignalKind::interrupt())?,
+        hang_up: caught(SignalKind::hangup())?,
     };
+    drop(inside);
     let booted = boot::boot(&config)?;
     let books = booted.books.path().to_owned();
     let doors = doors::open(&config)?;
@@ -63,9 +69,8 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     let (docker, thread) = DockerThread::start(writer, ended).map_err(DaemonError::start)?;
     let (hooks, hooks_open, hooks_thread) =
         hooks::start(ledger.clone(), books.clone()).map_err(DaemonError::start)?;
-    let ends = Ends { signals, ledger: end };
-    let core = Core { ledger: ledger.clone(), docker, books, callers, bases };
-    let outcome = runtime.block_on(serve(&config, doors, core, ends, &hooks));
+    let core = Core { ledger: ledger.clone(), docker, books, callers, bases, hooks, signals, end };
+    let outcome = runtime.block_on(serve(&config, doors, core));
     drop(hooks_open);
     if hooks_thread.join().is_err() {
         tracing::error!("the thread of the hooks panicked");
@@ -77,23 +82,11 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     outcome
 }
 
-/// The signals that gipam handles. A signal that arrives during the start waits: an early SIGTERM leaves no sockets or
-/// plugin files behind, and an early SIGHUP does not abort the start.
+/// The signals that gipam handles.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
-}
-
-impl Signals {
-    /// Handles the signals from now on; must be called inside the runtime.
-    fn caught() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
 }
 
 /// The parts that all others need.
@@ -105,32 +98,26 @@ struct Core {
     callers: Vec<(Box<str>, Caller)>,
     /// The base prefixes of the pools at the start.
     bases: Box<[Prefix]>,
-}
-
-/// What can end the daemon.
-struct Ends {
+    hooks: Hooks,
     signals: Signals,
-    ledger: oneshot::Receiver<Result<(), Fatal>>,
+    /// Receives the reason when the ledger ends.
+    end: oneshot::Receiver<Result<(), Fatal>>,
 }
 
-/// What stopped the daemon.
-enum StopReason {
-    Signal(&'static str),
-    Ledger(Result<(), Fatal>),
-}
-
-async fn serve(
-    config: &Config,
-    doors: doors::Doors,
-    Core { ledger, docker, books, callers, bases }: Core,
-    ends: Ends,
-    hooks: &Hooks,
-) -> Result<(), DaemonError> {
+async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), DaemonError> {
+    let Core { ledger, docker, books, callers, bases, hooks, signals, end } = core;
     let (ask_reload, reloads) = mpsc::channel(1);
-    let (publish, in_force) = watch::channel(Arc::new(config.clone()));
+    let started = Arc::new(config.clone());
+    let (publish, in_force) = watch::channel(started.clone());
     let watch = Watch::new(config.warn_at.clone());
-    let told = Told { started: Arc::new(config.clone()), hooks: hooks.clone(), watch: watch.clone() };
-    let stop = stop(ends, publish, ledger.clone(), told, reloads);
+    let reloader = Reloader {
+        started,
+        in_force: publish,
+        ledger: ledger.clone(),
+        hooks: hooks.clone(),
+        watch: watch.clone(),
+    };
+    let stop = stop(signals, end, reloader, reloads);
     // Before anything is served, so that the events of a new hook begin here.
     if let Err(error) = hooks.configure(config.hooks.clone()).await {
         tracing::error!("hooks are disabled: {error}");
@@ -142,7 +129,16 @@ async fn serve(
     let limits = Limits { max_connections: config.keys.max_connections.get().into(), ..Limits::default() };
     let callers =
         Arc::new(Callers::new(ledger.clone(), callers, processes::boot(), crate::docker::containers()));
-    let (repair, reconciler) = repair(config, &ledger, callers.clone(), &books);
+    let names: Vec<String> = config.drivers.iter().map(|driver| driver.name.clone()).collect();
+    let settings = reconcile::RepairSettings {
+        engine: config.gc.engine.clone(),
+        grace: config.gc.grace,
+        only_engine: config.gc.free_unknown_subnets,
+    };
+    let clock = clock::Clock::of_this_machine();
+    let (ledger_of, books_of, callers_of) = (ledger.clone(), books.clone(), callers.clone());
+    let (repair, reconciler) =
+        Reconciler::new(settings, names.clone(), ledger_of, books_of, callers_of, clock);
     let mut listeners = Server::new();
     for opened in doors.drivers {
         let shared = (&callers, &halves, &counters, &survey);
@@ -150,7 +146,16 @@ async fn serve(
         listeners.add(opened.listener, Arc::new(driver), limits.clone());
     }
     let mut server = Server::new();
-    let running = running(config, &ledger, counters, &repair, hooks.clone(), watch.clone());
+    let running = RunningDaemon {
+        names,
+        doors: config.drivers.iter().map(|driver| driver.door.to_string()).collect(),
+        started: clock::now(),
+        ledger: ledger.meters().clone(),
+        counters,
+        repair: repair.meters().clone(),
+        hooks: hooks.clone(),
+        watch: watch.clone(),
+    };
     let (ledger_of, books_of) = (ledger.clone(), books.clone());
     let admin = Admin::new(ledger_of, books_of, in_force, running, repair, survey.clone(), ask_reload);
     let admin = Arc::new(admin);
@@ -160,7 +165,8 @@ async fn serve(
         let web = Arc::new(Web::new(&ledger, books.clone(), admin.clone(), http, local));
         server.add(listener, web, web::limits());
     }
-    let DockerServing { open, drained } = docker.serve(listeners);
+    let DockerThread { serve, open, drained } = docker;
+    let _ = serve.send(listeners);
     let (sender, receiver) = oneshot::channel();
     let shutdown = async move {
         notify(&[sd_notify::NotifyState::Ready]);
@@ -185,28 +191,12 @@ async fn serve(
         tracing::warn!("requests cut off by the shutdown: {cut_off}");
     }
     withdraw(doors.announcements);
-    ended(receiver.await.ok())
-}
-
-/// The facts about this process that the status shows.
-fn running(
-    config: &Config,
-    ledger: &Ledger,
-    counters: Arc<Counters>,
-    repair: &reconcile::Handle,
-    hooks: Hooks,
-    watch: Watch,
-) -> RunningDaemon {
-    RunningDaemon {
-        names: config.drivers.iter().map(|driver| driver.name.clone()).collect(),
-        doors: config.drivers.iter().map(|driver| driver.door.to_string()).collect(),
-        started: clock::now(),
-        ledger: ledger.meters().clone(),
-        counters,
-        repair: repair.meters().clone(),
-        hooks,
-        watch,
+    match receiver.await {
+        Ok(Err(fatal)) => return Err(DaemonError::new("gipam stopped").because(fatal)),
+        Ok(Ok(Some(signal))) => tracing::info!("stopped by {signal}"),
+        Ok(Ok(None)) | Err(_) => {}
     }
+    Ok(())
 }
 
 /// The handler of one listener.
@@ -248,18 +238,6 @@ fn withdraw(announcements: Vec<Announcement>) {
     }
 }
 
-/// Turns the reason why the daemon stopped into its result.
-fn ended(why: Option<StopReason>) -> Result<(), DaemonError> {
-    match why {
-        Some(StopReason::Ledger(Err(fatal))) => Err(DaemonError::new("gipam stopped").because(fatal)),
-        Some(StopReason::Signal(name)) => {
-            tracing::info!("stopped by {name}");
-            Ok(())
-        }
-        Some(StopReason::Ledger(Ok(()))) | None => Ok(()),
-    }
-}
-
 /// Logs the address of the page; returns whether only this machine can reach it.
 fn announce_page(address: &LocalAddress) -> bool {
     let LocalAddress::Tcp(address) = address else { return true };
@@ -267,72 +245,22 @@ fn announce_page(address: &LocalAddress) -> bool {
     address.ip().is_loopback()
 }
 
-/// Repair, as configured.
-fn repair(
-    config: &Config,
-    ledger: &Ledger,
-    callers: Arc<Callers>,
-    books: &std::path::Path,
-) -> (reconcile::Handle, Option<reconcile::Reconciler>) {
-    let settings = reconcile::RepairSettings {
-        engine: config.gc.engine.clone(),
-        grace: config.gc.grace,
-        only_engine: config.gc.free_unknown_subnets,
-    };
-    let drivers = config.drivers.iter().map(|driver| driver.name.clone()).collect();
-    reconcile::Reconciler::new(
-        settings,
-        drivers,
-        ledger.clone(),
-        books.to_owned(),
-        callers,
-        clock::Clock::of_this_machine(),
-    )
-}
-
-/// Resolves when a signal arrives or the ledger ends; until then, SIGHUP reloads.
+/// Resolves when a signal arrives, with its name, or when the ledger ends; until then, SIGHUP reloads.
 async fn stop(
-    Ends { mut signals, ledger: mut end }: Ends,
-    config: watch::Sender<Arc<Config>>,
-    ledger: Ledger,
-    told: Told,
+    mut signals: Signals,
+    mut end: oneshot::Receiver<Result<(), Fatal>>,
+    reloader: Reloader,
     mut reloads: mpsc::Receiver<Reload>,
-) -> StopReason {
+) -> Result<Option<&'static str>, Fatal> {
     loop {
         tokio::select! {
-            _ = signals.terminate.recv() => return StopReason::Signal("SIGTERM"),
-            _ = signals.interrupt.recv() => return StopReason::Signal("SIGINT"),
-            outcome = &mut end => return StopReason::Ledger(outcome.unwrap_or(Ok(()))),
-            _ = signals.hang_up.recv() => drop(reload_now(&config, &ledger, &told, false).await),
+            _ = signals.terminate.recv() => return Ok(Some("SIGTERM")),
+            _ = signals.interrupt.recv() => return Ok(Some("SIGINT")),
+            outcome = &mut end => return outcome.unwrap_or(Ok(())).map(|()| None),
+            _ = signals.hang_up.recv() => drop(reloader.reload(false).await),
             Some(asked) = reloads.recv() => {
-                let lines = reload_now(&config, &ledger, &told, asked.rehearsal).await;
-                let _ = asked.answer.send(lines);
+                let _ = asked.answer.send(reloader.reload(asked.rehearsal).await);
             }
-        }
-    }
-}
-
-/// Reloads the configuration, and logs the result.
-async fn reload_now(
-    config: &watch::Sender<Arc<Config>>,
-    ledger: &Ledger,
-    told: &Told,
-    rehearsal: bool,
-) -> Result<Vec<String>, String> {
-    let in_force = config.borrow().clone();
-    match reload::reload(&in_force, ledger, told, rehearsal).await {
-        Ok(reload::Reloaded { lines, .. }) if rehearsal => Ok(lines),
-        Ok(reload::Reloaded { config: new, lines }) => {
-            for line in &lines {
-                tracing::info!("reload: {line}");
-            }
-            tracing::info!("the configuration was reloaded");
-            config.send_replace(Arc::new(new));
-            Ok(lines)
-        }
-        Err(text) => {
-            tracing::error!("the configuration was not reloaded, the old one stays: {text}");
-            Err(text)
         }
     }
 }

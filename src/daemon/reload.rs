@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::later;
 use crate::config::{Config, Hook};
 use crate::hooks::Hooks;
@@ -13,55 +15,59 @@ use crate::plan::Plan;
 use crate::settle::{Below, difference, settle};
 use crate::watch::Watch;
 
-/// The configuration that was read, and what it changes.
-pub(super) struct Reloaded {
-    /// The configuration in force from now on.
-    pub(super) config: Config,
-    /// A line for each change.
-    pub(super) lines: Vec<String>,
-}
-
-/// The parts other than the ledger that follow a new configuration.
-pub(super) struct Told {
+/// The configuration in force, and the parts that follow a new one.
+pub(super) struct Reloader {
     /// The configuration with which this process was started.
     pub(super) started: Arc<Config>,
-    /// The hooks.
+    pub(super) in_force: watch::Sender<Arc<Config>>,
+    pub(super) ledger: Ledger,
     pub(super) hooks: Hooks,
-    /// The part that warns when pools and subnets fill up.
     pub(super) watch: Watch,
 }
 
-/// Reads the configuration again, and applies it unless this is a rehearsal.
-pub(super) async fn reload(
-    config: &Config,
-    ledger: &Ledger,
-    others: &Told,
-    rehearsal: bool,
-) -> Result<Reloaded, String> {
-    // Reading its files may be slow, and this thread also serves the page and the admin socket.
-    let old = config.clone();
-    let new = tokio::task::spawn_blocking(move || old.reload());
-    let new = new.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-    let mut lines = new.warnings.clone();
-    lines.extend(later::lines(&others.started, &new));
-    let (configured, origin) = (new.settings.clone(), new.pools_origin.clone());
-    let alter = move |plan: &Plan| {
-        let known = plan.settings();
-        let configured = configured.with_books(known);
-        let (settings, mut lines) = settle(&configured, &origin, &known.pools, Below::Books, plan);
-        lines.extend(difference(known, &settings));
-        let settings = (!rehearsal).then_some(settings);
-        Ok((Altered { settings, ..Altered::default() }, lines))
-    };
-    lines.extend(ledger.alter(alter).await.map_err(|refusal| refusal.to_string())?);
-    lines.extend(told_lines(config, &new));
-    if !rehearsal {
-        others.watch.configure(new.warn_at.clone());
-        if let Err(error) = others.hooks.configure(new.hooks.clone()).await {
-            lines.push(format!("hooks stay as they were: {error}"));
+impl Reloader {
+    /// Reads the configuration again, applies it unless this is a rehearsal, and logs the result: one line for each change.
+    pub(super) async fn reload(&self, rehearsal: bool) -> Result<Vec<String>, String> {
+        let reloaded = self.apply(rehearsal).await;
+        match &reloaded {
+            Ok(_) if rehearsal => {}
+            Ok(lines) => {
+                lines.iter().for_each(|line| tracing::info!("reload: {line}"));
+                tracing::info!("the configuration was reloaded");
+            }
+            Err(text) => tracing::error!("the configuration was not reloaded, the old one stays: {text}"),
         }
+        reloaded
     }
-    Ok(Reloaded { config: new, lines })
+
+    async fn apply(&self, rehearsal: bool) -> Result<Vec<String>, String> {
+        let config = self.in_force.borrow().clone();
+        // Reading its files may be slow, and this thread also serves the page and the admin socket.
+        let old = config.as_ref().clone();
+        let new = tokio::task::spawn_blocking(move || old.reload());
+        let new = new.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let mut lines = new.warnings.clone();
+        lines.extend(later::lines(&self.started, &new));
+        let (configured, origin) = (new.settings.clone(), new.pools_origin.clone());
+        let alter = move |plan: &Plan| {
+            let known = plan.settings();
+            let configured = configured.with_books(known);
+            let (settings, mut lines) = settle(&configured, &origin, &known.pools, Below::Books, plan);
+            lines.extend(difference(known, &settings));
+            let settings = (!rehearsal).then_some(settings);
+            Ok((Altered { settings, ..Altered::default() }, lines))
+        };
+        lines.extend(self.ledger.alter(alter).await.map_err(|refusal| refusal.to_string())?);
+        lines.extend(told_lines(&config, &new));
+        if !rehearsal {
+            self.watch.configure(new.warn_at.clone());
+            if let Err(error) = self.hooks.configure(new.hooks.clone()).await {
+                lines.push(format!("hooks stay as they were: {error}"));
+            }
+            self.in_force.send_replace(Arc::new(new));
+        }
+        Ok(lines)
+    }
 }
 
 /// Changes other than those of the ledger's settings.

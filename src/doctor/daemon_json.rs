@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{BooksPlace, DoctorReport, UNITS, bases};
 use crate::plan::prefix::Prefix;
@@ -16,14 +16,33 @@ use crate::plan::settings::PoolSettings;
 const CHECK: &str = "Docker's own pools";
 /// The default path of the file; a flag may name another one.
 const FILE: &str = "/etc/docker/daemon.json";
-/// Keys of Docker's own subnets, with one prefix each.
-const SUBNETS: [&str; 4] = ["bip", "bip6", "fixed-cidr", "fixed-cidr-v6"];
-/// Keys with a single address that Docker uses.
-const ADDRESSES: [&str; 3] = ["default-gateway", "default-gateway-v6", "ip"];
-/// Keys with a list of such addresses.
-const LISTS: [&str; 3] = ["dns", "host-gateway-ips", "host-gateway-ip"];
-/// The key of Docker's address pools.
-const POOLS: &str = "default-address-pools";
+/// What a key of the file, or a flag of the same name, takes.
+#[derive(Clone, Copy, Debug)]
+enum Takes {
+    /// One prefix of Docker's own.
+    Subnet,
+    /// An address that Docker uses.
+    Address,
+    /// A list of such addresses.
+    Addresses,
+    /// Docker's address pools.
+    Pools,
+}
+
+/// The keys that take addresses.
+const KEYS: [(&str, Takes); 11] = [
+    ("bip", Takes::Subnet),
+    ("bip6", Takes::Subnet),
+    ("fixed-cidr", Takes::Subnet),
+    ("fixed-cidr-v6", Takes::Subnet),
+    ("default-gateway", Takes::Address),
+    ("default-gateway-v6", Takes::Address),
+    ("ip", Takes::Address),
+    ("dns", Takes::Addresses),
+    ("host-gateway-ips", Takes::Addresses),
+    ("host-gateway-ip", Takes::Addresses),
+    ("default-address-pools", Takes::Pools),
+];
 /// The pools from which Docker takes networks by default; Engines from 27 on also use a /48 of `fd00::/8`.
 const BUILT_IN: [&str; 7] = [
     "172.17.0.0/16",
@@ -131,27 +150,46 @@ impl Own {
             Err(error) => return self.refused.push(format!("{file} cannot be read as JSON: {error}")),
         };
         for (key, value) in &settings {
-            self.key(file, key, value);
+            let known = KEYS.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(key));
+            match known {
+                Some((name, takes)) if name == key => {
+                    self.take(name, takes, format!("{key} in {file}"), value)
+                }
+                // dockerd accepts its keys only in this spelling.
+                Some((name, _)) => {
+                    self.refused
+                        .push(format!("{file} has the key {key:?}, whose correct spelling is {name:?}"));
+                }
+                None => {}
+            }
         }
     }
 
-    fn key(&mut self, file: &str, key: &str, value: &Value) {
-        let known = || SUBNETS.into_iter().chain(ADDRESSES).chain(LISTS).chain([POOLS]);
-        if !known().any(|name| name == key) {
-            // dockerd accepts its keys only in this spelling.
-            if let Some(name) = known().find(|name| name.eq_ignore_ascii_case(key)) {
-                self.refused.push(format!("{file} has the key {key:?}, whose correct spelling is {name:?}"));
-            }
-            return;
+    /// Reads the same settings from dockerd's command line.
+    fn take_flags(&mut self, flags: &[(String, String)]) {
+        for (flag, text) in flags {
+            let key = if flag == "default-address-pool" { "default-address-pools" } else { flag };
+            let Some((name, takes)) = KEYS.into_iter().find(|(name, _)| *name == key) else { continue };
+            let value = match takes {
+                Takes::Subnet | Takes::Address => json!(text),
+                Takes::Addresses => json!([text]),
+                Takes::Pools => {
+                    let parts = text.split(',').filter_map(|part| part.trim().split_once('='));
+                    json!([{"base": parts.filter(|(key, _)| *key == "base").map(|(_, base)| base).next_back()}])
+                }
+            };
+            self.take(name, takes, format!("--{flag} of dockerd"), &value);
         }
-        let from = format!("{key} in {file}");
-        match value {
-            Value::Null => {}
-            Value::Array(entries) if key == POOLS => {
+    }
+
+    fn take(&mut self, key: &str, takes: Takes, from: String, value: &Value) {
+        match (takes, value) {
+            (_, Value::Null) => {}
+            (Takes::Pools, Value::Array(entries)) => {
                 self.pools = !entries.is_empty();
                 entries.iter().for_each(|entry| self.pool(&from, entry));
             }
-            Value::Array(entries) if LISTS.contains(&key) => {
+            (Takes::Addresses, Value::Array(entries)) => {
                 for entry in entries {
                     match entry.as_str() {
                         Some(text) => self.address(&from, text),
@@ -159,12 +197,19 @@ impl Own {
                     }
                 }
             }
-            Value::String(text) if SUBNETS.contains(&key) => self.subnet(key, &from, text),
-            Value::String(text) if ADDRESSES.contains(&key) || key == "host-gateway-ip" => {
-                self.address(&from, text);
+            (Takes::Subnet, Value::String(text)) => {
+                self.bridge |= matches!(key, "bip" | "fixed-cidr") && !text.is_empty();
+                if !(text.is_empty() || key == "bip" && text == "none") {
+                    self.prefix(&from, text);
+                }
             }
-            other => {
-                let wanted = if key == POOLS || LISTS.contains(&key) { "a list" } else { "a string" };
+            (Takes::Address, Value::String(text)) => self.address(&from, text),
+            (_, Value::String(text)) if key == "host-gateway-ip" => self.address(&from, text),
+            (takes, other) => {
+                let wanted = match takes {
+                    Takes::Pools | Takes::Addresses => "a list",
+                    Takes::Subnet | Takes::Address => "a string",
+                };
                 let found = match other {
                     Value::Object(_) => "an object",
                     Value::Array(_) => "a list",
@@ -191,13 +236,6 @@ impl Own {
         }
     }
 
-    fn subnet(&mut self, key: &str, from: &str, text: &str) {
-        self.bridge |= matches!(key, "bip" | "fixed-cidr") && !text.is_empty();
-        if !(text.is_empty() || key == "bip" && text == "none") {
-            self.prefix(from, text);
-        }
-    }
-
     fn prefix(&mut self, from: &str, text: &str) {
         match Prefix::parse(text) {
             Some(prefix) => self.subnets.push((prefix, from.to_owned())),
@@ -213,25 +251,6 @@ impl Own {
             Ok(_) => {}
             Err(_) if text.is_empty() => {}
             Err(_) => self.refused.push(format!("{from}: {text:?} is not an IP address")),
-        }
-    }
-
-    /// Reads the same settings from dockerd's command line.
-    fn take_flags(&mut self, flags: &[(String, String)]) {
-        for (name, value) in flags {
-            let from = format!("--{name} of dockerd");
-            match name.as_str() {
-                "default-address-pool" => {
-                    self.pools = true;
-                    let parts = value.split(',').filter_map(|part| part.trim().split_once('='));
-                    for (_, base) in parts.filter(|(key, _)| *key == "base") {
-                        self.prefix(&from, base);
-                    }
-                }
-                key if SUBNETS.contains(&key) => self.subnet(key, &from, value),
-                key if ADDRESSES.contains(&key) || LISTS.contains(&key) => self.address(&from, value),
-                _ => {}
-            }
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use super::compare::compare;
-use super::networks::{Outcome, Unknown};
+use super::networks::Unknown;
 use super::run::Reconciler;
 use super::{Finding, unavailable};
 use crate::ledger::Refusal;
@@ -67,7 +67,7 @@ impl Reconciler {
         let adoptions = std::iter::once(named.adoption.clone()).chain(others).collect();
         self.ledger.ask(Request::Repair(Box::new(Repair::AdoptSubnets(adoptions)))).await?;
         self.learned = true;
-        Ok(named.finding(&Outcome::Adopted))
+        Ok(named.finding(&Ok(true)))
     }
 
     /// Makes the books belong to the Engine that answers.

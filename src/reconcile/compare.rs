@@ -186,7 +186,7 @@ impl Sighting {
                 if n % STEP == STEP - 1 && budget.is_spent() {
                     return Some((serial, address));
                 }
-                if record.leased {
+                if record.leased && record.generation < self.read.generation {
                     self.lease(plan, subnet, (address, record), listed, view.as_ref(), look);
                 }
             }
@@ -234,16 +234,13 @@ impl Sighting {
         let (prefix, serial, generation) = (subnet.state.prefix, subnet.state.serial, record.generation);
         let key = (serial, Some(address), generation);
         let living = self.lists.living(prefix, address).next();
-        let missing = || Sight::new(plan, &self.lists).lease_missing(subnet, address, record);
         if let Some((network, endpoint)) = living {
             if self.nobody || plan.asked_by_the_gone(generation) {
                 look.alive_all_the_same.insert(key);
             }
             let named = shown_as(record, network, endpoint).map(|shown| (generation, shown));
             look.holders.extend(named.map(|named| ((serial, address), named)));
-        } else if generation < self.read.generation
-            && let Some(why) = missing()
-        {
+        } else if let Some(why) = Sight::new(plan, &self.lists).lease_missing(subnet, address, record) {
             let absence = view.and_then(|view| view.lease_absent(subnet, address, record));
             let (name, mac, since) = (record.name.as_deref().map(str::to_owned), record.mac, record.since);
             look.missing.push(Missing { key, prefix, name, mac, since, why, absence });
@@ -271,7 +268,9 @@ impl Sighting {
                 if e == 0 {
                     look.unknown_networks.extend(unknown(plan, n, network, shown, self.read));
                 }
-                let Some(home) = sight.home_of(network, shown.prefix) else { continue };
+                let home = sight.home_of(network, shown.prefix);
+                let old = home.filter(|home| home.state.generation < self.read.generation);
+                let Some(home) = old else { continue };
                 let (serial, copied) = (home.state.serial, sight.is_copied(shown.prefix));
                 // If subnets share a prefix, a lease in one of them is enough to keep the address out of all.
                 let lacks = |address: u128| {

@@ -28,23 +28,28 @@ pub struct RepairMeters {
     /// What was learned from the Engine immediately: adopted and identified leases, names.
     pub learned: Counter,
     clock: Clock,
-    last: Mutex<LastLook>,
+    last: Mutex<LastCheck>,
 }
 
-/// The result of the last check. Times are by the steady clock, since the time of day may step before they are read.
-#[derive(Debug, Default)]
-struct LastLook {
-    found: [u64; FOUND.len()],
-    /// Whether the Engine answered.
-    answers: Option<bool>,
-    passing: bool,
-    changed_at: Option<Millis>,
-    looked_at: Option<Millis>,
-    next_at: Option<Millis>,
-    /// The first findings of the last successful check.
-    open: Vec<Finding>,
-    /// Why the last check failed.
-    failure: Option<String>,
+/// The results of the last checks. Times are in milliseconds since the UNIX epoch, by the clock at the time of reading.
+#[derive(Clone, Debug, Default)]
+pub struct LastCheck {
+    /// How many findings the last check had, in the order of [`FOUND`].
+    pub found: [u64; FOUND.len()],
+    /// Whether the Engine answered the last check; `None` before the first check and if repair is off.
+    pub answers: Option<bool>,
+    /// Since when the Engine has or has not been answering; only checks notice a change.
+    pub changed_at: Option<Millis>,
+    /// When the last successful check ended.
+    pub looked_at: Option<Millis>,
+    /// When the next check is planned, unless something triggers one earlier; `None` if repair waits for the next request.
+    pub next_at: Option<Millis>,
+    /// The first findings of the last successful check, without what it freed.
+    pub open: Vec<Finding>,
+    /// Why the last check failed; `None` if it succeeded.
+    pub failure: Option<String>,
+    /// Whether the last check saw an address at two endpoints that may just have moved from one to the other.
+    pub(super) passing: bool,
 }
 
 impl RepairMeters {
@@ -54,73 +59,33 @@ impl RepairMeters {
         Self { on, looks, freed, learned, clock, last }
     }
 
-    fn last(&self) -> MutexGuard<'_, LastLook> {
+    /// Times in it are by the steady clock, since the time of day may step before they are read.
+    fn kept(&self) -> MutexGuard<'_, LastCheck> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Converts a time of the steady clock into the current time of day.
-    fn dated(&self, at: Option<Millis>) -> Option<Millis> {
+    /// The results of the last checks.
+    pub fn last(&self) -> LastCheck {
         let now = self.clock.now();
-        Some(now.wall.saturating_add(at?).saturating_sub(now.steady))
-    }
-
-    /// Whether the last check saw an address at two endpoints that may just have moved from one to the other.
-    pub(super) fn passing(&self) -> bool {
-        self.last().passing
+        let mut last = self.kept().clone();
+        for at in [&mut last.changed_at, &mut last.looked_at, &mut last.next_at].into_iter().flatten() {
+            *at = now.wall.saturating_add(*at).saturating_sub(now.steady);
+        }
+        last
     }
 
     pub(super) fn note_passing(&self, passing: bool) {
-        self.last().passing = passing;
-    }
-
-    /// How many findings the last check had, in the order of [`FOUND`].
-    pub fn found(&self) -> [u64; FOUND.len()] {
-        self.last().found
-    }
-
-    /// How many addresses two containers had at the same time in the last check.
-    pub fn duplicates(&self) -> u64 {
-        self.last().found[0]
-    }
-
-    /// Whether the Engine answered the last check; `None` before the first check and if repair is off.
-    pub fn engine_answers(&self) -> Option<bool> {
-        self.last().answers
-    }
-
-    /// When the last successful check ended, in milliseconds since the UNIX epoch.
-    pub fn looked_at(&self) -> Option<Millis> {
-        self.dated(self.last().looked_at)
-    }
-
-    /// Since when the Engine has or has not been answering, in milliseconds since the UNIX epoch; only checks notice a change.
-    pub fn engine_since(&self) -> Option<Millis> {
-        self.dated(self.last().changed_at)
-    }
-
-    /// When the next check is planned, unless something triggers one earlier; `None` if repair waits for the next request.
-    pub fn next_look(&self) -> Option<Millis> {
-        self.dated(self.last().next_at)
-    }
-
-    /// The first findings of the last successful check, without what it freed.
-    pub fn open(&self) -> Vec<Finding> {
-        self.last().open.clone()
-    }
-
-    /// Why the last check failed; `None` if it succeeded.
-    pub fn failure(&self) -> Option<String> {
-        self.last().failure.clone()
+        self.kept().passing = passing;
     }
 
     /// Records when the next check is planned, by the steady clock.
     pub(super) fn plan_next(&self, at: Option<Millis>) {
-        self.last().next_at = at;
+        self.kept().next_at = at;
     }
 
     /// Records the outcome of a check.
     pub(super) fn looked(&self, outcome: Result<&[Finding], &String>) {
-        let (now, mut last) = (Some(self.clock.now().steady), self.last());
+        let (now, mut last) = (Some(self.clock.now().steady), self.kept());
         if last.answers != Some(outcome.is_ok()) {
             last.changed_at = now;
         }
@@ -141,9 +106,10 @@ mod tests {
 
     #[test]
     fn since_when_an_engine_answers_is_the_first_look_of_those_that_agree() {
+        let answers = |meters: &RepairMeters| (meters.last().answers, meters.last().changed_at);
         let (clock, hands) = Clock::by_hand(1_000);
         let meters = RepairMeters::new(true, clock);
-        assert_eq!((meters.engine_answers(), meters.engine_since()), (None, None));
+        assert_eq!(answers(&meters), (None, None));
         let looked = |outcome| {
             hands.pass(10);
             meters.looked(outcome);
@@ -151,12 +117,12 @@ mod tests {
         let away = "away".to_owned();
         looked(Err(&away));
         looked(Err(&away));
-        assert_eq!((meters.engine_answers(), meters.engine_since()), (Some(false), Some(1_010)));
-        assert_eq!(meters.failure().as_deref(), Some("away"));
+        assert_eq!(answers(&meters), (Some(false), Some(1_010)));
+        assert_eq!(meters.last().failure.as_deref(), Some("away"));
         looked(Ok(&[]));
         looked(Ok(&[]));
-        assert_eq!((meters.engine_answers(), meters.engine_since()), (Some(true), Some(1_030)));
-        assert_eq!((meters.failure(), meters.looked_at()), (None, Some(1_040)));
+        assert_eq!(answers(&meters), (Some(true), Some(1_030)));
+        assert_eq!((meters.last().failure, meters.last().looked_at), (None, Some(1_040)));
     }
 
     #[test]
@@ -171,8 +137,9 @@ mod tests {
             hands.step(by);
             let now = hands.now().wall;
             let ago = |at: Option<Millis>| now.abs_diff(at.unwrap());
-            assert_eq!((ago(meters.looked_at()), ago(meters.engine_since())), (2_000, 2_000));
-            assert_eq!(meters.next_look(), Some(now + 58_000), "the steady clock triggers the check");
+            let last = meters.last();
+            assert_eq!((ago(last.looked_at), ago(last.changed_at)), (2_000, 2_000));
+            assert_eq!(last.next_at, Some(now + 58_000), "the steady clock triggers the check");
         }
     }
 }

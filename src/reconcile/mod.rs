@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use self::by_hand::WITHOUT;
-pub use self::meters::{FOUND, RepairMeters};
+pub use self::meters::{FOUND, LastCheck, RepairMeters};
 pub use self::run::Reconciler;
 use crate::docker::Proofs;
 use crate::ledger::Refusal;
@@ -78,21 +78,14 @@ pub struct Finding {
     pub advice: Option<String>,
 }
 
-/// A request from a person to repair.
-#[derive(Debug)]
-pub struct RepairCommand {
-    pub wish: Wish,
-    /// Receives the findings, or the reason why there are none.
-    pub answer: oneshot::Sender<Result<Vec<Finding>, Refusal>>,
-}
+/// A request from a person to repair, and what receives the findings or the reason why there are none.
+type RepairCommand = (Wish, oneshot::Sender<Result<Vec<Finding>, Refusal>>);
 
 /// The kinds of requests from people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// Check and report the findings.
-    Look,
-    /// Free what is proven dead and adopt what can be adopted, now.
-    Apply,
+enum Wish {
+    /// Check and report the findings; if `apply` is set, free what is proven dead and adopt what can be adopted.
+    Check { apply: bool },
     /// Adopt the only network of this subnet under this PoolID, or only set the PoolID if it is already adopted.
     Adopt { prefix: Prefix, id: String },
     /// Make the books belong to the Engine that answers.
@@ -143,11 +136,10 @@ impl Handle {
     /// Checks now; if `apply` is set, frees what is proven dead and adopts what can be adopted. If an address at two endpoints
     /// may just have moved from one to the other, checks again once that can be known.
     pub async fn look(&self, apply: bool) -> Result<Vec<Finding>, String> {
-        let wish = || if apply { Wish::Apply } else { Wish::Look };
-        let mut findings = self.wish(wish()).await;
-        if findings.is_ok() && self.shared.meters.passing() {
+        let mut findings = self.wish(Wish::Check { apply }).await;
+        if findings.is_ok() && self.shared.meters.last().passing {
             tokio::time::sleep(Duration::from_millis(SETTLING)).await;
-            findings = self.wish(wish()).await;
+            findings = self.wish(Wish::Check { apply }).await;
         }
         findings.map_err(|refusal| refusal.text)
     }
@@ -174,7 +166,7 @@ impl Handle {
     async fn wish(&self, wish: Wish) -> Result<Vec<Finding>, Refusal> {
         let (answer, findings) = oneshot::channel();
         let off = || unavailable("repair is off, because gc.engine is not set".to_owned());
-        self.commands.send(RepairCommand { wish, answer }).await.map_err(|_| off())?;
+        self.commands.send((wish, answer)).await.map_err(|_| off())?;
         findings.await.unwrap_or_else(|_| Err(off()))
     }
 }

@@ -40,15 +40,6 @@ pub(super) struct Unknown {
     pub(super) obstacle: Option<String>,
 }
 
-/// The outcome of a request to adopt a network.
-pub(super) enum Outcome {
-    /// Nobody asked to adopt it.
-    Open,
-    /// It was adopted.
-    Adopted,
-    Refused(String),
-}
-
 /// The network in this place of the lists, if one of its subnets is not in the books, which were read at `read`.
 pub(super) fn unknown(
     plan: &Plan,
@@ -115,23 +106,22 @@ impl Unknown {
         self.adoption.prefix == prefix || self.adoption.range == Some(prefix)
     }
 
-    /// The finding about this network, for people.
-    pub(super) fn finding(&self, outcome: &Outcome) -> Finding {
+    /// The finding about this network, for people: whether it was adopted, or why the ledger refused that.
+    pub(super) fn finding(&self, adopted: &Result<bool, String>) -> Finding {
         let prefix = self.adoption.prefix;
         let lives = counted(self.adoption.leases.len(), "address");
-        let done = matches!(outcome, Outcome::Adopted);
-        let (action, advice) = match (&self.obstacle, outcome) {
-            (_, Outcome::Adopted) => match &self.adoption.id {
+        let (action, advice) = match (&self.obstacle, adopted) {
+            (_, Ok(true)) => match &self.adoption.id {
                 None => (format!("adopted with {lives}"), Some(LEARNING)),
                 Some(id) => (format!("adopted with {lives} under PoolID {id}"), None),
             },
             (Some(obstacle), _) => (format!("not adopted: {obstacle}"), Some(OVERLAP)),
-            (None, Outcome::Refused(why)) => (format!("not adopted: {why}"), None),
-            (None, Outcome::Open) => (format!("can be adopted with {lives}"), Some(ADOPTABLE)),
+            (None, Err(why)) => (format!("not adopted: {why}"), None),
+            (None, Ok(false)) => (format!("can be adopted with {lives}"), Some(ADOPTABLE)),
         };
-        let why = match done {
-            true => "the books lacked its subnet",
-            false => "the books lack its subnet; its containers cannot start",
+        let why = match adopted {
+            Ok(true) => "the books lacked its subnet",
+            _ => "the books lack its subnet; its containers cannot start",
         };
         Finding {
             what: "network".to_owned(),

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::compare::{Look, Missing, Sighting, compare};
 use super::events::{Events, Heard};
 use super::findings::{doubled, doubtful, suspect};
-use super::networks::{Outcome, Unknown};
+use super::networks::Unknown;
 use super::noted::{Noted, WrittenNames};
 use super::patience::Patience;
 use super::suspects::{APART, Suspects};
@@ -133,9 +133,9 @@ impl Reconciler {
                     }
                 }
                 command = self.commands.recv() => {
-                    let Some(RepairCommand { wish, answer }) = command else { return };
+                    let Some((wish, answer)) = command else { return };
                     // The caller, who only wanted the findings, has left.
-                    if answer.is_closed() && matches!(wish, Wish::Look) {
+                    if answer.is_closed() && wish == (Wish::Check { apply: false }) {
                         continue;
                     }
                     let findings = self.carry_out(wish).await;
@@ -192,8 +192,7 @@ impl Reconciler {
 
     async fn carry_out(&mut self, wish: Wish) -> Result<Vec<Finding>, Refusal> {
         match wish {
-            Wish::Look => self.look(false).await.map_err(unavailable),
-            Wish::Apply => self.look(true).await.map_err(unavailable),
+            Wish::Check { apply } => self.look(apply).await.map_err(unavailable),
             Wish::Adopt { prefix, id } => self.adopt_by_hand(prefix, &id).await.map(|finding| vec![finding]),
             Wish::Trust => self.trust().await,
             Wish::Release { subnet, address } => self.release_by_hand(subnet, address).await,
@@ -253,8 +252,8 @@ impl Reconciler {
             sharing.entry(unknown.adoption.prefix).or_default().push(unknown);
         }
         for unknown in sharing.into_values() {
-            let outcome = if apply { self.adopt(&unknown).await } else { Outcome::Open };
-            findings.extend(unknown.iter().map(|one| one.finding(&outcome)));
+            let adopted = if apply { self.adopt(&unknown).await } else { Ok(false) };
+            findings.extend(unknown.iter().map(|one| one.finding(&adopted)));
         }
         Ok(findings)
     }
@@ -274,7 +273,7 @@ impl Reconciler {
 
     /// Records what looked dead.
     fn suspect(&mut self, look: &Look) {
-        self.suspects.claim(look.waiting.iter().map(|one| one.key).collect());
+        self.suspects.ours = look.waiting.iter().map(|one| one.key).collect();
         let new = look.missing.iter().filter(|one| one.absence.is_none() && look.doubt.is_none());
         let now = self.clock.now().steady;
         let settles = |one: &Missing| self.ledger.youth().settles(one.key.2).unwrap_or(now + YOUNG);
@@ -301,22 +300,19 @@ impl Reconciler {
         }
     }
 
-    /// Adopts the networks of one prefix if there is no obstacle.
-    async fn adopt(&mut self, sharing: &[&Unknown]) -> Outcome {
+    /// Adopts the networks of one prefix if there is no obstacle, and returns whether it did.
+    async fn adopt(&mut self, sharing: &[&Unknown]) -> Result<bool, String> {
         if sharing.iter().any(|unknown| unknown.obstacle.is_some()) {
-            return Outcome::Open;
+            return Ok(false);
         }
         let adoptions = sharing.iter().map(|unknown| unknown.adoption.clone()).collect();
-        match self.ledger.ask(Request::Repair(Box::new(Repair::AdoptSubnets(adoptions)))).await {
-            Ok(_) => {
-                for unknown in sharing {
-                    tracing::info!("repair adopts {}: network {}", unknown.adoption.prefix, unknown.network);
-                }
-                self.learned = true;
-                Outcome::Adopted
-            }
-            Err(refusal) => Outcome::Refused(refusal.text),
+        let adopting = self.ledger.ask(Request::Repair(Box::new(Repair::AdoptSubnets(adoptions))));
+        adopting.await.map_err(|refusal| refusal.text)?;
+        for unknown in sharing {
+            tracing::info!("repair adopts {}: network {}", unknown.adoption.prefix, unknown.network);
         }
+        self.learned = true;
+        Ok(true)
     }
 
     pub(super) async fn ask(&self, repair: Repair) {
@@ -360,7 +356,7 @@ impl Reconciler {
 
     fn finding(&self, look: &Look, one: &Missing, names: &WrittenNames, freed: &[ProofKey]) -> Finding {
         let key = &one.key;
-        let seen = self.suspects.get(key);
+        let seen = self.suspects.seen.get(key);
         let due = |apart: Millis, first: crate::plan::settings::Moment| {
             rfc3339(first.wall.saturating_add(apart).div_ceil(1_000).saturating_mul(1_000))
         };
@@ -371,13 +367,14 @@ impl Reconciler {
             }
             None => ("wait: granted less than a minute ago, or at an unknown time".to_owned(), None),
             Some(seen) => match seen.death(self.apart()) {
-                None => (format!("wait: checked again after {}", due(self.apart(), seen.first())), None),
+                None => (format!("wait: checked again after {}", due(self.apart(), seen.first.at())), None),
                 Some(death) if self.suspects.counting(death.clone(), self.settings.only_engine).is_none() => {
                     ("only reported: another Engine may own it".to_owned(), Some(ANOTHERS))
                 }
-                Some(_) => {
-                    (format!("will be freed after {}", due(self.settings.grace, seen.first())), Some(AT_ONCE))
-                }
+                Some(_) => (
+                    format!("will be freed after {}", due(self.settings.grace, seen.first.at())),
+                    Some(AT_ONCE),
+                ),
             },
         };
         let shown = key.1.and_then(|address| names.get(key.0, address)).filter(|(of, _)| *of == key.2);

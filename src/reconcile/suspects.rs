@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::evidence::{Absence, Death, ProofKey};
-use crate::plan::settings::{Millis, Moment};
+use crate::plan::settings::Millis;
 
 /// Minimum time between the grant and the first view that counts, and between the two views that explicit requests need.
 pub(super) const APART: Millis = 60_000;
@@ -15,21 +15,11 @@ pub(super) const APART: Millis = 60_000;
 /// When something was first and last seen dead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
-    first: Absence,
-    last: Absence,
+    pub(super) first: Absence,
+    pub(super) last: Absence,
 }
 
 impl Seen {
-    /// When it was first seen dead.
-    pub(super) const fn first(&self) -> Moment {
-        self.first.at()
-    }
-
-    /// When it was last seen dead.
-    pub(super) const fn last(&self) -> Moment {
-        self.last.at()
-    }
-
     /// The proof, if two views this far apart saw it dead; one view never counts as two.
     pub(super) fn death(&self, apart: Millis) -> Option<Death> {
         Death::of(&self.first, &self.last, apart)
@@ -38,9 +28,10 @@ impl Seen {
 
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
-    seen: BTreeMap<ProofKey, Seen>,
-    /// Subnets that no other Engine can own.
-    ours: BTreeSet<ProofKey>,
+    pub(super) seen: BTreeMap<ProofKey, Seen>,
+    /// Subnets that were adopted from this Engine's list and from which no address has been requested since: no other Engine
+    /// can own them.
+    pub(super) ours: BTreeSet<ProofKey>,
     /// When the youngest suspect is old enough for a view that counts, by the steady clock.
     ripe: Option<Millis>,
 }
@@ -59,22 +50,6 @@ impl Suspects {
         (self.seen, self.ripe) = (now, ripe);
     }
 
-    /// Sets the subnets that were adopted from this Engine's list and from which no address has been requested since: no
-    /// other Engine can own them.
-    pub(super) fn claim(&mut self, ours: BTreeSet<ProofKey>) {
-        self.ours = ours;
-    }
-
-    /// Whether no other Engine can own this subnet.
-    pub(super) fn is_ours(&self, key: &ProofKey) -> bool {
-        self.ours.contains(key)
-    }
-
-    /// When this was seen dead; `None` if it is not a suspect.
-    pub(super) fn get(&self, key: &ProofKey) -> Option<&Seen> {
-        self.seen.get(key)
-    }
-
     /// The proofs of what two views at least this far apart lacked.
     pub(super) fn dead_for(&self, apart: Millis) -> Vec<Death> {
         self.seen.values().filter_map(|seen| seen.death(apart)).collect()
@@ -85,7 +60,7 @@ impl Suspects {
         let key = death.key();
         match key.1.is_some() || only_engine {
             true => Some(death),
-            false => self.is_ours(&key).then(|| death.while_unnamed()),
+            false => self.ours.contains(&key).then(|| death.while_unnamed()),
         }
     }
 
@@ -100,7 +75,7 @@ impl Suspects {
     pub(super) fn next_look(&self, grace: Millis) -> Option<Millis> {
         let next = |seen: &Seen| {
             let open = [grace, APART].into_iter().filter(|time| seen.death(*time).is_none());
-            open.min().map(|time| seen.first().steady.saturating_add(time.max(1)))
+            open.min().map(|time| seen.first.at().steady.saturating_add(time.max(1)))
         };
         self.seen.values().filter_map(next).chain(self.ripe).min()
     }
@@ -112,7 +87,7 @@ mod tests {
     use crate::plan::evidence::{CompleteView, IndexedLists, Sight};
     use crate::plan::prefix::Prefix;
     use crate::plan::request::{AddressRequest, Reply, Request, Space, SubnetRequest, Wanted};
-    use crate::plan::settings::Settings;
+    use crate::plan::settings::{Moment, Settings};
     use crate::plan::shown::{Configured, EngineIdentity, Lists, Network};
     use crate::plan::{Plan, Subnet};
 

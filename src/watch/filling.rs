@@ -5,85 +5,41 @@
 
 use std::collections::BTreeMap;
 
-use crate::plan::settings::Millis;
-use crate::view::Fullness;
+use crate::plan::settings::{Millis, rfc3339};
+use crate::view::rows::FillingRow;
 
-/// A family of a pool, or a subnet.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subject {
-    /// The address space of a pool in one family.
-    Pool {
-        /// Its name.
-        pool: String,
-        /// `v4` or `v6`.
-        family: String,
-    },
-    /// The addresses of a subnet.
-    Subnet {
-        /// Its pool, or an empty string.
-        pool: String,
-        /// Its address space.
-        space: String,
-        /// Its prefix.
-        subnet: String,
-    },
-}
-
-/// How full something is, and its threshold.
-#[derive(Clone, Debug)]
-pub struct Level {
-    pub subject: Subject,
-    /// How full it is.
-    pub full: Fullness,
-    /// The threshold in percent; `None` = never warn.
-    pub warn_at: Option<u8>,
-}
-
-/// Something that is filling up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Filling {
-    /// How full it was at the last check, in percent.
-    pub percent: u8,
-    /// The threshold.
-    pub warn_at: u8,
-    /// When it was first seen above the threshold.
-    pub since: Millis,
-}
-
-/// A threshold that was just crossed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Crossing {
-    pub subject: Subject,
-    /// How full it is, in percent.
-    pub percent: u8,
-    /// The threshold in percent.
-    pub warn_at: u8,
-    /// Whether it rose to the threshold; otherwise it fell well below it.
-    pub up: bool,
-}
+/// A family of a pool, or a subnet: whether it is a subnet, pool, family, space, subnet. Pools come first.
+type Subject = (bool, Option<String>, Option<String>, Option<String>, Option<String>);
 
 /// Everything that is filling up now.
-pub type Fillings = BTreeMap<Subject, Filling>;
+pub type Fillings = BTreeMap<Subject, FillingRow>;
+
+fn subject(row: &FillingRow) -> Subject {
+    let FillingRow { pool, family, subnet, space, .. } = row.clone();
+    (subnet.is_some(), pool, family, space, subnet)
+}
 
 /// Below this percentage it no longer counts as full.
 const fn relief(warn_at: u8) -> u8 {
     if warn_at > 20 { warn_at - 10 } else { warn_at / 2 }
 }
 
-/// Updates `known` from these levels; returns the crossings.
-pub fn judge(known: &mut Fillings, levels: &[Level], now: Millis) -> Vec<Crossing> {
+/// Updates `known` from these levels, each with its threshold in `warn_at`; returns what rose to its threshold (true) or fell
+/// well below it.
+pub fn judge(known: &mut Fillings, levels: Vec<FillingRow>, now: Millis) -> Vec<(FillingRow, bool)> {
     let mut crossings = Vec::new();
     let mut filling = Fillings::new();
-    for Level { subject, full, warn_at } in levels {
-        let (percent, before) = (full.percent(), known.get(subject));
-        let Some(warn_at) = *warn_at else { continue };
+    for level in levels {
+        let (key, percent, warn_at) = (subject(&level), level.percent, level.warn_at);
+        let before = known.get(&key);
         let up = percent >= warn_at || (before.is_some() && percent > 0 && percent >= relief(warn_at));
+        let since = before.map_or_else(|| Some(rfc3339(now)), |before| before.since.clone());
+        let row = FillingRow { since, ..level };
         if up != before.is_some() {
-            crossings.push(Crossing { subject: subject.clone(), percent, warn_at, up });
+            crossings.push((row.clone(), up));
         }
         if up {
-            let since = before.map_or(now, |before| before.since);
-            filling.insert(subject.clone(), Filling { percent, warn_at, since });
+            filling.insert(key, row);
         }
     }
     *known = filling;
@@ -94,47 +50,44 @@ pub fn judge(known: &mut Fillings, levels: &[Level], now: Millis) -> Vec<Crossin
 mod tests {
     use super::*;
 
-    fn at(share: f64, warn_at: Option<u8>) -> Vec<Level> {
-        let subject = Subject::Pool { pool: "lan".to_owned(), family: "v4".to_owned() };
-        vec![Level { subject, full: Fullness(share), warn_at }]
+    fn at(percent: u8, warn_at: u8) -> Vec<FillingRow> {
+        let (pool, family) = (Some("lan".to_owned()), Some("v4".to_owned()));
+        vec![FillingRow { pool, family, subnet: None, space: None, percent, warn_at, since: None }]
     }
 
     #[test]
     fn a_crossing_is_an_event_once_and_is_taken_back_only_well_below() {
         let mut known = Fillings::new();
-        let mut look = |share: f64| {
-            judge(&mut known, &at(share, Some(80)), 7)
-                .iter()
-                .map(|it| (it.up, it.percent))
-                .collect::<Vec<_>>()
+        let mut look = |percent| {
+            let crossings = judge(&mut known, at(percent, 80), 7);
+            crossings.iter().map(|(row, up)| (*up, row.percent)).collect::<Vec<_>>()
         };
-        assert_eq!(look(0.799), []);
-        assert_eq!(look(0.8), [(true, 80)]);
-        for share in [0.9, 0.75, 0.81, 0.7] {
-            assert_eq!(look(share), [], "{share}");
+        assert_eq!(look(79), []);
+        assert_eq!(look(80), [(true, 80)]);
+        for percent in [90, 75, 81, 70] {
+            assert_eq!(look(percent), [], "{percent}");
         }
-        assert_eq!(look(0.69), [(false, 69)]);
-        assert_eq!(look(0.75), []);
-        assert_eq!(look(1.0), [(true, 100)]);
+        assert_eq!(look(69), [(false, 69)]);
+        assert_eq!(look(75), []);
+        assert_eq!(look(100), [(true, 100)]);
     }
 
     #[test]
     fn a_small_share_can_be_taken_back_too() {
         let mut known = Fillings::new();
-        assert_eq!(judge(&mut known, &at(0.01, Some(1)), 0).len(), 1);
-        assert_eq!(judge(&mut known, &at(0.0, Some(1)), 0).len(), 1);
-        assert_eq!(judge(&mut known, &at(0.25, Some(20)), 0).len(), 1);
-        assert_eq!(judge(&mut known, &at(0.1, Some(20)), 0).len(), 0);
-        assert_eq!(judge(&mut known, &at(0.09, Some(20)), 0).len(), 1);
+        assert_eq!(judge(&mut known, at(1, 1), 0).len(), 1);
+        assert_eq!(judge(&mut known, at(0, 1), 0).len(), 1);
+        assert_eq!(judge(&mut known, at(25, 20), 0).len(), 1);
+        assert_eq!(judge(&mut known, at(10, 20), 0).len(), 0);
+        assert_eq!(judge(&mut known, at(9, 20), 0).len(), 1);
     }
 
     #[test]
     fn what_is_off_or_gone_says_nothing() {
         let mut known = Fillings::new();
-        assert_eq!(judge(&mut known, &at(1.0, None), 0), []);
-        assert_eq!(judge(&mut known, &at(1.0, Some(80)), 3).len(), 1);
-        assert_eq!(known.values().next().map(|it| it.since), Some(3));
-        assert_eq!(judge(&mut known, &[], 5), []);
+        assert_eq!(judge(&mut known, at(100, 80), 3).len(), 1);
+        assert_eq!(known.values().next().map(|it| it.since.clone()), Some(Some(rfc3339(3))));
+        assert_eq!(judge(&mut known, Vec::new(), 5), []);
         assert!(known.is_empty());
     }
 }

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use self::filling::{Crossing, Level, judge};
-pub use self::filling::{Filling, Fillings, Subject};
+pub use self::filling::Fillings;
+use self::filling::judge;
 use crate::clock;
 use crate::config::WarnAt;
 use crate::hooks::{Event, Hooks};
@@ -29,6 +29,7 @@ use crate::plan::host_use::HostUse;
 use crate::plan::settings::Millis;
 use crate::store::log_size::{LONG, log_in_use};
 use crate::view::census::{Census, CountedSubnet};
+use crate::view::rows::FillingRow;
 use crate::view::source::{HASTE, Source};
 
 /// How long to wait between checks, so that changes close together are checked together.
@@ -113,52 +114,51 @@ impl Watch {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         match levels {
             Ok(levels) => {
-                for crossing in judge(&mut found.filling, &levels, now) {
-                    say(&crossing);
-                    hooks.tell(&event(&crossing, now));
+                for (row, up) in judge(&mut found.filling, levels, now) {
+                    say(&row, up);
+                    hooks.tell(&event(row, up, now));
                 }
             }
             Err(error) => tracing::debug!("cannot count subnets and addresses: {error}"),
         }
-        let held = judge_log(found.log, log, now);
-        say_log(books, found.log, held, log);
-        found.log = held;
+        found.log = judge_log(books, found.log, log, now);
     }
 }
 
-/// How full each pool and subnet is.
-fn levels(source: &Source, shares: &WarnAt) -> Result<Vec<Level>, Refusal> {
+/// How full each pool and subnet with a threshold is.
+fn levels(source: &Source, shares: &WarnAt) -> Result<Vec<FillingRow>, Refusal> {
     let census = Census::take(source, SUBNETS, HostUse::default())?;
-    let pools = census.pools.into_iter().map(|pool| Level {
-        full: pool.share,
-        warn_at: shares.of(&pool.pool).filter(|_| !pool.closed),
-        subject: Subject::Pool { pool: pool.pool, family: pool.family },
+    let pools = census.pools.into_iter().filter(|pool| !pool.closed).filter_map(|pool| {
+        let (percent, warn_at) = (pool.share.percent(), shares.of(&pool.pool)?);
+        let (pool, family) = (Some(pool.pool), Some(pool.family));
+        Some(FillingRow { pool, family, subnet: None, space: None, percent, warn_at, since: None })
     });
     let subnets = census.fullest.into_iter().map(|CountedSubnet { label, row, .. }| (label, row));
     let subnets = subnets.filter(|(_, row)| row.leases.0 + row.cooling.0 + row.free.0 >= SMALL);
-    let subnets = subnets.map(|(subnet, row)| {
-        let pool = row.pool.unwrap_or_default();
-        let warn_at = shares.of(&pool);
-        Level { full: row.share, warn_at, subject: Subject::Subnet { pool, space: row.space, subnet } }
+    let subnets = subnets.filter_map(|(subnet, row)| {
+        let (percent, pool) = (row.share.percent(), row.pool.filter(|pool| !pool.is_empty()));
+        let warn_at = shares.of(pool.as_deref().unwrap_or_default())?;
+        let (space, subnet) = (Some(row.space), Some(subnet));
+        Some(FillingRow { pool, family: None, subnet, space, percent, warn_at, since: None })
     });
     Ok(pools.chain(subnets).collect())
 }
 
 /// Logs a crossing in one line.
-fn say(crossing: &Crossing) {
-    let Crossing { subject, percent, warn_at, up } = crossing;
-    let what = match subject {
-        Subject::Pool { pool, family } => {
-            format!("pool {pool}: {percent}% of its {family} space is given to subnets")
-        }
-        Subject::Subnet { pool, subnet, .. } if pool.is_empty() => {
-            format!("subnet {subnet}: {percent}% of its addresses are given")
-        }
-        Subject::Subnet { pool, subnet, .. } => {
+fn say(row: &FillingRow, up: bool) {
+    let FillingRow { pool, family, subnet, percent, warn_at, .. } = row;
+    let what = match (subnet, pool) {
+        (Some(subnet), Some(pool)) => {
             format!("subnet {subnet} of pool {pool}: {percent}% of its addresses are given")
         }
+        (Some(subnet), None) => format!("subnet {subnet}: {percent}% of its addresses are given"),
+        (None, pool) => format!(
+            "pool {}: {percent}% of its {} space is given to subnets",
+            pool.as_deref().unwrap_or_default(),
+            family.as_deref().unwrap_or_default()
+        ),
     };
-    if *up {
+    if up {
         tracing::warn!("{what} (warn_at is {warn_at}%)");
     } else {
         tracing::info!("{what}: well below {warn_at}% again");
@@ -166,34 +166,26 @@ fn say(crossing: &Crossing) {
 }
 
 /// Makes an event for the hooks from a crossing.
-fn event(crossing: &Crossing, now: Millis) -> Event {
-    let (name, pool, space, subnet, family) = match &crossing.subject {
-        Subject::Pool { pool, family } => ("pool", pool, None, None, family.as_str()),
-        Subject::Subnet { pool, space, subnet } => {
-            let family = if subnet.contains(':') { "v6" } else { "v4" };
-            ("subnet", pool, Some(space.clone()), Some(subnet.clone()), family)
-        }
-    };
-    let name = format!("{name}_{}", if crossing.up { "filling" } else { "relieved" });
-    let pool = Some(pool.clone()).filter(|pool| !pool.is_empty());
-    Event::of_filling(name, now, crossing.percent, family, [space, subnet, pool])
+fn event(row: FillingRow, up: bool, now: Millis) -> Event {
+    let what = if row.subnet.is_some() { "subnet" } else { "pool" };
+    let name = format!("{what}_{}", if up { "filling" } else { "relieved" });
+    let of_subnet =
+        if row.subnet.as_deref().is_some_and(|subnet| subnet.contains(':')) { "v6" } else { "v4" };
+    let family = row.family.as_deref().unwrap_or(of_subnet);
+    Event::of_filling(name, now, row.percent, family, [row.space, row.subnet, row.pool])
 }
 
-/// Whether the WAL cannot be reset: from when it is too long until it has been reset.
-fn judge_log(known: Option<Held>, bytes: u64, now: Millis) -> Option<Held> {
-    let long = bytes > LONG;
-    long.then(|| Held { bytes, since: known.map_or(now, |known| known.since) })
-}
-
-fn say_log(books: &Path, before: Option<Held>, after: Option<Held>, bytes: u64) {
-    let books = books.display();
-    match (before, after) {
-        (None, Some(_)) => tracing::warn!(
+/// Whether the WAL cannot be reset: from when it is too long until it has been reset. Logs the beginning and the end.
+fn judge_log(books: &Path, known: Option<Held>, bytes: u64, now: Millis) -> Option<Held> {
+    let (long, books) = (bytes > LONG, books.display());
+    match (known.is_some(), long) {
+        (false, true) => tracing::warn!(
             "the WAL of the books {books} has grown to {} MiB: a long-running reader (an open sqlite3 shell?) keeps it from \
              being reset; close it",
             bytes >> 20
         ),
-        (Some(_), None) => tracing::info!("the WAL of the books {books} was reset"),
+        (true, false) => tracing::info!("the WAL of the books {books} was reset"),
         _ => {}
     }
+    long.then(|| Held { bytes, since: known.map_or(now, |known| known.since) })
 }

@@ -14,7 +14,6 @@ use super::metrics::Scrape;
 use crate::docker::counters::OUTCOMES;
 use crate::plan::prefix::Family;
 use crate::reconcile::FOUND;
-use crate::watch::Subject;
 
 pub use prometheus_client::metrics::MetricType as Kind;
 
@@ -155,7 +154,7 @@ metrics! {
             "Pools and subnets that have reached warn_at and have not dropped well below it since"
             |scrape| {
                 let filling = &scrape.found.filling;
-                let pools = filling.keys().filter(|subject| matches!(subject, Subject::Pool { .. })).count();
+                let pools = filling.values().filter(|row| row.subnet.is_none()).count();
                 each([("pools", pools as f64), ("subnets", (filling.len() - pools) as f64)])
             };
     }
@@ -211,14 +210,14 @@ metrics! {
     "Repair" {
         "gipam_engine_up" Gauge "" []
             "1 if the Engine answered the last check, 0 if not; absent before the first check and if repair is off"
-            |scrape| optional(scrape.running.repair.engine_answers().map(flag));
+            |scrape| optional(scrape.running.repair.last().answers.map(flag));
         "gipam_repair_looks" Counter "" ["outcome"] "Checks of the Engine's lists: ok or failed"
             |scrape| each(["ok", "failed"].into_iter().zip(scrape.running.repair.looks.each_ref().map(|looks| looks.get())));
         "gipam_repair_last_look_timestamp" Gauge "seconds" [] "When the last successful check ended"
-            |scrape| optional(scrape.running.repair.looked_at().map(seconds));
+            |scrape| optional(scrape.running.repair.last().looked_at.map(seconds));
         "gipam_repair_findings" Gauge "" ["what"]
             "What the last check found and is not fixed yet: leases and subnets that seem dead, networks that are missing from the books"
-            |scrape| each(FOUND.into_iter().zip(scrape.running.repair.found().map(|count| count as f64)));
+            |scrape| each(FOUND.into_iter().zip(scrape.running.repair.last().found.map(|count| count as f64)));
         "gipam_repair_freed" Counter "" [] "Leases and subnets freed because the Engine does not know them"
             |scrape| one(scrape.running.repair.freed.get());
         "gipam_repair_learned" Counter "" []

@@ -82,3 +82,31 @@ async fn what_is_granted_while_the_engine_answers_is_not_compared() {
         "{leased:?}"
     );
 }
+
+/// The lists show the old holder of an address that is granted again while the Engine answers.
+#[tokio::test]
+async fn a_new_lease_does_not_get_the_name_of_the_holder_that_older_lists_show() {
+    clock!(CLOCK, now);
+    let world = World::new(now, false);
+    let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
+    let address = world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
+    world.show("web", "10.9.0.0/24", &[("old", "10.9.0.9")]);
+    let mut given = world.look().await.len();
+    let gate: Arc<(tokio::sync::Notify, tokio::sync::Notify)> = Arc::default();
+    *world.gate.lock().unwrap() = Some(gate.clone());
+    let meanwhile = async {
+        gate.0.notified().await;
+        world.release(&id, address).await;
+        world.lease(&id, Some("10.9.0.9"), 2).await.unwrap();
+        gate.1.notify_one();
+    };
+    let (findings, ()) = tokio::join!(world.handle.look(false), meanwhile);
+    given += findings.unwrap().len();
+    assert_eq!(given, 0);
+    let plan = world.plan();
+    let subnet = plan.subnets().find(|subnet| subnet.state.id == id).unwrap();
+    let (_, record) = subnet.addresses.leases().next().unwrap();
+    let reader = gipam::store::Reader::open(&world.books).unwrap();
+    let names = reader.names_of(subnet.state.serial, None).unwrap();
+    assert!(names.values().all(|(generation, _)| *generation != record.generation), "{names:?}");
+}

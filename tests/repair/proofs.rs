@@ -262,12 +262,12 @@ async fn one_address_at_two_living_endpoints_is_a_finding_and_an_event() {
         assert_eq!(findings[0].holder.as_deref(), Some("one, two"));
         assert!(findings[0].why.contains("container one in network web and container two in network web"));
     }
-    assert_eq!(world.handle.meters().duplicates(), 1);
+    assert_eq!(world.handle.meters().last().found[0], 1);
     let told = world.history("10.9.0.9").into_iter().filter(|(event, _)| event == "duplicate").count();
     assert_eq!(told, 1, "only one event per duplicate");
     world.show("web", "10.9.0.0/24", &[("one", "10.9.0.9")]);
     world.look().await;
-    assert_eq!(world.handle.meters().duplicates(), 0);
+    assert_eq!(world.handle.meters().last().found[0], 0);
 }
 
 /// A check may see the network before the books have its subnet: the event follows once they have it.

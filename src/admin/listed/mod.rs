@@ -51,13 +51,17 @@ pub fn form(content: &str) -> Form {
     }
 }
 
+/// A file to import.
 #[derive(Deserialize)]
 pub struct Asked {
-    name: String,
-    content: String,
+    pub(super) name: String,
+    pub(super) content: String,
     /// Apply the import; otherwise only report what would be done.
     #[serde(default)]
-    pub apply: bool,
+    pub(super) apply: bool,
+    /// For a lease file of the old gipam: import it even if the books hold something.
+    #[serde(default)]
+    pub(super) replace: bool,
 }
 
 /// The answer to an import.
