@@ -144,14 +144,14 @@ clean_up() {
   fi
   if [ "${#STARTED[@]}" -gt 0 ]; then
     systemctl stop "${STARTED[@]}"
-    echo "stopped the docker service, which this demo had started; docker.io stays installed"
+    echo "stopped the docker service, which this demo had started"
   fi
   if [ -n "$DOCKERD_PID" ]; then
     kill "$DOCKERD_PID" 2>/dev/null
     wait "$DOCKERD_PID" 2>/dev/null
     for dir in "/sys/fs/cgroup/$NAME" /sys/fs/cgroup/*/"$NAME"; do [ ! -d "$dir" ] || rmdir "$dir"; done
     grep -s "$STATE" /proc/self/mounts | cut -d ' ' -f 2 | sort -r | xargs -r -n 1 umount
-    echo "stopped dockerd, which this demo had started; docker.io stays installed"
+    echo "stopped dockerd, which this demo had started"
   fi
   # remove only directories that did not exist before; in /run, dockerd may have left files in them
   for dir in "${MADE[@]}"; do
@@ -289,7 +289,7 @@ main() {
   remove_ours # left over from a run that was killed
   make_image
 
-  say "a network, created with nothing but --ipv6 and the IPAM driver"
+  say "a network, created only with --ipv6 and the IPAM driver"
   show docker network create --ipv6 --ipam-driver $NAME --label $NAME $NAME
   say "two containers"
   show docker run -d --init --name $NAME-1 --label $NAME --network $NAME $NAME sleep 86400
