@@ -2,9 +2,8 @@
 # arm64.sh - builds the packages for arm64 and tests their program, emulated by qemu unless this machine is arm64.
 #
 # Builds the Debian package, the tarball and the managed plugin (package.sh), inspects them, and acts as the Engine
-# for a daemon:
-# subnet, addresses, kill -9, restart, TLS. Uses a network namespace of its own and leaves nothing behind except
-# target/package/aarch64. It does not run a Docker Engine or a machine. Needs root, curl and openssl; if
+# for a daemon: subnet, addresses, kill -9, restart, TLS. Uses a network namespace of its own and leaves nothing
+# behind except target/package/aarch64. It does not run a Docker Engine or a machine. Needs root, curl and openssl; if
 # qemu-user-static is missing, installs it and leaves it installed. Exit code 0 only if every step succeeded.
 set -euo pipefail
 SELF=$(readlink -f "$0")

@@ -1,7 +1,7 @@
 //! FILES as the program uses them: one daemon per file, whatever path names it, a mistyped path that does not create a
 //! directory, an empty lease file, a restore while a daemon runs, and pools that are missing from the books or contradict them.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue must fail")]
 
 #[path = "support/daemon.rs"]
 mod daemon;

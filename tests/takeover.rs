@@ -1,7 +1,7 @@
 //! The real daemon takes over the old gipam's lease files: the networks continue, the file stays unchanged, and
 //! nothing is ever guessed.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue must fail")]
 
 #[path = "support/daemon.rs"]
 mod daemon;

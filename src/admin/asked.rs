@@ -32,7 +32,7 @@ pub struct PinArgs {
     pub at: UnpinArgs,
 }
 
-/// Where a pin is.
+/// The address of a pin.
 #[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
 pub struct UnpinArgs {
     /// the address
@@ -66,7 +66,7 @@ pub enum PoolArgs {
     Resize(PoolCut),
 }
 
-/// From what a pool cuts what.
+/// The prefixes of a pool, and the sizes of its subnets.
 #[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
 pub struct PoolCut {
     /// the pool

@@ -322,7 +322,7 @@ impl Admin {
             }
         };
         tokio::spawn(async move {
-            // On an error, end the connection, so that the client stopped reading the answer for a complete one.
+            // On an error, end the connection, so that the client does not take the answer for a complete one.
             let rest = reading.await.map_err(|_| CutOff);
             let _ = timeout(SLOWEST, pieces.send(rest)).await;
         });

@@ -150,7 +150,7 @@ keys! {
         advertise: Option<At<TcpAddress>> = "the address; 127.0.0.1 for all", &[], Start,
             "`HOST:PORT` announced to Docker instead of `address`; over plain TCP, also the only host name that requests may use";
         unix: Option<At<bool>> = "none", &[UNIX], Start,
-            "true: the socket, whatever `address` says; false: TCP, `:9090`";
+            "true: the socket, even if `address` is set; false: TCP, `:9090`";
         admin: Option<At<Text>> = "`/run/gipam/admin.sock`", &[ADMIN], Start,
             "admin socket; see below";
         log: At<LogLevel> = "\"info\"", &[LOG], Start,
@@ -202,7 +202,7 @@ keys! {
         tls: Option<TlsTable> = "none", &[], Start,
             "certificates, see below";
         gc: GcTable = "as below", &[], Start,
-            "repair of what Docker lost, see below";
+            "repair of lost releases, see below";
         #[serde(default)] hook: Vec<HookTable> = "none", &[], Reload,
             "programs and URLs that receive events, see below";
     }
@@ -231,7 +231,7 @@ keys! {
         base: At<String> = "must be given", &[], Reload,
             "the prefix from which subnets are cut, without host bits";
         size: Option<At<u8>> = "24 for v4, 64 for v6", &[V4AB, V6AB], Reload,
-            "prefix length of a subnet, if the network does not ask for one";
+            "prefix length of a subnet, if the network does not request one";
         addresses: At<AddressOrder> = "\"sequential\"", &[], Reload,
             "how addresses are chosen; for v6 also \"eui64\" (from the MAC) and \"stable\" (RFC 7217)";
     }

@@ -81,7 +81,7 @@ spellings! {
     /// TCP address instead of the socket
     #[arg(long, value_name = "HOST:PORT")]
     ADDRESS address "-address" "GIPAM_ADDRESS";
-    /// the socket, whatever --address says
+    /// listen on the socket, even if --address is set
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     UNIX unix "-unix" "GIPAM_UNIX";
     /// log level

@@ -178,7 +178,7 @@ metrics! {
             "Grants undone because their answer could not be delivered"
             |scrape| one(scrape.running.counters.undone.load(Relaxed));
         "gipam_storms" Counter "" []
-            "Storms stopped: Docker refused subnet after subnet and asked for the next"
+            "Storms stopped: Docker refused one subnet after another"
             |scrape| one(scrape.running.ledger.storms.get());
     }
     "The books" {
@@ -254,7 +254,7 @@ const BEFORE: &str = "\
 `gipam --http PORT` serves metrics at `/metrics`, in the OpenMetrics text format; see [page.md](page.md). Units are seconds and
 bytes, times are seconds since 1970. Counters begin at zero at each start.
 
-A scrape counts subnets and addresses, in a read of the books that does not delay anything else: at most once a second, and for at
+A scrape counts subnets and addresses, with short reads of the plan that do not delay anything else: at most once a second, and for at
 most a twentieth of the time. Only the fullest subnets are counted one by one (`metrics_subnets` in the configuration, 100 unless
 set), so that the number of series is limited: four for each of these subnets, eight for each pool, and a few dozen others.
 

@@ -5,7 +5,7 @@
 //! names contain it. Every row counts what it did; a row that did nothing fails. Needs root, for its own mounts in a
 //! separate mount namespace; it leaves nothing behind. Row by row: docs/reliability.md.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue must fail")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its table is its purpose")]
 
 mod books;

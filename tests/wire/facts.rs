@@ -1,5 +1,5 @@
-//! Facts of the protocol, one after another, against the real daemon. The numbers are those of the notes on real
-//! Engines: P.. for facts, duty_.. for their consequences.
+//! Facts of the protocol, one after another, against the real daemon. The numbers are those of docs/docker-facts.md:
+//! P.. for facts, duty_.. for the duties that follow from them.
 
 use std::collections::BTreeSet;
 
@@ -143,7 +143,7 @@ fn p11_p16_duty_10_every_address_has_the_length_of_its_subnet_and_lies_in_it() {
         let text = wire.refused("RequestAddress", &json!({"PoolID": id, "Address": address, "Options": {}}));
         assert!(text.starts_with(phrase), "{text}");
     }
-    // A gateway that was never requested is released all the same (Engines do that for one named in Data).
+    // A gateway that was never requested can also be released (Engines do that for one named in Data).
     wire.release(&id, "203.0.113.150");
 }
 

@@ -4,7 +4,7 @@
 //! seen at the sockets of one host: P2, P4, P5, P22, P23 and P26 (what the Engine does by itself), P25 and duty 17
 //! (packaging), duty 8 (repair), duties 12 and 14.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue must fail")]
 
 mod browsers;
 #[path = "../support/daemon.rs"]
