@@ -217,7 +217,7 @@ fn refused_v6(w: &mut World) {
     let said = w.refused("run -d --name c2 --network n1 --ip6 fd88:9::50 bb sleep 60");
     assert!(said.contains("fd88:9::50"), "{said}");
     let new: Vec<_> = w.leases().into_iter().filter(|lease| !before.contains(&lease.address)).collect();
-    assert_eq!(new.len(), 1, "one IPv4 address leaked, as known of Docker: {new:?}");
+    assert_eq!(new.len(), 1, "one IPv4 address leaked, a known fault of Docker: {new:?}");
     assert!(new[0].address.is_ipv4(), "{new:?}");
     w.expect_leak(Leak::Address("10.88.9.0/24".into(), new[0].address.to_string()));
 }
