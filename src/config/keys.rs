@@ -1,7 +1,7 @@
-//! Every key of the configuration file, declared once: its type, default, options, when a change of it is followed, and what it
+//! Every key of the configuration file, declared once: its type, default, options, when a change takes effect, and what it
 //! sets.
 //!
-//! Promises: from this table are made the types that the reader fills, the defaults, what waits for the next start and
+//! Promises: this table produces the types that the reader fills, the defaults, the list of what waits for the next start, and
 //! `docs/configuration.md`. Does not read files or texts; the page itself is made in `keys_page`.
 
 use std::collections::BTreeMap;
@@ -33,17 +33,17 @@ pub struct Section {
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
     pub name: &'static str,
-    /// Its value where it is absent, as it would be written, or in words.
+    /// Its value if it is absent, as written in the file, or in words.
     pub default: &'static str,
     /// The flags and variables for the same setting.
     pub(super) options: &'static [Spelling],
-    /// When a change of it is followed.
+    /// When a change of it takes effect.
     pub(super) follows: Follows,
     /// What it sets.
     pub meaning: &'static str,
 }
 
-/// When a change of a key is followed.
+/// When a change of a key takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Follows {
     Reload,
@@ -110,7 +110,7 @@ pub const SECTIONS: &[Section] = &[
     },
 ];
 
-/// Makes of each table the type that the reader fills and the rows that the page shows.
+/// Turns each table into the type that the reader fills and the rows that the page shows.
 macro_rules! keys {
     ($(
         $(#[$attribute:meta])*
@@ -135,7 +135,7 @@ macro_rules! keys {
     )*};
 }
 
-// name: type = default as it would be written, or in words; options; when it follows; what it sets.
+// name: type = default as written in the file, or in words; options; when a change takes effect; what it sets.
 keys! {
     /// The top level of the file.
     Top TOP {
@@ -331,7 +331,7 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR"))
     }
 
-    /// The keys that the reader says it accepts, where it meets one that it does not.
+    /// The keys that the reader lists as known when it meets an unknown one.
     fn accepted(toml: &str) -> Vec<String> {
         let error = read(toml).unwrap_err();
         let ConfigError::Document { problem, .. } = error else { panic!("{error}") };

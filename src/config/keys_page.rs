@@ -53,7 +53,7 @@ pub fn page() -> String {
         // Writing to a String cannot fail.
         let _ = write!(page, "\n## {heading}\n\n{}\n\n", section.about);
         page.push_str(
-            "| key | default | option, variable | followed at | meaning |\n|---|---|---|---|---|\n",
+            "| key | default | option, variable | takes effect at | meaning |\n|---|---|---|---|---|\n",
         );
         for key in section.keys {
             let default = if key.is_value() { format!("`{}`", key.default) } else { key.default.to_owned() };

@@ -78,7 +78,7 @@ pub(super) fn read(
 ) -> Result<Option<HookTls>, ConfigError> {
     let first = table.ca.as_ref().or(table.cert.as_ref()).or(table.key.as_ref());
     if let (false, Some(key)) = (url.secure, first) {
-        return Err(document.refuse(&key.place, problem!("ca, cert and key are for a url with https://")));
+        return Err(document.refuse(&key.place, problem!("ca, cert and key need a url with https://")));
     }
     if let (Some(alone), None) | (None, Some(alone)) = (&table.cert, &table.key) {
         let problem = problem!("cert and key belong together; give both or neither");

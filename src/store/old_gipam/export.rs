@@ -134,7 +134,9 @@ pub fn obstacles(books: &OldBooks) -> Vec<String> {
             .push("the file has no IPv4 pool: the old gipam considers it unreadable and starts empty".into());
     }
     if books.v6.is_none() {
-        found.push("the file has no IPv6 pool: the old gipam then makes no new IPv4 subnets either".into());
+        found.push(
+            "the file has no IPv6 pool: the old gipam then does not make new IPv4 subnets either".into(),
+        );
     }
     for OldPool { base, size } in [books.v4, books.v6].into_iter().flatten() {
         if size <= base.prefix_len() || size >= base.max_prefix_len() {
@@ -142,7 +144,7 @@ pub fn obstacles(books: &OldBooks) -> Vec<String> {
         }
         if base.addr().is_ipv6() && size < 64 {
             found.push(format!(
-                "subnets of /{size} out of {base}: the old gipam gives no address in one wider than /64"
+                "subnets of /{size} out of {base}: the old gipam does not give addresses in subnets wider than /64"
             ));
         }
     }
