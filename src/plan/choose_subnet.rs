@@ -41,11 +41,8 @@ pub(super) const FREE: &str = "free";
 
 /// The result of a way.
 pub(super) enum Offer {
-    Free {
-        prefix: Prefix,
-        pool: String,
-        warning: Option<String>,
-    },
+    /// This subnet, and what the operator should know about it.
+    Free(Prefix, Option<String>),
     Wait(Millis),
     /// The request does not say what the host uses of this pool.
     Unknown,
@@ -206,7 +203,7 @@ fn keyed(search: &SubnetSearch<'_>) -> Option<Offer> {
     let known = request.in_use.knows(place.base);
     let free = plan.held_anywhere(prefix).is_none() && place.blocked.by(prefix).is_none();
     let good = known && free && place.hopeless().is_none() && prefix.length() == place.length;
-    good.then(|| Offer::Free { prefix, pool: place.pool.name.clone(), warning: None })
+    good.then(|| Offer::Free(prefix, None))
 }
 
 fn first_free(search: &SubnetSearch<'_>) -> Option<Offer> {
@@ -219,7 +216,7 @@ pub(super) fn free_in(place: &PoolPlace<'_>, search: &SubnetSearch<'_>) -> Optio
         return Some(Offer::Unknown);
     }
     let prefix = place.space.part(Vacancy::Free).best_fit(place.length, |it| place.blocked.by(it))?;
-    Some(Offer::Free { prefix, pool: place.pool.name.clone(), warning: None })
+    Some(Offer::Free(prefix, None))
 }
 
 /// The place that the longest-cooled subnets would free.
@@ -275,12 +272,12 @@ fn given_cooling(
     if earliest > search.plan.now {
         return Offer::Wait(earliest);
     }
-    let pool = place.pool.name.clone();
     let warning = format!(
-        "pool {pool}: {prefix} is given again while still cooling (released {}); nothing else is free",
+        "pool {}: {prefix} is given again while still cooling (released {}); nothing else is free",
+        place.pool.name,
         rfc3339(released_at)
     );
-    Offer::Free { prefix, pool, warning: Some(warning) }
+    Offer::Free(prefix, Some(warning))
 }
 
 impl PoolPlace<'_> {

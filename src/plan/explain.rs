@@ -15,7 +15,7 @@ use super::options::PoolOptions;
 use super::place::PoolPlace;
 use super::prefix::Prefix;
 use super::request::{AddressRequest, Reply, Request, SubnetRequest, Wanted};
-use super::settings::{Millis, rfc3339};
+use super::settings::rfc3339;
 use super::siblings::Part;
 use super::subnet::Subnet;
 
@@ -187,8 +187,8 @@ impl Plan {
             match (*name, &options.key) {
                 (FREE, _) => explain_pools(&search, steps),
                 (KEY, None) => {}
-                (KEY, Some(word)) => steps.way(&format!("key={word}"), found_text(find(&search))),
-                (name, _) => steps.way(name, found_text(find(&search))),
+                (KEY, Some(word)) => steps.way(&format!("key={word}"), found_text(&search, find(&search))),
+                (name, _) => steps.way(name, found_text(&search, find(&search))),
             }
         }
     }
@@ -245,8 +245,8 @@ fn explain_pools(search: &SubnetSearch<'_>, steps: &mut Steps) {
         let found = place.hopeless().map_or_else(
             || match free_in(&place, search) {
                 None => Err(place.full_text()),
-                Some(Offer::Free { prefix, .. }) => Ok(format!("{prefix} fits best")),
-                other => found_text(other),
+                Some(Offer::Free(prefix, _)) => Ok(format!("{prefix} fits best")),
+                other => found_text(search, other),
             },
             Err,
         );
@@ -254,26 +254,27 @@ fn explain_pools(search: &SubnetSearch<'_>, steps: &mut Steps) {
     }
 }
 
-fn found_text(found: Option<Offer>) -> Result<String, String> {
+fn found_text(search: &SubnetSearch<'_>, found: Option<Offer>) -> Result<String, String> {
     match found {
         None => Err("none".to_owned()),
         Some(Offer::Unknown) => Err("gipam has not checked what the host uses here".to_owned()),
         Some(Offer::Wait(until)) => Err(format!("one, not before {}", rfc3339(until))),
-        Some(Offer::Free { prefix, pool, .. }) => Ok(format!("{prefix} of pool {pool}")),
+        Some(Offer::Free(prefix, _)) => {
+            let pool = search.plan.pool_around(prefix).map_or("none", |pool| pool.name.as_str());
+            Ok(format!("{prefix} of pool {pool}"))
+        }
     }
 }
 
 fn choice_text(search: &AddressSearch<'_>, choice: &Choice) -> String {
     let text = search.subnet.state.prefix.address(choice.address).to_string();
     match search.subnet.addresses.get(choice.address).filter(|record| !record.leased) {
-        Some(record) => format!("{text}, {}", released_text(search, record.since)),
+        Some(record) => {
+            let cools = if search.cools(record.since) { ", still cooling" } else { "" };
+            format!("{text}, released {}{cools}", rfc3339(record.since))
+        }
         None => text,
     }
-}
-
-fn released_text(search: &AddressSearch<'_>, since: Millis) -> String {
-    let cools = if search.cools(since) { ", still cooling" } else { "" };
-    format!("released {}{cools}", rfc3339(since))
 }
 
 fn miss_text(search: &AddressSearch<'_>, miss: Miss) -> String {

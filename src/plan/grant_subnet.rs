@@ -64,17 +64,15 @@ impl Plan {
             true => (Vec::new(), None),
             false => self.clear_the_way(request, prefix)?,
         };
-        let pool = self.pool_around(prefix).map(|pool| pool.name.clone());
-        let memory = || self.memory_for(request.space, Part::asked(request, prefix));
-        let previous = heir.or_else(memory);
-        let mut decision = self.grant_subnet(request, prefix, pool, previous, random);
+        let mut decision = self.grant_subnet(request, prefix, heir, random);
         if !cleared.is_empty() {
             // An undo must not restore the dead subnet.
-            decision.undo = None;
+            let undo = decision.undo.take();
+            let granted = undo
+                .and_then(|undo| if let Undo::Subnet { serial, .. } = undo { Some(serial) } else { None });
             decision.warnings.push(format!("{prefix} takes the place of a subnet that is proven dead"));
             // The memory that the grant inherits must not be forgotten before.
-            let serial = previous.map(|subnet| subnet.state.serial);
-            let kept = |change: &Change| !matches!(change, Change::SubnetForgotten { serial: it } if Some(*it) == serial);
+            let kept = |change: &Change| !matches!(change, Change::SubnetForgotten { serial } if Some(*serial) == granted);
             decision.changes.splice(0..0, cleared.into_iter().filter(kept));
         }
         Ok(decision)
@@ -106,13 +104,12 @@ impl Plan {
             return Ok(refuse_storm(self, request, &storm));
         }
         let search = SubnetSearch::new(self, request, &options)?;
-        let (prefix, pool, warning) = match search.first().ok_or_else(|| search.nothing_left())? {
+        let (prefix, warning) = match search.first().ok_or_else(|| search.nothing_left())? {
             Offer::Wait(until) => return Ok(Decision::unchanged(Reply::Wait(until))),
             Offer::Unknown => return Ok(Decision::unchanged(Reply::Look(self.bases()))),
-            Offer::Free { prefix, pool, warning } => (prefix, Some(pool), warning),
+            Offer::Free(prefix, warning) => (prefix, warning),
         };
-        let previous = self.memory_for(request.space, Part::asked(request, prefix));
-        let mut decision = self.grant_subnet(request, prefix, pool, previous, random);
+        let mut decision = self.grant_subnet(request, prefix, None, random);
         if let Some(word) = options.key {
             self.remember_key(request, word, prefix, &mut decision);
         }
@@ -143,15 +140,16 @@ impl Plan {
         if storm.len() + newest.take(enough - limit).count() < enough { Vec::new() } else { storm }
     }
 
-    /// Grants a subnet. It inherits the serial and the memory of a previous one.
+    /// Grants a subnet. It inherits the serial and the memory of the one that it replaces, or of an earlier one.
     fn grant_subnet(
         &self,
         request: &SubnetRequest,
         prefix: Prefix,
-        pool: Option<String>,
-        previous: Option<&Subnet>,
+        heir: Option<&Subnet>,
         random: u64,
     ) -> Decision {
+        let memory = || self.memory_for(request.space, Part::asked(request, prefix));
+        let previous = heir.or_else(memory);
         let serial = previous.map_or(self.next_serial, |subnet| subnet.state.serial);
         let state = SubnetState {
             serial,
@@ -159,7 +157,7 @@ impl Plan {
             space: request.space,
             prefix,
             range: request.range,
-            pool,
+            pool: self.pool_around(prefix).map(|pool| pool.name.clone()),
             options: request.options.clone(),
             dynamic: matches!(request.wanted, Wanted::Any { .. }),
             granted_at: self.now,

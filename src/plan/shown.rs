@@ -126,12 +126,6 @@ impl Network {
         leases
     }
 
-    /// The live endpoints at this address of a prefix.
-    pub fn living(&self, prefix: Prefix, address: u128) -> impl Iterator<Item = &Endpoint> {
-        let here = move |shown: &IpAddr| prefix.contains_address(*shown) && number(*shown) == address;
-        self.endpoints.iter().filter(move |endpoint| endpoint.addresses.iter().any(here))
-    }
-
     /// Derives the prefix of a subnet for which the Engine shows only the size (P28), from addresses in use there.
     pub fn locate(&mut self, family: Family, length: u8, template: &Configured) {
         let lives = self.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).chain(&template.gateway);
