@@ -203,7 +203,7 @@ fn keyed(search: &SubnetSearch<'_>) -> Option<Offer> {
     let known = request.in_use.knows(place.base);
     let free = plan.held_anywhere(prefix).is_none() && place.blocked.by(prefix).is_none();
     let good = known && free && place.hopeless().is_none() && prefix.length() == place.length;
-    good.then(|| Offer::Free(prefix, None))
+    good.then_some(Offer::Free(prefix, None))
 }
 
 fn first_free(search: &SubnetSearch<'_>) -> Option<Offer> {
