@@ -318,7 +318,7 @@ fn of_no_use() -> Vec<(String, &'static str, &'static str, bool)> {
         ),
         by_key("connect", "command = [\"true\"]\nconnect = \"192.0.2.7\"", "need a url"),
         by_key("ca", "command = [\"true\"]\nca = \"ca.pem\"", "need a url"),
-        by_key("ca", "url = \"http://192.0.2.7/\"\nca = \"ca.pem\"", "are for a url with https://"),
+        by_key("ca", "url = \"http://192.0.2.7/\"\nca = \"ca.pem\"", "need a url with https://"),
         by_key("ca", &format!("{url}ca = \"\""), "must not be empty"),
         by_key("cert", &format!("{url}ca = \"ca.pem\"\ncert = \"one.pem\""), "cert and key belong together"),
         by_key("key", &format!("{url}ca = \"ca.pem\"\nkey = \"one.key\""), "cert and key belong together"),
