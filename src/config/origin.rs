@@ -93,7 +93,7 @@ impl<T: Eq> Eq for At<T> {}
 
 /// A type of values of the file.
 pub trait Value: Sized {
-    /// What TOML has for it.
+    /// Its type in TOML.
     type Raw: DeserializeOwned;
 
     fn read(raw: Self::Raw) -> Result<Self, Problem>;
@@ -101,7 +101,7 @@ pub trait Value: Sized {
 
 impl<'de, T: Value> Deserialize<'de> for At<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// With this type around it, an error has the place of the value also in a list.
+        /// This wrapper gives an error the place of the value, also inside a list.
         #[derive(Deserialize)]
         #[serde(bound = "T: Value")]
         struct Inner<T>(#[serde(deserialize_with = "read")] T);

@@ -97,7 +97,7 @@ impl AddressSearch<'_> {
             None if !self.plan.asked_by_the_gone(record.generation) => return None,
             None => {
                 let now = rfc3339(at);
-                format!("the dockerd that asked for it was gone at {now}, and its containers with it").into()
+                format!("the dockerd that requested it was gone at {now}, and its containers with it").into()
             }
         };
         Some(Change::AddressReleased { serial, address, at, why: Why::Repair(evidence) })

@@ -1,6 +1,6 @@
 //! gipam's networks whose subnet is not in the books, because the books were lost or come from an old backup.
 //!
-//! Promises: says what lives in each network, and why one cannot be adopted: its prefix is shown twice, or overlaps
+//! Promises: says what is in use in each network, and why one cannot be adopted: its prefix is shown twice, or overlaps
 //! what is held. Adopts nothing.
 
 use std::sync::Arc;
@@ -21,8 +21,8 @@ pub(super) const LEARNING: &str = "Docker sends the PoolID of an adopted subnet 
     refused as not found, the refusal names the PoolID to give: gipam adopt SUBNET POOLID";
 /// The same advice if several networks share a prefix.
 pub(super) const SHARING: &str = "These networks share a subnet. Docker sends the PoolID when the next container starts there. If that \
-    start is refused, as PoolIDs of earlier versions name no range, use docker restart on a running container of that network, or type \
-    what the refusal says: gipam adopt RANGE POOLID";
+    start is refused (PoolIDs of earlier versions do not contain a range), use docker restart on a running container of that network, \
+    or run the command in the refusal: gipam adopt RANGE POOLID";
 const ADOPTABLE: &str = "gipam gc --apply adopts networks that the books lack";
 const OVERLAP: &str = "Of two networks that overlap, remove one; then gipam gc --apply adopts the other";
 
@@ -76,7 +76,7 @@ fn rival<'a>(lists: &'a IndexedLists, network: &Network, prefix: Prefix) -> Opti
 }
 
 impl Unknown {
-    /// Adds what lives in the network, and another network that overlaps it.
+    /// Adds what is in use in the network, and another network that overlaps it.
     pub(super) async fn complete(&mut self, ledger: &Ledger, seen: &Arc<Sighting>) -> Result<(), Refusal> {
         let (prefix, networks) = (self.adoption.prefix, &seen.lists.lists().networks);
         let Some(network) = networks.get(self.place) else { return Ok(()) };

@@ -57,7 +57,7 @@ impl Listener {
     /// Listens on plain TCP. Port 0 lets the kernel choose.
     ///
     /// # Errors
-    /// If the address cannot be had.
+    /// If the address cannot be used.
     pub fn tcp(address: SocketAddr) -> Result<Listener, DoorError> {
         let socket = TcpListener::bind(address)
             // The standard library's backlog is 128; the kernel drops packets of further clients, which retry after a second.

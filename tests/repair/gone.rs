@@ -54,7 +54,7 @@ async fn a_lease_of_a_dockerd_that_has_gone_is_replaced_at_once_unless_container
         assert_eq!(again.is_err(), live_restore, "{again:?}");
         let why: Vec<_> = world.history("10.9.0.9").into_iter().filter_map(|(_, why)| why).collect();
         assert_eq!(
-            why.iter().any(|why| why.starts_with("the dockerd that asked for it was gone at ")),
+            why.iter().any(|why| why.starts_with("the dockerd that requested it was gone at ")),
             !live_restore
         );
         let third = world.lease(&id, Some("10.9.0.9"), 3).await.unwrap_err();
