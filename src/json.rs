@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Number, Value};
+use serde_json::Number;
 
 /// Up to this many entries are compared pairwise; more are sorted first.
 const FEW: usize = 8;
@@ -52,23 +52,16 @@ fn twice<'o>(object: &'o Object<'_>) -> Option<&'o str> {
     keys.windows(2).find(|pair| pair.first() == pair.last()).and_then(|pair| pair.first().copied())
 }
 
-impl fmt::Display for Json<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}", self.plain())
-    }
-}
-
 impl Json<'_> {
-    fn plain(&self) -> Value {
+    /// What kind of value it is, for messages.
+    pub fn kind(&self) -> &'static str {
         match self {
-            Self::Null => Value::Null,
-            Self::Bool(flag) => Value::Bool(*flag),
-            Self::Number(number) => Value::Number(number.clone()),
-            Self::Text(text) => Value::String(text.clone().into_owned()),
-            Self::List(items) => Value::Array(items.iter().map(Json::plain).collect()),
-            Self::Object(object) => {
-                Value::Object(object.iter().map(|(key, value)| (key.to_string(), value.plain())).collect())
-            }
+            Self::Null => "null",
+            Self::Bool(_) => "a boolean",
+            Self::Number(_) => "a number",
+            Self::Text(_) => "a string",
+            Self::List(_) => "a list",
+            Self::Object(_) => "an object",
         }
     }
 
@@ -98,7 +91,7 @@ impl<'de> Deserialize<'de> for JsonKey<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match deserializer.deserialize_str(JsonReader)? {
             Json::Text(text) => Ok(Self(text)),
-            other => Err(D::Error::custom(format!("{other} is not a key"))),
+            other => Err(D::Error::custom(format!("{} is not a key", other.kind()))),
         }
     }
 }
@@ -159,14 +152,29 @@ impl<'de> Visitor<'de> for JsonReader {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
+
+    fn plain(json: &Json<'_>) -> Value {
+        match json {
+            Json::Null => Value::Null,
+            Json::Bool(flag) => Value::Bool(*flag),
+            Json::Number(number) => Value::Number(number.clone()),
+            Json::Text(text) => Value::String(text.clone().into_owned()),
+            Json::List(items) => Value::Array(items.iter().map(plain).collect()),
+            Json::Object(object) => {
+                Value::Object(object.iter().map(|(key, value)| (key.to_string(), plain(value))).collect())
+            }
+        }
+    }
 
     #[test]
     fn unique_keys_are_read_as_usual() {
         let text = r#"{"a":[1,-2,0.5,null,true,"x",{"a":{}}],"b":"","\u0063":"\n"}"#;
         let read: Json<'_> = serde_json::from_str(text).unwrap();
         assert_eq!(read.once(), Ok(()));
-        assert_eq!(read.plain(), serde_json::from_str::<Value>(text).unwrap());
+        assert_eq!(plain(&read), serde_json::from_str::<Value>(text).unwrap());
     }
 
     #[test]

@@ -152,10 +152,9 @@ impl SurveyThread {
             return Ok(Some(watch.begun()));
         }
         let changes = watch.catch_up(&minded)?;
-        let what = "changes of addresses and routes";
-        let failed = |source| host::HostError::Netlink { what, source };
         // The runtime does not support netlink sockets, but wakes up for any descriptor.
-        let bell = watch.bell().and_then(|bell| UnixDatagram::from_std(bell.into())).map_err(failed)?;
+        let bell = watch.bell().and_then(|bell| UnixDatagram::from_std(bell.into()));
+        let bell = bell.map_err(host::HostError::netlink(host::CHANGES))?;
         self.watch = Some((watch, bell));
         Ok(changes)
     }

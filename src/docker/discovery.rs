@@ -10,7 +10,6 @@
 //! is never displaced; on exit a file is removed only if it is still as we wrote it. Creates and removes no live
 //! socket, and opens no listener. Call [`announce`] once the listeners are open, and before serving.
 
-use serde::Serialize;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -51,29 +50,10 @@ pub enum Served<'a> {
     },
 }
 
-/// Why a driver cannot be announced to the Engine.
+/// Why a driver cannot be announced to the Engine: another program serves that name, or a file is in the way.
 #[derive(Debug, thiserror::Error)]
-pub enum DiscoveryError {
-    /// Another program serves a driver of that name.
-    #[error(
-        "driver {name} is already served at {address} by another program (according to {}); stop that program, or \
-         remove the file if that program does not belong to it", path.display()
-    )]
-    Live {
-        name: String,
-        /// The file that contains this address.
-        path: PathBuf,
-        address: String,
-    },
-    /// A file cannot be read, written or removed.
-    #[error("cannot {doing} {}: {error}", path.display())]
-    File {
-        doing: &'static str,
-        path: PathBuf,
-        #[source]
-        error: io::Error,
-    },
-}
+#[error("{0}")]
+pub struct DiscoveryError(String);
 
 /// The file that announces us to the Engine; `None` for a socket, which does not need a file.
 #[derive(Debug)]
@@ -86,7 +66,7 @@ pub struct Announcement {
 /// addresses at which this process itself listens, so that a file pointing there is not attributed to another process.
 ///
 /// # Errors
-/// [`DiscoveryError::Live`] if another program serves that name; nothing has been changed then.
+/// If another program serves that name, nothing has been changed.
 pub fn announce(
     dirs: &PluginDirs,
     name: &str,
@@ -98,12 +78,6 @@ pub fn announce(
     {
         return Ok(Announcement { written: None });
     }
-    let mut stale = Vec::new();
-    for path in others(dirs, name, served) {
-        if is_stale(name, &path, ours)? {
-            stale.push(path);
-        }
-    }
     let target = match served {
         Served::Socket(_) => None,
         Served::Tcp(address) => {
@@ -114,6 +88,19 @@ pub fn announce(
             Some((file(&dirs.specs, name, "json"), json(name, *address, *host, files)))
         }
     };
+    // The other files through which the Engine would find that name: each kind, also in a subdirectory of that name.
+    let mut stale = Vec::new();
+    for (base, kind) in [(&dirs.sockets, "sock"), (&dirs.specs, "spec"), (&dirs.specs, "json")] {
+        for path in [file(base, name, kind), file(&base.join(name), name, kind)] {
+            let is_ours = match &target {
+                None => kind == "sock",
+                Some((target, _)) => path == *target,
+            };
+            if !is_ours && is_stale(name, &path, ours)? {
+                stale.push(path);
+            }
+        }
+    }
     if let Some((path, content)) = &target {
         is_stale(name, path, ours)?;
         write(path, content).map_err(failed("write", path))?;
@@ -148,24 +135,16 @@ fn file(directory: &Path, name: &str, kind: &str) -> PathBuf {
     directory.join(format!("{name}.{kind}"))
 }
 
-/// The other files through which the Engine would find that name: each kind, also in a subdirectory of that name.
-fn others(dirs: &PluginDirs, name: &str, served: &Served<'_>) -> Vec<PathBuf> {
-    let both = |base: &Path, kind: &str| [file(base, name, kind), file(&base.join(name), name, kind)];
-    let (socket, spec, json) =
-        (both(&dirs.sockets, "sock"), both(&dirs.specs, "spec"), both(&dirs.specs, "json"));
-    let target = match served {
-        Served::Socket(_) => return [spec, json].concat(),
-        Served::Tcp(_) => file(&dirs.specs, name, "spec"),
-        Served::Tls { .. } => file(&dirs.specs, name, "json"),
-    };
-    [socket, spec, json].concat().into_iter().filter(|path| *path != target).collect()
-}
-
 /// Checks a file through which the Engine would find `name`: false if it does not exist, true if it exists and no
 /// process other than this one answers there.
 fn is_stale(name: &str, path: &Path, ours: &[SocketAddr]) -> Result<bool, DiscoveryError> {
-    let live =
-        |address: String| DiscoveryError::Live { name: name.to_owned(), path: path.to_owned(), address };
+    let live = |address: String| {
+        DiscoveryError(format!(
+            "driver {name} is already served at {address} by another program (according to {}); stop that program, \
+             or remove the file if that program does not belong to it",
+            path.display()
+        ))
+    };
     match fs::symlink_metadata(path) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(false);
@@ -263,25 +242,6 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct SpecJson<'a> {
-    name: &'a str,
-    addr: String,
-    #[serde(rename = "TLSConfig")]
-    tls_config: JsonTls,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct JsonTls {
-    insecure_skip_verify: bool,
-    #[serde(rename = "CAFile")]
-    ca_file: PathBuf,
-    cert_file: PathBuf,
-    key_file: PathBuf,
-}
-
 fn json(name: &str, address: SocketAddr, host: Option<&str>, files: &Tls) -> Vec<u8> {
     let addr = match host {
         Some(host) if host.parse::<Ipv6Addr>().is_ok() => format!("https://[{host}]:{}", address.port()),
@@ -291,16 +251,19 @@ fn json(name: &str, address: SocketAddr, host: Option<&str>, files: &Tls) -> Vec
     // Paths must be absolute, because the Engine has a different working directory.
     let absolute = |path: &Option<PathBuf>| {
         let path = path.clone().unwrap_or_default();
-        std::path::absolute(&path).unwrap_or(path)
+        // The Engine could not read a path that is not UTF-8 either.
+        std::path::absolute(&path).unwrap_or(path).to_string_lossy().into_owned()
     };
-    let tls_config = JsonTls {
-        insecure_skip_verify: false,
-        ca_file: absolute(&files.engine_ca),
-        cert_file: absolute(&files.engine_cert),
-        key_file: absolute(&files.engine_key),
-    };
-    let json = SpecJson { name, addr, tls_config };
-    // This fails only for a path that is not UTF-8, which the Engine could not read either.
+    let json = serde_json::json!({
+        "Name": name,
+        "Addr": addr,
+        "TLSConfig": {
+            "InsecureSkipVerify": false,
+            "CAFile": absolute(&files.engine_ca),
+            "CertFile": absolute(&files.engine_cert),
+            "KeyFile": absolute(&files.engine_key),
+        },
+    });
     let mut bytes = serde_json::to_vec_pretty(&json).unwrap_or_default();
     bytes.push(b'\n');
     bytes
@@ -342,8 +305,7 @@ fn same_directory(path: &Path, directory: &Path) -> bool {
 }
 
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiscoveryError {
-    let path = path.to_owned();
-    move |error| DiscoveryError::File { doing, path, error }
+    move |error| DiscoveryError(format!("cannot {doing} {}: {error}", path.display()))
 }
 
 #[cfg(test)]

@@ -79,12 +79,10 @@ struct IpamJson {
     config: Option<Vec<ConfigJson>>,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
 struct ConfigJson {
-    #[serde(rename = "Subnet")]
     subnet: Option<String>,
-    #[serde(rename = "Gateway")]
     gateway: Option<String>,
     #[serde(rename = "IPRange")]
     range: Option<String>,
@@ -92,54 +90,46 @@ struct ConfigJson {
     auxiliary: Option<BTreeMap<String, String>>,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
 struct EndpointJson {
-    #[serde(rename = "Name")]
     name: Option<String>,
-    #[serde(rename = "MacAddress")]
-    mac: Option<String>,
+    mac_address: Option<String>,
     #[serde(rename = "IPv4Address")]
     v4: Option<String>,
     #[serde(rename = "IPv6Address")]
     v6: Option<String>,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
 struct ContainerJson {
-    #[serde(rename = "Id")]
+    #[serde(default)]
     id: String,
-    #[serde(rename = "State")]
     state: Option<String>,
-    #[serde(rename = "Names")]
     names: Option<Vec<String>>,
-    #[serde(rename = "NetworkSettings")]
-    settings: Option<SettingsJson>,
+    network_settings: Option<SettingsJson>,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
 struct SettingsJson {
-    #[serde(rename = "Networks")]
     networks: Option<BTreeMap<String, AttachmentJson>>,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
 struct AttachmentJson {
     #[serde(rename = "NetworkID")]
     network: Option<String>,
-    #[serde(rename = "Gateway")]
-    gateway_v4: Option<String>,
+    gateway: Option<String>,
     #[serde(rename = "IPv6Gateway")]
     gateway_v6: Option<String>,
     #[serde(rename = "IPAddress")]
     v4: Option<String>,
     #[serde(rename = "GlobalIPv6Address")]
     v6: Option<String>,
-    #[serde(rename = "MacAddress")]
-    mac: Option<String>,
+    mac_address: Option<String>,
 }
 
 async fn ask(socket: &Path, path: &str) -> Result<Vec<u8>, EngineError> {
@@ -166,22 +156,12 @@ pub async fn ping(socket: &Path) -> Result<(), EngineError> {
 
 /// The parts of `/info` that identify the Engine.
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(rename_all = "PascalCase")]
 struct InfoJson {
     #[serde(rename = "ID")]
-    id: Option<String>,
-    #[serde(rename = "DockerRootDir")]
-    root: Option<String>,
-    #[serde(rename = "Containers")]
+    id: Option<Box<str>>,
+    docker_root_dir: Option<Box<str>>,
     containers: Option<usize>,
-}
-
-impl InfoJson {
-    /// Which Engine it is, if it identifies itself.
-    fn identity(&self) -> Option<EngineIdentity> {
-        let said = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(Box::from);
-        Some(EngineIdentity { id: said(&self.id)?, root: said(&self.root)? })
-    }
 }
 
 /// Everything that repair needs to know about an Engine: its networks of all IPAM drivers, with the live endpoints of those
@@ -221,7 +201,8 @@ pub async fn lists(socket: &Path) -> Result<Lists, EngineError> {
             containers.len()
         ));
     }
-    lists.engine = info.identity();
+    let identity = info.id.zip(info.docker_root_dir).filter(|(id, root)| !id.is_empty() && !root.is_empty());
+    lists.engine = identity.map(|(id, root)| EngineIdentity { id, root });
     // Before the containers' gateways are read, because each gateway belongs to a subnet.
     lists.networks.iter_mut().filter(|network| !network.endpoints.is_empty()).for_each(locate);
     for container in containers.into_iter().filter(holds_what_it_names) {
@@ -317,7 +298,7 @@ impl EndpointJson {
             container: named(self.name),
             container_id,
             addresses: addresses.into_iter().flatten().collect(),
-            mac: self.mac.as_deref().and_then(Mac::parse),
+            mac: self.mac_address.as_deref().and_then(Mac::parse),
         })
     }
 }
@@ -343,7 +324,7 @@ fn attach(lists: &mut Lists, container: ContainerJson) {
     let names = container.names.unwrap_or_default();
     let name = names.first().map_or("", |name| name.trim_start_matches('/'));
     let name = text::name(name).into_owned();
-    let Some(attachments) = container.settings.and_then(|settings| settings.networks) else {
+    let Some(attachments) = container.network_settings.and_then(|settings| settings.networks) else {
         lists.unclear.push(format!("container {name} does not show its networks"));
         return;
     };
@@ -352,7 +333,7 @@ fn attach(lists: &mut Lists, container: ContainerJson) {
         let Some(network) = networks.find(|network| Some(&network.id) == attachment.network.as_ref()) else {
             continue;
         };
-        let texts = [&attachment.gateway_v4, &attachment.gateway_v6, &attachment.v4, &attachment.v6];
+        let texts = [&attachment.gateway, &attachment.gateway_v6, &attachment.v4, &attachment.v6];
         let [gateway_v4, gateway_v6, v4, v6] = texts.map(|text| {
             address(text.as_deref()).unwrap_or_else(|_| {
                 network.complete = false;
@@ -377,7 +358,7 @@ fn attach(lists: &mut Lists, container: ContainerJson) {
                 container: name.clone(),
                 container_id: container.id.clone(),
                 addresses: addresses.collect(),
-                mac: attachment.mac.as_deref().and_then(Mac::parse),
+                mac: attachment.mac_address.as_deref().and_then(Mac::parse),
             }),
         }
     }

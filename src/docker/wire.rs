@@ -87,9 +87,7 @@ impl<'a> Body<'a> {
         match get(&self.0, name) {
             None => Ok(None),
             Some(Json::Text(text)) => Ok(Some(text)),
-            Some(other) => {
-                Err(invalid(format!("{name} must be a string, not {}", shown(&other.to_string()))))
-            }
+            Some(other) => Err(invalid(format!("{name} must be a string, not {}", other.kind()))),
         }
     }
 
@@ -139,17 +137,13 @@ impl<'a> Body<'a> {
             None => return Ok(BTreeMap::new()),
             Some(Json::Object(map)) => map,
             Some(other) => {
-                return Err(invalid(format!("Options must be an object, not {}", shown(&other.to_string()))));
+                return Err(invalid(format!("Options must be an object, not {}", other.kind())));
             }
         };
         let mut options = BTreeMap::new();
         for (key, value) in map {
             let Json::Text(text) = value else {
-                return Err(invalid(format!(
-                    "option {} must be a string, not {}",
-                    shown(key),
-                    shown(&value.to_string())
-                )));
+                return Err(invalid(format!("option {} must be a string, not {}", shown(key), value.kind())));
             };
             options.insert(key.to_string(), text.to_string());
         }
@@ -160,9 +154,7 @@ impl<'a> Body<'a> {
         match get(&self.0, name) {
             None => Ok(false),
             Some(Json::Bool(flag)) => Ok(*flag),
-            Some(other) => {
-                Err(invalid(format!("{name} must be true or false, not {}", shown(&other.to_string()))))
-            }
+            Some(other) => Err(invalid(format!("{name} must be true or false, not {}", other.kind()))),
         }
     }
 

@@ -11,7 +11,7 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use ipnet::IpNet;
 
 use super::InUse;
-use super::routes::{Address, LinkNames, Place, Route};
+use super::routes::{Address, LinkName, Place, Route};
 
 /// An address or route that came into use or went out of use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +38,6 @@ pub(super) type Minds<'a> = &'a dyn Fn(&IpNet) -> bool;
 pub(super) struct Kept {
     addresses: BTreeMap<Address, InUse>,
     routes: BTreeMap<Place, Vec<(Route, InUse)>>,
-    /// Places of routes that lead to one interface only.
-    by_interface: BTreeSet<(u32, Place)>,
     /// Nexthop objects that routes use.
     objects: BTreeSet<u32>,
     /// Interfaces that have lost an IPv4 address.
@@ -61,7 +59,7 @@ impl Kept {
         self.unsure || self.bereft.iter().any(|interface| self.through(*interface).any(is_v4))
     }
 
-    pub(super) fn address(&mut self, payload: &[u8], minds: Minds<'_>, names: &mut LinkNames<'_>) {
+    pub(super) fn address(&mut self, payload: &[u8], minds: Minds<'_>, names: LinkName<'_>) {
         let Some(address) = Address::read(payload).filter(|address| minds(&address.prefix())) else { return };
         if let Entry::Vacant(place) = self.addresses.entry(address) {
             let used = address.describe(names);
@@ -80,27 +78,15 @@ impl Kept {
     }
 
     /// Adds a route; with `replaces` it takes the place of an existing one.
-    pub(super) fn route(
-        &mut self,
-        payload: &[u8],
-        replaces: bool,
-        minds: Minds<'_>,
-        names: &mut LinkNames<'_>,
-    ) {
+    pub(super) fn route(&mut self, payload: &[u8], replaces: bool, minds: Minds<'_>, names: LinkName<'_>) {
         let Some(route) = Route::read(payload).filter(|route| minds(&route.place.prefix)) else { return };
         let here = self.routes.entry(route.place).or_default();
         self.unsure |= replaces && here.len() > 1;
         if replaces && here.len() == 1 && here.iter().all(|(known, _)| *known != route) {
-            for (known, used) in here.drain(..) {
-                forget(&mut self.by_interface, &known);
-                self.changes.push(RouteChange::Gone(used));
-            }
+            self.changes.extend(here.drain(..).map(|(_, used)| RouteChange::Gone(used)));
         }
         if route.counts && !here.iter().any(|(known, _)| *known == route) {
             let used = route.describe(names);
-            if let Some(interface) = route.only_interface() {
-                self.by_interface.insert((interface, route.place));
-            }
             self.objects.extend(route.object);
             self.changes.push(RouteChange::Come(used.clone()));
             here.push((route, used));
@@ -114,11 +100,7 @@ impl Kept {
         let Some(here) = self.routes.get_mut(&route.place) else { return };
         // A single next hop of a multipath route is not found here, and an appended route is listed twice.
         if let Some(at) = here.iter().position(|(known, _)| *known == route) {
-            let (known, used) = here.remove(at);
-            if !here.iter().any(|(other, _)| other.only_interface() == known.only_interface()) {
-                forget(&mut self.by_interface, &known);
-            }
-            self.changes.push(RouteChange::Gone(used));
+            self.changes.push(RouteChange::Gone(here.remove(at).1));
         }
         if here.is_empty() {
             self.routes.remove(&route.place);
@@ -134,34 +116,18 @@ impl Kept {
 
     /// The places of routes that lead to this interface only.
     fn through(&self, interface: u32) -> impl Iterator<Item = Place> {
-        let places = self.by_interface.range((interface, Place::FIRST)..);
-        places.take_while(move |(other, _)| *other == interface).map(|(_, place)| *place)
+        let leads = move |(route, _): &(Route, InUse)| route.only_interface() == Some(interface);
+        self.routes.iter().filter(move |(_, here)| here.iter().any(leads)).map(|(place, _)| *place)
     }
 
     /// Handles an interface that went down or was removed: removes the routes that lead only to it.
     pub(super) fn down(&mut self, interface: u32) {
         self.bereft.remove(&interface);
-        let places: Vec<Place> = self.through(interface).collect();
-        for place in places {
-            self.by_interface.remove(&(interface, place));
-            let Some(here) = self.routes.get_mut(&place) else { continue };
-            let changes = &mut self.changes;
-            here.retain(|(route, used)| {
-                let stays = route.only_interface() != Some(interface);
-                if !stays {
-                    changes.push(RouteChange::Gone(used.clone()));
-                }
-                stays
-            });
-            if here.is_empty() {
-                self.routes.remove(&place);
-            }
-        }
-    }
-}
-
-fn forget(by_interface: &mut BTreeSet<(u32, Place)>, route: &Route) {
-    if let Some(interface) = route.only_interface() {
-        by_interface.remove(&(interface, route.place));
+        let Self { routes, changes, .. } = self;
+        routes.retain(|_, here| {
+            let gone = here.extract_if(.., |(route, _)| route.only_interface() == Some(interface));
+            changes.extend(gone.map(|(_, used)| RouteChange::Gone(used)));
+            !here.is_empty()
+        });
     }
 }

@@ -19,31 +19,29 @@ mod routes;
 mod watch;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 pub use self::kept::RouteChange;
-pub use self::watch::RouteWatch;
+pub use self::watch::{CHANGES, RouteWatch};
 pub use crate::plan::request::{InUse, InUseKind};
 
 /// Why part of a survey failed.
 #[derive(Debug, thiserror::Error)]
-pub enum HostError {
-    /// The kernel did not answer a netlink dump, or refused it.
-    #[error(
-        "cannot read the {what} of this machine by netlink: {source}; gipam chooses no subnet without them: allow AF_NETLINK, or \
-         give --subnet"
-    )]
-    Netlink {
-        /// What was requested: `IPv4 routes`, `IPv6 addresses`.
-        what: &'static str,
-        /// The error of the kernel or the socket.
-        source: std::io::Error,
-    },
-    /// resolv.conf exists but cannot be read.
-    #[error("cannot read the nameservers in {}: {source}; check that the file is readable", path.display())]
-    ResolvConf { path: PathBuf, source: std::io::Error },
+#[error("{0}")]
+pub struct HostError(String);
+
+impl HostError {
+    /// The kernel did not answer a request for this, or refused it.
+    pub fn netlink(what: &str) -> impl Fn(std::io::Error) -> Self {
+        move |error| {
+            Self(format!(
+                "cannot read the {what} of this machine by netlink: {error}; gipam chooses no subnet without them: \
+                 allow AF_NETLINK, or give --subnet"
+            ))
+        }
+    }
 }
 
 /// What a survey found, and which parts of it failed.

@@ -41,8 +41,11 @@ pub fn in_use(resolv_conf: &Path, systemd_resolv_conf: &Path) -> Result<Vec<InUs
 fn read(path: &Path) -> Result<Vec<IpAddr>, HostError> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(parse(&String::from_utf8_lossy(&bytes))),
-        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(source) => Err(HostError::ResolvConf { path: path.to_owned(), source }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(HostError(format!(
+            "cannot read the nameservers in {}: {error}; check that the file is readable",
+            path.display()
+        ))),
     }
 }
 

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often an interrupted dump is repeated.
 const REPEATS: u32 = 4;
 /// The kernel sends at most 32 KiB at once, even to a reader with a larger buffer.
-const BUFFER: usize = 64 * 1024;
+pub(super) const BUFFER: usize = 64 * 1024;
 /// `struct rtmsg` has 12 bytes, `struct ifaddrmsg` 8. The larger size works for both, because the rest is ignored.
 const REQUEST_BODY: usize = 12;
 
@@ -78,49 +78,62 @@ impl Netlink {
         let mut interrupted = false;
         let mut buffer: Vec<u8> = Vec::with_capacity(BUFFER);
         loop {
-            self.receive(&mut buffer)?;
-            let mut rest = buffer.as_slice();
-            while !rest.is_empty() {
-                let message = NetlinkBuffer::new_checked(rest).map_err(invalid)?;
-                let length = message.length() as usize;
-                if message.sequence_number() == self.sequence {
-                    interrupted |= message.flags() & NLM_F_DUMP_INTR != 0;
-                    match message.message_type() {
-                        NLMSG_DONE | NLMSG_ERROR => {
-                            return match code(message.payload()) {
-                                0 => Ok(interrupted),
-                                code => Err(io::Error::from_raw_os_error(code)),
-                            };
-                        }
-                        kind if kind == new => each(message.payload()),
-                        _ => {}
-                    }
-                }
-                rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-            }
-        }
-    }
-
-    /// Receives one whole datagram of the kernel into `buffer`.
-    fn receive(&self, buffer: &mut Vec<u8>) -> io::Result<()> {
-        buffer.clear();
-        let truncating = i32::try_from(RecvFlags::TRUNC.bits()).unwrap_or_default();
-        let length = loop {
-            match self.socket.recv(buffer, truncating) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            receive(&self.socket, &mut buffer).map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => {
                     let text = format!("no answer within {} s", PATIENCE.as_secs());
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+                    io::Error::new(io::ErrorKind::TimedOut, text)
                 }
-                other => break other?,
+                _ => error,
+            })?;
+            for message in messages(&buffer) {
+                let message = message?;
+                if message.sequence_number() != self.sequence {
+                    continue;
+                }
+                interrupted |= message.flags() & NLM_F_DUMP_INTR != 0;
+                match message.message_type() {
+                    NLMSG_DONE | NLMSG_ERROR => {
+                        return match code(message.payload()) {
+                            0 => Ok(interrupted),
+                            code => Err(io::Error::from_raw_os_error(code)),
+                        };
+                    }
+                    kind if kind == new => each(message.payload()),
+                    _ => {}
+                }
             }
-        };
-        match length {
-            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the kernel sent an empty message")),
-            n if n > buffer.len() => Err(invalid(format!("a message of {n} bytes is longer than {BUFFER}"))),
-            _ => Ok(()),
         }
     }
+}
+
+/// Receives one whole datagram of the kernel into `buffer`, which has room for [`BUFFER`] bytes.
+pub(super) fn receive(socket: &Socket, buffer: &mut Vec<u8>) -> io::Result<()> {
+    let truncating = i32::try_from(RecvFlags::TRUNC.bits()).unwrap_or_default();
+    let length = loop {
+        buffer.clear();
+        match socket.recv(buffer, truncating) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => break other?,
+        }
+    };
+    match length {
+        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the kernel sent an empty message")),
+        n if n > buffer.len() => Err(invalid(format!("a message of {n} bytes is longer than {BUFFER}"))),
+        _ => Ok(()),
+    }
+}
+
+/// The messages in a datagram; an error if one is cut off, which then is the last.
+pub(super) fn messages(mut rest: &[u8]) -> impl Iterator<Item = io::Result<NetlinkBuffer<&[u8]>>> {
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let message = NetlinkBuffer::new_checked(rest).map_err(invalid);
+        let length = message.as_ref().map_or(rest.len(), |message| message.length() as usize);
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(message)
+    })
 }
 
 fn invalid(why: impl ToString) -> io::Error {

@@ -5,11 +5,10 @@
 //!
 //! `text` has the format of `ip route` and `ip address`, so that a person can search their output for it.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use netlink_packet_core::{NlasIterator, parse_ip, parse_u32};
 use netlink_packet_route::address::AddressHeader;
 use netlink_packet_route::route::{RouteFlags, RouteHeader, RouteScope, RouteType};
@@ -35,21 +34,8 @@ const NEXT_HOP_HEADER: usize = 8;
 const MAIN_TABLE: u32 = 254;
 const LOCAL_TABLE: u32 = 255;
 
-/// Interface names by number, each requested only once.
-pub(super) struct LinkNames<'a> {
-    ask: &'a dyn Fn(u32) -> String,
-    known: HashMap<u32, String>,
-}
-
-impl<'a> LinkNames<'a> {
-    pub(super) fn new(ask: &'a dyn Fn(u32) -> String) -> Self {
-        Self { ask, known: HashMap::new() }
-    }
-
-    fn get(&mut self, index: u32) -> &str {
-        self.known.entry(index).or_insert_with(|| (self.ask)(index))
-    }
-}
+/// The name of an interface, by its number.
+pub(super) type LinkName<'a> = &'a dyn Fn(u32) -> String;
 
 /// One address of an interface. The peer's address of a point-to-point link is not ours, and is reported as a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,8 +68,8 @@ impl Address {
     }
 
     /// Describes the address as a prefix in use.
-    pub(super) fn describe(self, names: &mut LinkNames<'_>) -> InUse {
-        let text = format!("address {}/{} on {}", self.address, self.length, names.get(self.interface));
+    pub(super) fn describe(self, names: LinkName<'_>) -> InUse {
+        let text = format!("address {}/{} on {}", self.address, self.length, names(self.interface));
         InUse { prefix: Prefix::from_net(self.prefix()), kind: InUseKind::InterfaceAddress, text }
     }
 }
@@ -95,16 +81,6 @@ pub(super) struct Place {
     table: u32,
     tos: u8,
     priority: u32,
-}
-
-impl Place {
-    /// The smallest place in sort order.
-    pub(super) const FIRST: Self = Self {
-        prefix: IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0)),
-        table: 0,
-        tos: 0,
-        priority: 0,
-    };
 }
 
 /// One route to a prefix.
@@ -145,7 +121,7 @@ impl Route {
     }
 
     /// Describes the route as a prefix in use.
-    pub(super) fn describe(&self, names: &mut LinkNames<'_>) -> InUse {
+    pub(super) fn describe(&self, names: LinkName<'_>) -> InUse {
         let Place { prefix, table, .. } = self.place;
         let on_link = matches!(prefix, IpNet::V4(_)) && self.scope == RouteScope::Link && table == MAIN_TABLE;
         let kind = if on_link { InUseKind::OnLinkV4Route } else { InUseKind::Route };
@@ -153,7 +129,7 @@ impl Route {
     }
 
     /// The route as `ip route` would print it: `10.9.0.0/22 via 192.0.2.1 dev eth0 table 100`.
-    fn text(&self, names: &mut LinkNames<'_>) -> String {
+    fn text(&self, names: LinkName<'_>) -> String {
         let mut text = self.place.prefix.to_string();
         for hop in &self.hops {
             if self.hops.len() > 1 {
@@ -164,7 +140,7 @@ impl Route {
             }
             if let Some(index) = hop.interface {
                 text.push_str(" dev ");
-                text.push_str(names.get(index));
+                text.push_str(&names(index));
             }
         }
         if self.place.table != MAIN_TABLE {

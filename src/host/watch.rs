@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_REPLACE, NetlinkBuffer, parse_u32};
+use netlink_packet_core::{NLM_F_REPLACE, parse_u32};
 use netlink_packet_route::AddressFamily;
 use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
@@ -18,8 +18,10 @@ use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_s
 
 use super::HostError;
 use super::kept::{Kept, Minds, RouteChange};
-use super::netlink::{Netlink, RTM_GETADDR, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWROUTE};
-use super::routes::{LinkNames, attributes};
+use super::netlink::{
+    BUFFER, Netlink, RTM_GETADDR, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWROUTE, messages, receive,
+};
+use super::routes::attributes;
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
@@ -38,8 +40,6 @@ const UP: u32 = 1;
 
 /// The size of the queue, for about a hundred thousand notifications. Without privilege the kernel gives less.
 const QUEUE: usize = 64 << 20;
-/// The size of the buffer for one datagram.
-const BUFFER: usize = 64 * 1024;
 /// If notifications arrive faster than they are read for this long, they count as lost.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// The dumps with which a watch starts.
@@ -50,12 +50,8 @@ const DUMPS: [(&str, u16, u16, AddressFamily); 4] = [
     ("IPv6 routes", RTM_GETROUTE, RTM_NEWROUTE, AddressFamily::Inet6),
 ];
 
-/// Whether all notifications were read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Read {
-    All,
-    SomeLost,
-}
+/// What is read, for messages.
+pub const CHANGES: &str = "changes of addresses and routes";
 
 /// A socket that receives every change, and the state known from it.
 #[derive(Debug)]
@@ -64,10 +60,6 @@ pub struct RouteWatch {
     names: Netlink,
     kept: Kept,
     buffer: Vec<u8>,
-}
-
-fn failed(what: &'static str) -> impl Fn(io::Error) -> HostError {
-    move |source| HostError::Netlink { what, source }
 }
 
 impl RouteWatch {
@@ -87,16 +79,15 @@ impl RouteWatch {
             notices.set_non_blocking(true)?;
             Ok((notices, Netlink::open()?, Netlink::open()?))
         };
-        let (notices, names, mut netlink) = open().map_err(failed("changes of addresses and routes"))?;
+        let (notices, names, mut netlink) = open().map_err(HostError::netlink(CHANGES))?;
         let mut kept = Kept::default();
         let ask = |index| names.interface(index);
         for (what, get, new, family) in DUMPS {
-            let mut names = LinkNames::new(&ask);
             let mut each = |payload: &[u8]| match get {
-                RTM_GETADDR => kept.address(payload, minds, &mut names),
-                _ => kept.route(payload, false, minds, &mut names),
+                RTM_GETADDR => kept.address(payload, minds, &ask),
+                _ => kept.route(payload, false, minds, &ask),
             };
-            netlink.dump(get, new, family.into(), &mut each).map_err(failed(what))?;
+            netlink.dump(get, new, family.into(), &mut each).map_err(HostError::netlink(what))?;
         }
         Ok(Self { notices, names, kept, buffer: Vec::with_capacity(BUFFER) })
     }
@@ -106,8 +97,7 @@ impl RouteWatch {
         &mut self,
         minds: &dyn Fn(&IpNet) -> bool,
     ) -> Result<Option<Vec<RouteChange>>, HostError> {
-        let read = self.read(minds)?;
-        Ok((read == Read::All).then(|| self.kept.changes()))
+        Ok(self.read(minds)?.then(|| self.kept.changes()))
     }
 
     /// A second descriptor of the queue, only for waiting; [`RouteWatch::catch_up`] reads the notifications.
@@ -125,36 +115,23 @@ impl RouteWatch {
         self.kept.changes()
     }
 
-    /// Reads the queued notifications.
-    fn read(&mut self, minds: Minds<'_>) -> Result<Read, HostError> {
+    /// Reads the queued notifications; false if some were lost.
+    fn read(&mut self, minds: Minds<'_>) -> Result<bool, HostError> {
         let (begun, mut count) = (Instant::now(), 0u32);
         loop {
-            match self.receive()? {
-                Some(read) => return Ok(read),
-                None if !self.take(minds) => return Ok(Read::SomeLost),
-                None => {}
+            match receive(&self.notices, &mut self.buffer) {
+                Ok(()) if self.take(minds) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                // The queue has overflowed, or a message cannot be read.
+                Ok(()) => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(false),
+                Err(error) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => return Ok(false),
+                Err(error) => return Err(HostError::netlink(CHANGES)(error)),
             }
             count = count.wrapping_add(1);
             if count.is_multiple_of(1024) && begun.elapsed() > PATIENCE {
-                return Ok(Read::SomeLost);
+                return Ok(false);
             }
-        }
-    }
-
-    /// Receives one datagram into the buffer; or returns that the queue is empty, or that some were lost.
-    fn receive(&mut self) -> Result<Option<Read>, HostError> {
-        self.buffer.clear();
-        match self.notices.recv(&mut self.buffer, 0) {
-            Ok(_) => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Some(Read::All)),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                self.buffer.clear();
-                Ok(None)
-            }
-            Err(error) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => {
-                Ok(Some(Read::SomeLost))
-            }
-            Err(error) => Err(failed("changes of addresses and routes")(error)),
         }
     }
 
@@ -162,17 +139,13 @@ impl RouteWatch {
     fn take(&mut self, minds: Minds<'_>) -> bool {
         let Self { names, kept, buffer, .. } = self;
         let ask = |index| names.interface(index);
-        let names = &mut LinkNames::new(&ask);
-        let mut rest = buffer.as_slice();
-        while !rest.is_empty() {
-            let Ok(message) = NetlinkBuffer::new_checked(rest) else { return false };
+        for message in messages(buffer) {
+            let Ok(message) = message else { return false };
             let payload = message.payload();
             match message.message_type() {
-                RTM_NEWADDR => kept.address(payload, minds, names),
+                RTM_NEWADDR => kept.address(payload, minds, &ask),
                 RTM_DELADDR => kept.address_gone(payload),
-                RTM_NEWROUTE => {
-                    kept.route(payload, message.flags() & NLM_F_REPLACE != 0, minds, names);
-                }
+                RTM_NEWROUTE => kept.route(payload, message.flags() & NLM_F_REPLACE != 0, minds, &ask),
                 RTM_DELROUTE => kept.route_gone(payload),
                 kind @ (RTM_NEWLINK | RTM_DELLINK) => {
                     if let Some(interface) = down(payload, kind) {
@@ -187,8 +160,6 @@ impl RouteWatch {
                 NLMSG_OVERRUN => return false,
                 _ => {}
             }
-            let length = message.length() as usize;
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
         }
         true
     }

@@ -22,17 +22,17 @@ fn message(family: u8, length: u8, scope: u8, kind: u8, attributes: &[Vec<u8>]) 
     bytes
 }
 
-fn address(payload: &[u8], names: &mut LinkNames<'_>) -> Option<InUse> {
+fn address(payload: &[u8], names: LinkName<'_>) -> Option<InUse> {
     Address::read(payload).map(|address| address.describe(names))
 }
 
-fn route(payload: &[u8], names: &mut LinkNames<'_>) -> Option<InUse> {
+fn route(payload: &[u8], names: LinkName<'_>) -> Option<InUse> {
     Route::read(payload).filter(|route| route.counts).map(|route| route.describe(names))
 }
 
 fn read(message: &[u8]) -> Option<InUse> {
     let ask = |index| format!("eth{index}");
-    route(message, &mut LinkNames::new(&ask))
+    route(message, &ask)
 }
 
 fn seen(message: &[u8]) -> Option<(InUseKind, String)> {
@@ -111,30 +111,28 @@ fn unknown_attributes_are_passed_over() {
 #[test]
 fn an_interface_address_is_one_address_and_the_peer_is_not_ours() {
     let ask = |index| format!("ppp{index}");
-    let mut names = LinkNames::new(&ask);
     let header = vec![V4, 22, 0, 0, 3, 0, 0, 0];
     let own = attribute(IFA_LOCAL, &[10, 9, 0, 5]);
     let peer = attribute(IFA_ADDRESS, &[10, 9, 0, 6]);
-    let used = address(&[header.clone(), peer, own].concat(), &mut names).unwrap();
+    let used = address(&[header.clone(), peer, own].concat(), &ask).unwrap();
     assert_eq!(
         (used.prefix.to_string(), used.text.as_str()),
         ("10.9.0.5/32".into(), "address 10.9.0.5/22 on ppp3")
     );
     let loopback = attribute(IFA_LOCAL, &[127, 0, 0, 1]);
-    assert_eq!(address(&[header, loopback].concat(), &mut names), None);
+    assert_eq!(address(&[header, loopback].concat(), &ask), None);
 }
 
 proptest::proptest! {
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
         let ask = |index| format!("if{index}");
-        let mut names = LinkNames::new(&ask);
-        let _ = address(&bytes, &mut names);
-        let _ = route(&bytes, &mut names);
+        let _ = address(&bytes, &ask);
+        let _ = route(&bytes, &ask);
         // also as a unicast route of each family, of which every attribute is parsed
         for family in [V4, V6] {
-            let _ = route(&message(family, 24, 0, UNICAST, std::slice::from_ref(&bytes)), &mut names);
-            let _ = route(&message(family, 24, 0, UNICAST, &[attribute(RTA_MULTIPATH, &bytes)]), &mut names);
+            let _ = route(&message(family, 24, 0, UNICAST, std::slice::from_ref(&bytes)), &ask);
+            let _ = route(&message(family, 24, 0, UNICAST, &[attribute(RTA_MULTIPATH, &bytes)]), &ask);
         }
     }
 }

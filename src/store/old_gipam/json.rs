@@ -7,17 +7,6 @@ use std::fmt::Display;
 use super::LeaseFileError;
 use crate::json::Json;
 
-fn kind(node: &Json<'_>) -> &'static str {
-    match node {
-        Json::Null => "null",
-        Json::Bool(_) => "a boolean",
-        Json::Number(_) => "a number",
-        Json::Text(_) => "a string",
-        Json::List(_) => "a list",
-        Json::Object(_) => "an object",
-    }
-}
-
 /// A value and its place; the value is `None` if it is `null` or absent.
 #[derive(Debug, Clone)]
 pub(super) struct JsonPlace<'a> {
@@ -91,7 +80,7 @@ impl<'a> JsonPlace<'a> {
     /// The error for a value of the wrong kind.
     pub(super) fn wrong_kind(&self, expected: &'static str) -> LeaseFileError {
         let at = if self.at.is_empty() { "the top level".to_owned() } else { self.at.clone() };
-        let found = self.node.map_or("nothing", kind);
+        let found = self.node.map_or("nothing", Json::kind);
         LeaseFileError(format!(
             "the lease file has {found} at {at} where {expected} is needed; correct it by hand"
         ))
