@@ -118,7 +118,7 @@ pub fn state(browser: &mut Browser) {
         "could not reach any name server",
         "nothing queued",
         "of pool dmz",
-        "said from 60\u{a0}% on",
+        "warn_at is 60\u{a0}%, since",
         "198.51.100.128-198.51.100.143 reserved",
         "10.20.0.250 pinned to printer",
     ] {
@@ -205,7 +205,7 @@ pub fn stories(browser: &mut Browser) {
         tab.until(&format!("document.querySelector('#story-title').innerText === 'Story of {what}'"));
         tab.until(&format!("{} === {leases} && {} === {subnets}", rows("leases"), rows("subnets")));
         // The history comes after the tables.
-        let history = "document.querySelector('#story .story-history tbody').innerText";
+        let history = "document.querySelector('#story .story-history .sheet').innerText";
         let is_unknown = leases == 0;
         tab.until(&format!(
             "{history} !== '' && {history}.includes('The history has no entry') === {is_unknown}"
@@ -276,6 +276,15 @@ pub fn files(browser: &mut Browser) {
     assert!(saved.contains("\"'=1+1, \"\"two\"\"\""), "{saved}");
     tab.value(&save("#history"));
     tab.until("window.saved !== null && window.saved.includes('subnet granted')");
+    // Copy takes the rows shown, for a spreadsheet, and says that it did.
+    tab.value("navigator.clipboard.writeText = async (text) => { window.copied = text; }; window.button = [...document.querySelectorAll('#leases button')].find((button) => button.textContent === 'Copy'); button.click()");
+    tab.until("window.copied !== undefined && button.textContent === 'Done'");
+    let copied = tab.value("window.copied").as_str().unwrap().to_owned();
+    assert_eq!(copied.lines().count(), 26, "a head and the rows of this page: {copied}");
+    assert!(copied.starts_with("subnet\taddress\t"), "{copied}");
+    let shown = tab.value("document.querySelector('#leases tbody td a').textContent");
+    assert_eq!(copied.lines().nth(1).and_then(|line| line.split('\t').nth(1)), shown.as_str());
+    tab.until("button.textContent === 'Copy'");
     assert_eq!(tab.troubles(), Vec::<String>::new());
 }
 

@@ -33,8 +33,16 @@ export const level = (share) => (share >= .9 ? 5 : Math.min(4, Math.max(1, Math.
 export const meter = (share, text) => h("span", { class: "meter" },
   s("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, s("rect", { class: `c l${level(share)}`, width: share > 0 ? Math.max(share * 100, 2) : 0, height: 8 })), h("b", {}, text));
 
+// What the address of the page names: a prefix on the map, or the subject of a story.
+export const named = (kind) => (location.hash.startsWith(`#${kind}=`) ? decodeURIComponent(location.hash.slice(kind.length + 2)) : null);
+
+export const noPools = (classes) => h("p", { class: classes }, h("strong", {}, "No pools"), "Give gipam a prefix that is routed to this host.");
+
 // A link to the story of an address, a name, a MAC or a prefix.
 export const tale = (what, classes = "") => h("a", { class: classes, href: `#of=${encodeURIComponent(what)}`, title: "Its holder and history" }, what);
+
+export const dash = () => h("span", { class: "none" }, "–");
+export const about = (value) => (value ? tale(value) : dash());
 
 // An address as a number. URL.hostname returns IPv6 in its shortest form, with only 16-bit words.
 export function number(address) {
@@ -85,7 +93,7 @@ export function ago(text, now) {
 }
 
 export function time(text) {
-  if (!text) return h("span", { class: "none" }, "–");
+  if (!text) return dash();
   return h("time", { datetime: text, title: LONG.format(new Date(text)) }, ago(text));
 }
 

@@ -1,6 +1,6 @@
 // The map: draws the lines of places that the daemon folded, to scale; pointer and keyboard can zoom into it.
 
-import { $, addressAt, ask, count, h, level, s } from "./dom.js";
+import { $, addressAt, ask, count, h, level, named, noPools, s } from "./dom.js";
 
 const HINT = "Point at a cell, or move with the arrow keys. Enter opens it, Escape goes back.";
 const [ALL, ONE] = [256, 1024]; // places of an area if all areas are shown, and if only one is
@@ -8,12 +8,14 @@ let shown = null;
 let last = "";
 let openLeases = () => {};
 
-const wanted = () => (location.hash.startsWith("#map=") ? decodeURIComponent(location.hash.slice(5)) : null);
+const wanted = () => named("map");
 
 export function lookAt(prefix) {
   if (prefix) location.hash = `map=${encodeURIComponent(prefix)}`;
   else history.pushState(null, "", "#map"), draw(true);
 }
+
+export const onMap = (prefix) => h("button", { class: "link", type: "button", title: "Show it on the map", "data-key": `map ${prefix}`, onclick: () => lookAt(prefix) }, prefix);
 
 // The path from everything to what is shown.
 function steps() {
@@ -201,7 +203,7 @@ export async function draw(zoom) {
   if (text === last && !zoom) return;
   [shown, last] = [map, text];
   if (map.length) paint(zoom);
-  else $("#areas").replaceChildren(h("p", { class: "empty" }, h("strong", {}, "No pools"), "Give gipam a prefix that is routed to this host."));
+  else $("#areas").replaceChildren(noPools("empty"));
 }
 
 export function start(open) {

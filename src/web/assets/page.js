@@ -1,8 +1,9 @@
 // The page: requests everything once, and again whenever the daemon reports that something changed.
 
-import { $, PLACE, ago, ask, count, h, meter, plural, redraw, stamp, time } from "./dom.js";
+import { $, PLACE, ago, ask, count, h, meter, noPools, plural, redraw, stamp, time } from "./dom.js";
 import { History } from "./history.js";
 import * as map from "./map.js";
+import { heads, line, scroll } from "./rows.js";
 import * as state from "./state.js";
 import * as story from "./story.js";
 import * as tables from "./tables.js";
@@ -36,27 +37,33 @@ function notes() {
 
 const tag = (text) => [" ", h("span", { class: "tag warn" }, text)];
 
-function pool(row) {
+function poolName(row) {
   const full = status.filling.find((found) => !found.subnet && found.pool === row.pool && found.family === row.family);
-  const number = (value, classes = "") => h("td", { class: `n ${classes}` }, count(value));
-  const onMap = () => h("button", { class: "link", type: "button", title: "Show it on the map", onclick: () => map.lookAt(row.base) }, row.base);
-  const trend = () => usage.choose(row.pool).then(() => $("#usage").scrollIntoView({ block: "nearest" }));
-  return h("tr", { class: "pool" },
-    h("td", {}, h("b", {}, row.pool), h("span", { class: "sub" }, onMap()), row.closed ? tag("closed") : null, row.unusable ? tag(`unusable: ${row.unusable}`) : null, full ? tag(`${full.percent}\u00a0% full`) : null),
-    h("td", { class: "mono wide" }, onMap()),
-    h("td", { class: "wide" }, `/${row.size}`), h("td", { class: "n" }, meter(row.share, row.full)),
-    number(row.subnets, "wide"), number(row.cooling, "wide"), number(row.reserved, "wide"), number(row.free),
-    h("td", { class: "n" }, h("button", { class: "link", type: "button", "aria-label": `Trend of pool ${row.pool}`, onclick: trend }, "show")));
+  return [h("b", {}, row.pool), h("span", { class: "sub" }, map.onMap(row.base)), row.closed ? tag("closed") : null, row.unusable ? tag(`unusable: ${row.unusable}`) : null, full ? tag(`${full.percent}\u00a0% full`) : null];
 }
 
-const HEADS = [["Pool"], ["Base", "wide"], ["Subnets of", "wide"], ["Full", "n"], ["Used", "n wide"], ["Cooling", "n wide"], ["Reserved", "n wide"], ["Free", "n"], ["Trend", "n"]];
+function trend(row) {
+  const show = () => usage.choose(row.pool).then(() => $("#usage").scrollIntoView({ block: "nearest" }));
+  return h("button", { class: "link", type: "button", "aria-label": `Trend of pool ${row.pool}`, onclick: show }, "show");
+}
+
+const POOLS = [
+  ["Pool", "", poolName],
+  ["Base", "mono wide", (row) => map.onMap(row.base)],
+  ["Subnets of", "wide", (row) => `/${row.size}`],
+  ["Full", "n", (row) => meter(row.share, row.full)],
+  ["Used", "n wide", (row) => count(row.subnets)],
+  ["Cooling", "n wide", (row) => count(row.cooling)],
+  ["Reserved", "n wide", (row) => count(row.reserved)],
+  ["Free", "n", (row) => count(row.free)],
+  ["Trend", "n", trend],
+];
 
 function pools(rows) {
   usage.offer(rows.map((row) => row.pool));
+  const lines = () => h("tbody", {}, ...rows.map((row) => line(POOLS, row, { class: "pool" })));
   redraw($("#pool-list"), [rows, status.filling], () => rows.length
-    ? h("div", { class: "panel sheet" }, h("div", { class: "scroll", role: "region", "aria-label": "Pools", tabindex: 0 }, h("table", { class: "plain" },
-      h("caption", { class: "hidden" }, "Pools"), h("thead", {}, h("tr", {}, ...HEADS.map(([text, classes]) => h("th", { scope: "col", class: classes }, text)))), h("tbody", {}, ...rows.map(pool)))))
-    : h("p", { class: "panel empty" }, h("strong", {}, "No pools"), "Give gipam a prefix that is routed to this host."));
+    ? h("div", { class: "panel sheet" }, scroll("Pools", heads(POOLS), lines(), "plain")) : noPools("panel empty"));
 }
 
 async function head() {

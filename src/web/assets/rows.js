@@ -1,4 +1,4 @@
-// Saves rows as a file for a spreadsheet, or copies them to the clipboard.
+// Tables of rows, which can be saved as a file for a spreadsheet or copied to the clipboard.
 
 import { h } from "./dom.js";
 
@@ -26,15 +26,49 @@ async function copy(rows) {
 }
 
 // Two buttons: one saves all matching rows as CSV, one copies the visible rows (browsers allow this only in secure contexts).
-export function take(name, all, seen) {
-  const button = (text, title, work) => {
-    const element = h("button", { type: "button", class: "quiet", title, onclick: async () => {
-      const done = await work().then(() => "Done", (error) => error.message);
-      element.textContent = done;
-      setTimeout(() => (element.textContent = text), 1500);
-    } }, text);
-    return element;
-  };
+function take(name, all, seen) {
+  const button = (text, title, work) => h("button", { type: "button", class: "quiet", title, onclick: async ({ target }) => {
+    target.textContent = await work().then(() => "Done", (error) => error.message);
+    setTimeout(() => (target.textContent = text), 1500);
+  } }, text);
   return [button("CSV", "Download all matching rows", async () => save(name, await all())),
     navigator.clipboard ? button("Copy", "Copy the rows shown", () => copy(seen())) : null];
+}
+
+export const below = (...parts) => h("span", { class: "sub" }, parts.filter(Boolean).join(" · "));
+
+// A column is its title, its classes, and what makes a cell of a row.
+export const heads = (columns, classes = "") => columns.map(([title, of]) => h("th", { scope: "col", class: `${classes} ${of.replace("mono", "")}` }, title));
+
+export const line = (columns, row, attributes = {}) => h("tr", attributes, ...columns.map(([, classes, cell]) => h("td", { class: classes }, ...[cell(row)].flat())));
+
+export const scroll = (title, heads, body, classes = null) => h("div", { class: "scroll", role: "region", "aria-label": title, tabindex: 0 },
+  h("table", { class: classes }, h("caption", { class: "hidden" }, title), h("thead", {}, h("tr", {}, ...heads)), body));
+
+// A table under a title, with tools next to the title, and pages.
+export class Sheet {
+  constructor(section, { name, title, level = "h2", tools, heads, all, pages }) {
+    this.rows = [];
+    this.body = h("tbody");
+    this.found = h("p", { role: "status" });
+    [this.back, this.next] = pages.map(([text, onclick]) => h("button", { type: "button", onclick }, text));
+    this.table = scroll(title, heads, this.body);
+    this.nothing = h("div", { class: "empty", hidden: true });
+    section.append(
+      h("div", { class: "title" }, h(level, { id: `${name}-title` }, title), h("div", { class: "tools" }, tools, take(name, all, () => this.rows))),
+      h("div", { class: "panel sheet" }, this.table, this.nothing, h("div", { class: "pages" }, this.found, h("div", {}, this.back, this.next))));
+  }
+
+  // Shows rows, or this text if there are none.
+  fill(lines, nothing) {
+    this.body.replaceChildren(...lines);
+    [this.table.hidden, this.nothing.hidden] = [!lines.length, lines.length > 0];
+    if (!lines.length) this.nothing.replaceChildren(...nothing);
+  }
+
+  // Which of the buttons can be used; they are hidden if there is only one page.
+  turn(back, next) {
+    [this.back.disabled, this.next.disabled] = [!back, !next];
+    [this.back.hidden, this.next.hidden] = [!back && !next, !back && !next];
+  }
 }

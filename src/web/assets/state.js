@@ -1,12 +1,11 @@
 // What a person should check: the Engine and repair, what is filling up, hooks, and what people reserved and pinned.
 
 import { $, ask, count, h, meter, plural, redraw, stamp } from "./dom.js";
-import { lookAt } from "./map.js";
+import { onMap } from "./map.js";
 
 const at = (text) => h("time", { datetime: text }, stamp(text));
 const since = (text) => text ? [" since ", at(text)] : [];
 const word = (kind, text) => h("b", { class: `word ${kind}` }, text);
-const map = (prefix) => h("button", { class: "link", type: "button", title: "Show it on the map", "data-key": `map ${prefix}`, onclick: () => lookAt(prefix) }, prefix);
 const more = (all, shown, command) => all > shown ? h("li", { class: "hint" }, `and ${count(all - shown)} more: `, h("code", {}, command)) : null;
 const list = (...rows) => h("ul", { class: "rows" }, ...rows.flat());
 
@@ -50,12 +49,12 @@ function repair({ repair, engine, looked, next_look, findings, suspects }) {
   return [h("li", {}, word("warn", plural(findings, "finding", "findings")), " at ", at(looked), ", listed by ", h("code", {}, "gipam gc"), ".", ...next), ...suspects.slice(0, 5).map(suspect)];
 }
 
-export const named = ({ pool, family, subnet }) => subnet ? `subnet ${subnet}` : `pool ${pool} (${family})`;
+const called = ({ pool, family, subnet }) => subnet ? `subnet ${subnet}` : `pool ${pool} (${family})`;
 
 function filling({ filling, filling_all }) {
   if (!filling.length) return h("p", { class: "hint" }, "No pool or subnet has reached ", h("code", {}, "warn_at"), ".");
   const row = ({ pool, family, subnet, percent, warn_at, since: from }) => h("li", {},
-    h("span", { class: "line" }, h("span", {}, ...(subnet ? ["subnet ", map(subnet), pool ? ` of pool ${pool}` : null] : [`pool ${pool} (${family})`])), meter(percent / 100, `${percent}\u00a0%`)),
+    h("span", { class: "line" }, h("span", {}, ...(subnet ? ["subnet ", onMap(subnet), pool ? ` of pool ${pool}` : null] : [`pool ${pool} (${family})`])), meter(percent / 100, `${percent}\u00a0%`)),
     h("span", { class: "hint" }, `warn_at is ${warn_at}\u00a0%,`, ...since(from)));
   return list(filling.map(row), more(filling_all, filling.length, "gipam status --json"));
 }
@@ -76,7 +75,7 @@ function byHand({ by_hand: { reserved, reserved_all, pinned, pinned_all } }) {
   if (!reserved_all && !pinned_all) return h("p", { class: "hint" }, "Nothing is reserved or pinned by hand.");
   return list(
     reserved.map((range) => h("li", {}, h("span", { class: "mono" }, range), " reserved: never given dynamically")), more(reserved_all, reserved.length, "gipam reserve"),
-    pinned.map(({ address, subnet, to }) => h("li", {}, h("span", { class: "mono" }, address), ` pinned to ${to}, in `, map(subnet))), more(pinned_all, pinned.length, "gipam leases --all"));
+    pinned.map(({ address, subnet, to }) => h("li", {}, h("span", { class: "mono" }, address), ` pinned to ${to}, in `, onMap(subnet))), more(pinned_all, pinned.length, "gipam leases --all"));
 }
 
 // The problems that are also shown at the top of the page.
@@ -87,7 +86,7 @@ export function troubles(status) {
   if (status.repair && status.engine === false) notes.push(h("p", { class: "note bad" }, h("strong", {}, "Docker Engine does not answer"), ...since(status.engine_since), ". ", link.cloneNode(true)));
   if (sick.length) notes.push(h("p", { class: "note bad" }, h("strong", {}, sick.length === 1 ? `Hook ${sick[0].hook} fails: ` : `${count(sick.length)} hooks fail, ${sick[0].hook}: `), `${sick[0].last_error ?? ""}. `, link.cloneNode(true)));
   if (status.filling_all) {
-    const [first, second] = status.filling.map((row) => `${named(row)} is ${row.percent}\u00a0% full`);
+    const [first, second] = status.filling.map((row) => `${called(row)} is ${row.percent}\u00a0% full`);
     const rest = status.filling_all - 2;
     const worst = Math.max(...status.filling.map((row) => row.percent));
     notes.push(h("p", { class: `note ${worst >= 95 ? "bad" : "warn"}` }, h("strong", {}, "Filling up: "), [first, second].filter(Boolean).join(", "), rest > 0 ? ` and ${count(rest)} more. ` : ". ", link.cloneNode(true)));

@@ -1,12 +1,12 @@
 // The story of an address, a name, a MAC or a prefix: who has it, and what happened to it.
 
-import { $, h } from "./dom.js";
+import { $, h, named } from "./dom.js";
 import { History } from "./history.js";
 import { lookAt } from "./map.js";
 import { Leases, Subnets } from "./tables.js";
 
 let [shown, parts] = [null, []];
-const wanted = () => (location.hash.startsWith("#of=") ? decodeURIComponent(location.hash.slice(4)) : null);
+const wanted = () => named("of");
 const isPrefix = (what) => /^[0-9a-f:.]+\/\d+$/i.test(what);
 
 function build(what) {

@@ -1,80 +1,58 @@
 // The tables of subnets and leases. The daemon searches, sorts and pages them.
 
-import { $, ask, count, h, meter, plural, s, tale, time } from "./dom.js";
-import { lookAt } from "./map.js";
-import { take } from "./rows.js";
+import { $, about, ask, count, dash, h, meter, plural, s, tale, time } from "./dom.js";
+import { onMap } from "./map.js";
+import { Sheet, below, line } from "./rows.js";
 
 const [ROWS, FILE, MOST] = [25, 500, 100_000]; // rows on the page, in one answer for a file, and in a file
-const dash = () => h("span", { class: "none" }, "–");
-const or = (value) => value ?? dash();
 const swatch = (state) => s("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, s("rect", { class: `c ${state} ${state === "used" ? "l3" : ""}`, x: .5, y: .5, width: 11, height: 11, rx: 3 }));
-const below = (...parts) => h("span", { class: "sub" }, parts.filter(Boolean).join(" · "));
 
-const about = (value) => (value ? tale(value) : dash());
-const onMap = (prefix) => h("button", { class: "link", type: "button", title: "Show it on the map", onclick: () => lookAt(prefix) }, prefix);
-
+// A column by which the daemon can sort has the name of that order.
 const SUBNETS = [
-  { key: "address", title: "Subnet", mono: true, cell: (row) => [onMap(row.prefix), below(row.network, row.pool ? `pool ${row.pool}` : "outside all pools", row.gateway && `gateway ${row.gateway}`)] },
-  { key: "network", title: "Network", wide: true, cell: (row) => about(row.network) },
-  { key: "pool", title: "Pool", wide: true, cell: (row) => [or(row.pool), row.space === "local" ? "" : h("span", { class: "tag" }, row.space)] },
-  { title: "Gateway", mono: true, wide: true, cell: (row) => about(row.gateway) },
-  { key: "leases", title: "Leases", number: true, cell: (row) => count(row.leases) },
-  { key: "cooling", title: "Cooling", number: true, wide: true, cell: (row) => count(row.cooling) },
-  { key: "free", title: "Free", number: true, wide: true, cell: (row) => count(row.free) },
-  { key: "share", title: "Full", number: true, cell: (row) => meter(row.share, row.full) },
-  { key: "since", title: "Since", wide: true, cell: (row) => time(row.since) },
+  ["Subnet", "mono", (row) => [onMap(row.prefix), below(row.network, row.pool ? `pool ${row.pool}` : "outside all pools", row.gateway && `gateway ${row.gateway}`)], "address"],
+  ["Network", "wide", (row) => about(row.network), "network"],
+  ["Pool", "wide", (row) => [row.pool ?? dash(), row.space === "local" ? "" : h("span", { class: "tag" }, row.space)], "pool"],
+  ["Gateway", "mono wide", (row) => about(row.gateway)],
+  ["Leases", "n", (row) => count(row.leases), "leases"],
+  ["Cooling", "n wide", (row) => count(row.cooling), "cooling"],
+  ["Free", "n wide", (row) => count(row.free), "free"],
+  ["Full", "n", (row) => meter(row.share, row.full), "share"],
+  ["Since", "wide", (row) => time(row.since), "since"],
 ];
 
 const LEASES = [
-  { key: "address", title: "Address", mono: true, cell: (row) => [tale(row.address), below(row.network ?? row.subnet, row.kind, row.mac)] },
-  { key: "holder", title: "Holder", cell: (row) => about(row.holder) },
-  { key: "network", title: "Network", wide: true, cell: (row) => about(row.network) },
-  { title: "Subnet", mono: true, wide: true, cell: (row) => onMap(row.subnet) },
-  { key: "kind", title: "Kind", wide: true, cell: (row) => row.kind ?? h("span", { class: "none" }, "unknown") },
-  { key: "mac", title: "MAC", mono: true, wide: true, cell: (row) => about(row.mac) },
-  { key: "state", title: "State", cell: (row) => h("span", { class: "state" }, swatch(row.state === "leased" ? "used" : row.state), row.state) },
-  { key: "since", title: "Since", wide: true, cell: (row) => time(row.since) },
+  ["Address", "mono", (row) => [tale(row.address), below(row.network ?? row.subnet, row.kind, row.mac)], "address"],
+  ["Holder", "", (row) => about(row.holder), "holder"],
+  ["Network", "wide", (row) => about(row.network), "network"],
+  ["Subnet", "mono wide", (row) => onMap(row.subnet)],
+  ["Kind", "wide", (row) => row.kind ?? h("span", { class: "none" }, "unknown"), "kind"],
+  ["MAC", "mono wide", (row) => about(row.mac), "mac"],
+  ["State", "", (row) => h("span", { class: "state" }, swatch(row.state === "leased" ? "used" : row.state), row.state), "state"],
+  ["Since", "wide", (row) => time(row.since), "since"],
 ];
 
-class Listing {
-  constructor(section, { name, noun, title, level = "h2", path, columns, states, empty, fixed }) {
-    Object.assign(this, { section, fixed, path, columns, empty, noun, name, asked: 0, last: "", keys: null, rows: [] });
-    this.query = { search: "", sort: "address", offset: 0, state: "", subnet: "", label: "", ...fixed };
-    this.search = h("input", { type: "search", id: `${this.name}-search`, placeholder: `Search ${noun}s`, "aria-label": `Search ${noun}s`, autocomplete: "off", spellcheck: "false", hidden: Boolean(fixed) });
-    this.tools = h("div", { class: "tools" });
-    this.chip = h("span", { class: "chip", hidden: true });
-    this.tools.append(this.chip);
-    if (states && !fixed) {
-      this.state = h("select", { id: `${this.name}-state`, "aria-label": "State" }, ...states.map(([value, text]) => h("option", { value }, text)));
-      this.state.addEventListener("change", () => this.ask({ state: this.state.value }));
-      this.tools.append(this.state);
-    }
-    this.tools.append(this.search, ...take(name, () => this.all(), () => this.rows).filter(Boolean));
-    let typing = 0;
-    this.search.addEventListener("input", () => {
-      clearTimeout(typing);
-      typing = setTimeout(() => this.ask({ search: this.search.value }), 180);
-    });
-    this.body = h("tbody");
-    this.heads = columns.map((column) => this.head(column));
-    this.found = h("p", { role: "status" });
-    this.back = h("button", { type: "button", onclick: () => this.ask({ offset: Math.max(0, this.query.offset - ROWS) }, true) }, "Previous");
-    this.next = h("button", { type: "button", onclick: () => this.ask({ offset: this.query.offset + ROWS }, true) }, "Next");
-    this.table = h("table", {}, h("caption", { class: "hidden" }, title), h("thead", {}, h("tr", {}, ...this.heads)), this.body);
-    this.nothing = h("div", { class: "empty", hidden: true });
-    section.append(
-      h("div", { class: "title" }, h(level, { id: `${this.name}-title` }, title), this.tools),
-      h("div", { class: "panel sheet" }, h("div", { class: "scroll", role: "region", "aria-label": title, tabindex: 0 }, this.table), this.nothing,
-        h("div", { class: "pages" }, this.found, h("div", {}, this.back, this.next))));
-  }
+// The head of a column, which sorts by it if the daemon can.
+function head([title, classes, , key], sort) {
+  const content = key ? [title, h("span", { class: "arrow", "aria-hidden": "true" })] : [title];
+  return h("th", { scope: "col", class: classes.replace("mono", ""), "data-key": key }, h("button", { type: "button", disabled: !key, onclick: () => sort(key) }, ...content));
+}
 
-  head(column) {
-    const classes = [column.number && "n", column.wide && "wide"].filter(Boolean).join(" ");
-    if (!column.key) return h("th", { scope: "col", class: classes }, h("button", { type: "button", disabled: true }, column.title));
-    const cell = h("th", { scope: "col", class: classes });
-    cell.append(h("button", { type: "button", onclick: () => this.ask({ sort: this.query.sort === column.key ? `-${column.key}` : column.key }) },
-      column.title, h("span", { class: "arrow", "aria-hidden": "true" })));
-    return cell;
+class Listing extends Sheet {
+  constructor(section, { name, noun, title, level, path, columns, states, empty, fixed }) {
+    const search = h("input", { type: "search", id: `${name}-search`, placeholder: `Search ${noun}s`, "aria-label": `Search ${noun}s`, autocomplete: "off", spellcheck: "false", hidden: Boolean(fixed) });
+    const chip = h("span", { class: "chip", hidden: true });
+    const state = states && !fixed ? h("select", { id: `${name}-state`, "aria-label": "State" }, ...states.map(([value, text]) => h("option", { value }, text))) : null;
+    state?.addEventListener("change", () => this.ask({ state: state.value }));
+    const sort = (key) => this.ask({ sort: this.query.sort === key ? `-${key}` : key });
+    let typing = 0;
+    search.addEventListener("input", () => {
+      clearTimeout(typing);
+      typing = setTimeout(() => this.ask({ search: search.value }), 180);
+    });
+    super(section, { name, title, level, tools: [chip, state, search], heads: columns.map((column) => head(column, sort)), all: () => this.all(),
+      pages: [["Previous", () => this.ask({ offset: Math.max(0, this.query.offset - ROWS) }, true)], ["Next", () => this.ask({ offset: this.query.offset + ROWS }, true)]] });
+    Object.assign(this, { section, fixed, path, columns, empty, noun, search, chip, asked: 0, last: "", keys: null });
+    this.query = { search: "", sort: "address", offset: 0, state: "", subnet: "", label: "", ...fixed };
   }
 
   // Requests other rows, from the first page on unless another page was requested.
@@ -108,13 +86,12 @@ class Listing {
     const page = await this.fetch(offset, ROWS);
     if (asked !== this.asked) return; // a newer request is pending
     if (page.rows.length === 0 && page.matching > 0) return this.ask({ offset: Math.floor((page.matching - 1) / ROWS) * ROWS }, true);
-    this.columns.forEach((column, i) => {
-      const [down, here] = [sort === `-${column.key}`, column.key && (sort === column.key || sort === `-${column.key}`)];
-      if (here) this.heads[i].setAttribute("aria-sort", down ? "descending" : "ascending");
-      else this.heads[i].removeAttribute("aria-sort");
-      const arrow = this.heads[i].querySelector(".arrow");
-      if (arrow) arrow.textContent = here ? (down ? "↓" : "↑") : "";
-    });
+    for (const cell of this.table.querySelectorAll("th[data-key]")) {
+      const [down, here] = [sort === `-${cell.dataset.key}`, sort.replace(/^-/, "") === cell.dataset.key];
+      if (here) cell.setAttribute("aria-sort", down ? "descending" : "ascending");
+      else cell.removeAttribute("aria-sort");
+      cell.querySelector(".arrow").textContent = here ? (down ? "↓" : "↑") : "";
+    }
     this.chip.hidden = !subnet;
     if (subnet) this.chip.replaceChildren(`in ${this.query.label}`, h("button", { type: "button", "aria-label": "Show all subnets' leases", onclick: () => this.ask({ subnet: "", label: "" }) }, "×"));
     const text = JSON.stringify([page, this.query]);
@@ -122,19 +99,15 @@ class Listing {
     [this.last, this.rows] = [text, page.rows];
     const key = (row) => `${row.id} ${row.address ?? ""} ${row.state ?? ""} ${row.since}`;
     const focus = document.activeElement?.closest?.("tr")?.dataset.key;
-    this.body.replaceChildren(...page.rows.map((row) => h("tr", { "data-key": key(row), class: this.keys && !this.keys.has(key(row)) ? "fresh" : null },
-      ...this.columns.map((column) => h("td", { class: [column.mono && "mono", column.number && "n", column.wide && "wide"].filter(Boolean).join(" ") }, ...[column.cell(row)].flat())))));
+    const fresh = (row) => (this.keys && !this.keys.has(key(row)) ? "fresh" : null);
+    this.fill(page.rows.map((row) => line(this.columns, row, { "data-key": key(row), class: fresh(row) })), this.empty(page, this.query));
     if (focus) [...this.body.rows].find((row) => row.dataset.key === focus)?.querySelector("button")?.focus({ preventScroll: true });
     this.keys = new Set(page.rows.map(key));
-    this.table.parentElement.hidden = page.rows.length === 0;
     this.section.hidden = Boolean(this.fixed) && page.rows.length === 0;
-    this.nothing.hidden = page.rows.length > 0;
-    if (page.rows.length === 0) this.nothing.replaceChildren(...this.empty(page, this.query));
     const narrowed = !search && !subnet ? "" : ` of ${count(page.total)}`;
     const range = page.matching > ROWS ? `${count(page.offset + 1)}–${count(page.offset + page.rows.length)} of ` : "";
     this.found.textContent = `${range}${plural(page.matching, this.noun, `${this.noun}s`)}${narrowed && ` found${narrowed}`}`;
-    [this.back.disabled, this.next.disabled] = [page.offset === 0, page.offset + page.rows.length >= page.matching];
-    [this.back.hidden, this.next.hidden] = [page.matching <= ROWS, page.matching <= ROWS];
+    this.turn(page.offset > 0, page.offset + page.rows.length < page.matching);
   }
 
   // Updates the times even if nothing else changed.

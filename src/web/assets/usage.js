@@ -1,6 +1,7 @@
 // Usage over time: two curves, and the same numbers as a table.
 
 import { $, ask, count, h, redraw, s, stamp } from "./dom.js";
+import { heads, line, scroll } from "./rows.js";
 
 const SPANS = [["1 hour", 3600], ["24 hours", 86400], ["7 days", 604800], ["30 days", 2592000]];
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [520, 150, 40, 22, 10];
@@ -45,12 +46,16 @@ function chart(title, key, usage) {
   return h("div", { class: "chart" }, h("h3", {}, title, h("b", {}, values.length ? count(values.at(-1)) : "–")), picture);
 }
 
+const COLUMNS = [
+  ["Time", "", (point) => stamp(point.at)],
+  ["Leases", "n", (point) => count(point.leases)],
+  ["Subnets", "n", (point) => count(point.subnets)],
+];
+
 function table(usage) {
   const every = Math.max(1, Math.floor(usage.points.length / 12));
   const rows = usage.points.filter((_, i) => (usage.points.length - 1 - i) % every === 0).reverse();
-  return h("details", {}, h("summary", {}, "Show as a table"), h("div", { class: "scroll" }, h("table", { class: "plain" },
-    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Time"), h("th", { scope: "col", class: "n" }, "Leases"), h("th", { scope: "col", class: "n" }, "Subnets"))),
-    h("tbody", {}, ...rows.map((point) => h("tr", {}, h("td", {}, stamp(point.at)), h("td", { class: "n" }, count(point.leases)), h("td", { class: "n" }, count(point.subnets))))))));
+  return h("details", {}, h("summary", {}, "Show as a table"), scroll("Usage", heads(COLUMNS), h("tbody", {}, ...rows.map((point) => line(COLUMNS, point))), "plain"));
 }
 
 export async function draw() {
