@@ -333,7 +333,7 @@ fn a_filter_that_matches_nothing_is_a_message_and_an_empty_list_is_not_a_table()
         assert_eq!(
             (json.code, json.out.as_str()),
             (0, "[]\n"),
-            "programs count rows themselves: {arguments:?}"
+            "--json does not add this message: {arguments:?}"
         );
     }
     for (command, said) in

@@ -29,7 +29,7 @@ pub struct ExplainStep {
 /// Why something would be given or refused, as a row for programs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
-    /// The question, in the words of whoever asks.
+    /// The question, in the words of the person who asks it.
     pub question: String,
     /// This address or subnet, or an answer later.
     pub given: Option<String>,

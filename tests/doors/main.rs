@@ -2,7 +2,7 @@
 //!
 //! No test waits for time to pass; every wait is for a condition, with a limit that only a bug reaches.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue must stop")]
 
 mod client;
 mod files;

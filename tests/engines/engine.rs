@@ -93,7 +93,7 @@ impl Engine {
         let mut numbers = version.out.split(['.', '+', '-']).map(str::parse);
         engine.version = match (numbers.next(), numbers.next()) {
             (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
-            _ => return Err(format!("the {suite} engine tells no version: {version:?}")),
+            _ => return Err(format!("the {suite} engine does not report its version: {version:?}")),
         };
         engine.v6_only = engine.docker(&["network", "create", "--help"]).out.contains("--ipv4");
         let binary = engine.root().join("usr/local/bin/gipam");
