@@ -30,7 +30,8 @@ impl Plan {
             | Change::SubnetAdopted { state, .. } => self.put_subnet((**state).clone()),
             Change::SubnetIdLearned { serial, id, .. } => {
                 self.drop_kept(*serial);
-                self.rename(*serial, id);
+                let Some(subnet) = self.subnets.get(serial) else { return };
+                self.put_subnet(SubnetState { id: id.clone(), ..subnet.state.clone() });
             }
             Change::SubnetMarked { serial, marks } => self.mark(*serial, marks),
             Change::SubnetReleased { serial, at, cool_until, why } => {
@@ -139,12 +140,6 @@ impl Plan {
             }
         }
         self.index_subnet(serial);
-    }
-
-    fn rename(&mut self, serial: Serial, id: &str) {
-        let Some(subnet) = self.subnets.get(&serial) else { return };
-        let state = SubnetState { id: id.to_owned(), ..subnet.state.clone() };
-        self.put_subnet(state);
     }
 
     fn mark(&mut self, serial: Serial, marks: &Marks) {

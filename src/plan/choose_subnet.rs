@@ -12,7 +12,7 @@ use super::change::{Serial, SubnetState};
 use super::error::Refusal;
 use super::free_space::Standing;
 use super::options::PoolOptions;
-use super::place::{Blocked, PoolPlace};
+use super::place::PoolPlace;
 use super::pool_spaces::Vacancy;
 use super::prefix::Prefix;
 use super::request::{SubnetRequest, Wanted};
@@ -145,12 +145,7 @@ impl<'a> SubnetSearch<'a> {
 
     /// The pool at this position in the settings, prepared for a search.
     fn place(&self, at: usize) -> Option<PoolPlace<'a>> {
-        let (plan, request) = (self.plan, self.request);
-        let pool = plan.settings.pools.get(at)?;
-        let base = pool.base(request.family)?;
-        let blocked = Blocked::new(base.base, &request.in_use, &request.dead, plan);
-        let space = plan.spaces.at(base.base)?;
-        Some(PoolPlace { pool, base: base.base, space, length: self.size.unwrap_or(base.size), blocked })
+        PoolPlace::new(self.plan, self.plan.settings.pools.get(at)?, self.request, self.size)
     }
 
     /// All pools to search, in order.
@@ -201,7 +196,7 @@ fn keyed(search: &SubnetSearch<'_>) -> Option<Offer> {
     let at = plan.spaces.around(prefix)?.pool;
     let place = search.place(at).filter(|_| search.rank(at).is_some())?;
     let known = request.in_use.knows(place.base);
-    let free = plan.held_anywhere(prefix).is_none() && place.blocked.by(prefix).is_none();
+    let free = plan.held_anywhere(prefix).is_none() && place.blocked_by(prefix).is_none();
     let good = known && free && place.hopeless().is_none() && prefix.length() == place.length;
     good.then_some(Offer::Free(prefix, None))
 }
@@ -215,7 +210,7 @@ pub(super) fn free_in(place: &PoolPlace<'_>, search: &SubnetSearch<'_>) -> Optio
     if !search.request.in_use.knows(place.base) {
         return Some(Offer::Unknown);
     }
-    let prefix = place.space.part(Vacancy::Free).best_fit(place.length, |it| place.blocked.by(it))?;
+    let prefix = place.space.part(Vacancy::Free).best_fit(place.length, |it| place.blocked_by(it))?;
     Some(Offer::Free(prefix, None))
 }
 
@@ -248,7 +243,7 @@ fn longest_released(search: &SubnetSearch<'_>) -> Option<Offer> {
     }
     search.with_room(Vacancy::Reclaimable).find_map(|place| {
         let prefix =
-            place.space.part(Vacancy::Reclaimable).best_fit(place.length, |it| place.blocked.by(it))?;
+            place.space.part(Vacancy::Reclaimable).best_fit(place.length, |it| place.blocked_by(it))?;
         let cooling = plan.cooling_by_prefix();
         let inside = cooling.all_inside(prefix).chain(cooling.all_covering(prefix));
         let states = inside.filter_map(|serial| plan.subnet(*serial)).map(|subnet| &subnet.state);
@@ -282,10 +277,10 @@ fn given_cooling(
 
 impl PoolPlace<'_> {
     pub(super) fn full_text(&self) -> String {
-        let Self { pool, base, length, space, blocked } = self;
+        let Self { pool, base, length, space, .. } = self;
         // Free blocks do not contain gipam's own subnets.
         let blocks = space.part(Vacancy::Free).blocks().take(PARTS);
-        let used: Vec<String> = blocks.flat_map(|block| blocked.texts_in(block)).take(NAMED).collect();
+        let used: Vec<String> = blocks.flat_map(|block| self.texts_in(block)).take(NAMED).collect();
         let used =
             if used.is_empty() { String::new() } else { format!(", in use here: {}", used.join(", ")) };
         format!("pool {} ({base}) has no free /{length} (subnets held: {}{used})", pool.name, space.held)
@@ -297,5 +292,5 @@ fn opened_by(place: &PoolPlace<'_>, cooling: Prefix, newer: &Newer<'_>) -> Optio
     let around = Prefix::new(cooling.family(), cooling.first(), place.length.min(cooling.length()));
     let region = if around.contains(place.base) { place.base } else { around };
     let part = place.space.part(Vacancy::Reclaimable).part(region, place.length, PARTS, newer);
-    part.best_fit(place.length, |candidate| place.blocked.by(candidate))
+    part.best_fit(place.length, |candidate| place.blocked_by(candidate))
 }

@@ -237,9 +237,9 @@ fn explain_number(search: &AddressSearch<'_>, address: u128, steps: &mut Steps) 
 /// Explains the pools in their order, each with its best free subnet.
 fn explain_pools(search: &SubnetSearch<'_>, steps: &mut Steps) {
     for place in search.places() {
-        let PoolPlace { pool, base, length, blocked, .. } = &place;
+        let PoolPlace { pool, base, length, .. } = &place;
         let what = format!("pool {} ({base}), a /{length}", pool.name);
-        for used in blocked.texts_in(*base) {
+        for used in place.texts_in(*base) {
             steps.say(&what, format!("in use, skipped: {used}"));
         }
         let found = place.hopeless().map_or_else(

@@ -10,57 +10,47 @@ use super::host_use::HostUse;
 use super::intervals::Intervals;
 use super::pool_spaces::PoolSpace;
 use super::prefix::Prefix;
-use super::request::{Dead, InUse, InUseKind};
-use super::settings::PoolSettings;
-use super::strangers::Strangers;
+use super::request::{InUse, InUseKind, SubnetRequest};
+use super::settings::{Base, PoolSettings};
 use super::subnet::usable;
 
-/// One pool to search for subnets of one length.
+/// One pool to search for subnets of one length, and what must not be offered from it.
 pub(super) struct PoolPlace<'a> {
     pub(super) pool: &'a PoolSettings,
     pub(super) base: Prefix,
     pub(super) space: &'a PoolSpace,
     pub(super) length: u8,
-    pub(super) blocked: Blocked<'a>,
+    /// The addresses that the host uses inside the base.
+    in_use: Cow<'a, Intervals>,
+    /// The reservations of this family.
+    reserved: &'a Intervals,
+    request: &'a SubnetRequest,
 }
 
-impl PoolPlace<'_> {
+impl<'a> PoolPlace<'a> {
+    /// The pool, if it has the family of the request; `size` is the length that the request wants.
+    pub(super) fn new(
+        plan: &'a Plan,
+        pool: &'a PoolSettings,
+        request: &'a SubnetRequest,
+        size: Option<u8>,
+    ) -> Option<Self> {
+        let Base { base, size: usual, .. } = *pool.base(request.family)?;
+        let (space, in_use) = (plan.spaces.at(base)?, request.in_use.blocked(base));
+        let reserved = &plan.reserved[base.family() as usize];
+        Some(Self { pool, base, space, length: size.unwrap_or(usual), in_use, reserved, request })
+    }
+
     /// Why no subnet can come from this pool, even if parts of it are free.
     pub(super) fn hopeless(&self) -> Option<String> {
-        let Self { pool, base, length, blocked, .. } = self;
+        let Self { pool, base, length, .. } = self;
         if pool.closed {
             return Some(format!("pool {} is closed", pool.name));
         }
         if *length < base.length() || *length > base.family().bits() {
             return Some(format!("pool {} ({base}) has no room for a /{length}", pool.name));
         }
-        let route = blocked.whole?;
-        Some(format!(
-            "pool {} ({base}) lies in the on-link route {}, so Docker would refuse all of it",
-            pool.name, route.text
-        ))
-    }
-}
-
-/// What must not be offered from one base.
-pub(super) struct Blocked<'a> {
-    /// The addresses that the host uses inside the base.
-    in_use: Cow<'a, Intervals>,
-    host: &'a HostUse,
-    base: Prefix,
-    /// An IPv4 on-link route over the whole base.
-    whole: Option<&'a InUse>,
-    /// The reservations of this family.
-    reserved: &'a Intervals,
-    /// Subnets of the Engine's networks that are not in the books.
-    strangers: &'a Strangers,
-}
-
-impl<'a> Blocked<'a> {
-    pub(super) fn new(base: Prefix, host: &'a HostUse, dead: &'a Dead, plan: &'a Plan) -> Self {
-        let whole = host.over(base).find(|used| used.kind == InUseKind::OnLinkV4Route);
-        let reserved = &plan.reserved[base.family() as usize];
-        Self { in_use: host.blocked(base), host, base, whole, reserved, strangers: &dead.strangers }
+        Some(format!("pool {} ({base}) {}", pool.name, refused_whole(*base, &self.request.in_use)?))
     }
 
     /// What is in use in a part of the base, or in all of it, for people: by the host, and by networks that the books lack.
@@ -69,14 +59,15 @@ impl<'a> Blocked<'a> {
         let one_address = move |used: &&InUse| {
             part == base && matches!(used.kind, InUseKind::InterfaceAddress | InUseKind::Nameserver)
         };
-        let inside = self.host.inside(part).filter(move |used| used.prefix != base);
-        let host = self.host.over(part).filter(one_address).chain(inside).map(|used| used.text.clone());
-        host.chain(self.strangers.texts(part, base))
+        let (host, strangers) = (&self.request.in_use, &self.request.dead.strangers);
+        let inside = host.inside(part).filter(move |used| used.prefix != base);
+        let used = host.over(part).filter(one_address).chain(inside).map(|used| used.text.clone());
+        used.chain(strangers.texts(part, base))
     }
 
     /// The last address that blocks this candidate: something in use that overlaps it, or reservations over all of
     /// its usable addresses.
-    pub(super) fn by(&self, candidate: Prefix) -> Option<u128> {
+    pub(super) fn blocked_by(&self, candidate: Prefix) -> Option<u128> {
         let (first, last) = usable(candidate);
         if let Some((_, end)) = self.reserved.around(first).filter(|(_, end)| *end >= last) {
             // The candidate in which the reservation ends may have free addresses after it.
@@ -86,18 +77,22 @@ impl<'a> Blocked<'a> {
         }
         let (first, last) = (candidate.first(), candidate.last());
         let in_use = self.in_use.overlapping(first, last).map(|(_, end)| end).max();
-        in_use.max(self.strangers.at(candidate, self.base).map(Prefix::last))
+        in_use.max(self.request.dead.strangers.at(candidate, self.base).map(Prefix::last))
     }
+}
+
+/// The IPv4 on-link route over a whole base, if there is one.
+fn refused_whole(base: Prefix, in_use: &HostUse) -> Option<String> {
+    let route = in_use.over(base).find(|used| used.kind == InUseKind::OnLinkV4Route)?;
+    Some(format!("lies in the on-link route {}, so Docker would refuse all of it", route.text))
 }
 
 impl Plan {
     /// Why no part of this base can be given on a host with these prefixes in use; `None` if some part can.
     pub fn unusable(base: Prefix, in_use: &HostUse) -> Option<String> {
-        if let Some(used) = in_use.over(base).find(|used| used.kind == InUseKind::OnLinkV4Route) {
-            return Some(format!(
-                "lies in the on-link route {}, so Docker would refuse all of it",
-                used.text
-            ));
+        let refused = refused_whole(base, in_use);
+        if refused.is_some() {
+            return refused;
         }
         let whole = in_use.blocked(base).around(base.first()).is_some_and(|(_, end)| end >= base.last());
         let used = in_use.first_in(base).filter(|_| whole)?;

@@ -5,7 +5,6 @@
 //! only the pools that it overlaps. Knows no times and does not choose.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::iter::successors;
 
 use super::COOLING;
 use super::change::Serial;
@@ -72,8 +71,8 @@ impl PoolSpace {
 struct RoomyPools {
     /// Pools with room for a subnet of their own size.
     own: BTreeSet<usize>,
-    /// The length of the largest free block of each pool.
-    by_length: BTreeSet<(u8, usize)>,
+    /// Pools by the length of their largest free block.
+    by_length: BTreeMap<u8, BTreeSet<usize>>,
 }
 
 impl RoomyPools {
@@ -81,8 +80,17 @@ impl RoomyPools {
         if before == after {
             return;
         }
-        before.map(|length| self.by_length.remove(&(length, pool)));
-        after.map(|length| self.by_length.insert((length, pool)));
+        if let Some(length) = before
+            && let Some(pools) = self.by_length.get_mut(&length)
+        {
+            pools.remove(&pool);
+            if pools.is_empty() {
+                self.by_length.remove(&length);
+            }
+        }
+        if let Some(length) = after {
+            self.by_length.entry(length).or_default().insert(pool);
+        }
         if after.is_some_and(|length| length <= size) {
             self.own.insert(pool);
         } else {
@@ -92,12 +100,11 @@ impl RoomyPools {
 
     /// The next pool with room, from this one on.
     fn next(&self, from: usize, size: Option<u8>) -> Option<usize> {
-        let Some(size) = size else { return self.own.range(from..).next().copied() };
-        let length_from = |length| self.by_length.range((length, 0)..).next().map(|(length, _)| *length);
-        let lengths = successors(length_from(0), |length| length_from(length + 1));
-        let lengths = lengths.take_while(|length| *length <= size);
-        let pools = lengths.filter_map(|length| self.by_length.range((length, from)..(length + 1, 0)).next());
-        pools.map(|(_, pool)| *pool).min()
+        let first = |pools: &BTreeSet<usize>| pools.range(from..).next().copied();
+        match size {
+            None => first(&self.own),
+            Some(size) => self.by_length.range(..=size).filter_map(|(_, pools)| first(pools)).min(),
+        }
     }
 }
 
@@ -174,14 +181,14 @@ impl PoolSpaces {
 
     /// Records a subnet that is now held or, if `held` is false, cooling.
     pub(super) fn stand(&mut self, prefix: Prefix, held: bool) {
-        let met = meeting(&self.spaces, prefix);
-        for (_, space) in self.spaces.range_mut(met) {
-            space.change(Vacancy::Free, &mut self.rooms, |part| part.occupy(prefix));
+        let Self { spaces, rooms, .. } = self;
+        each(spaces, prefix, |space| {
+            space.change(Vacancy::Free, rooms, |part| part.occupy(prefix));
             if held {
                 space.held += u64::from(space.base().contains(prefix));
-                space.change(Vacancy::Reclaimable, &mut self.rooms, |part| part.occupy(prefix));
+                space.change(Vacancy::Reclaimable, rooms, |part| part.occupy(prefix));
             }
-        }
+        });
     }
 
     /// Removes a subnet that was held or, if `held` is false, cooling; `standing` has the others.
@@ -189,14 +196,24 @@ impl PoolSpaces {
         // Looking this up among ten thousand subnets is slow, so it is done once for both kinds of room.
         let alone = !standing.covers(prefix) && !standing.is_in(prefix);
         let others = if alone { &[] } else { &standing[..] };
-        let met = meeting(&self.spaces, prefix);
-        for (_, space) in self.spaces.range_mut(met) {
-            space.change(Vacancy::Free, &mut self.rooms, |part| part.vacate(prefix, others));
+        let Self { spaces, rooms, .. } = self;
+        each(spaces, prefix, |space| {
+            space.change(Vacancy::Free, rooms, |part| part.vacate(prefix, others));
             if held {
                 space.held -= u64::from(space.base().contains(prefix));
                 let others = &others[..COOLING.min(others.len())];
-                space.change(Vacancy::Reclaimable, &mut self.rooms, |part| part.vacate(prefix, others));
+                space.change(Vacancy::Reclaimable, rooms, |part| part.vacate(prefix, others));
             }
-        }
+        });
     }
+}
+
+/// Calls `act` for each base that overlaps the prefix. Bases do not overlap each other.
+fn each(spaces: &mut BTreeMap<Prefix, PoolSpace>, prefix: Prefix, mut act: impl FnMut(&mut PoolSpace)) {
+    if let Some((base, space)) = spaces.range_mut(..=prefix).next_back()
+        && base.contains(prefix)
+    {
+        return act(space);
+    }
+    spaces.range_mut(prefix.within()).for_each(|(_, space)| act(space));
 }
