@@ -17,7 +17,7 @@ use crate::store::takeover;
 use crate::text::counted;
 use crate::view::source::Source;
 
-pub use crate::store::takeover::{EXPORTED_DIGEST, TAKEN_DIGEST, digest_text};
+pub use crate::store::takeover::{EXPORTED_DIGEST, TAKEN_DIGEST};
 
 /// A lease file that is to be imported into the books.
 pub struct Importing {
@@ -42,7 +42,7 @@ impl Importing {
         for oddity in &parsed.oddities {
             tracing::warn!("{name}: {oddity}");
         }
-        let digest = digest_text(content.as_bytes());
+        let digest = old_gipam::digest(content.as_bytes());
         Ok(Self { parsed, digest, replace, settings: settings.clone(), origin: origin.clone() })
     }
 

@@ -11,7 +11,6 @@ use super::import;
 use crate::clock;
 use crate::config::{BooksFile, Content, PoolsOrigin};
 use crate::ledger::Altered;
-use crate::plan::Plan;
 use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::settings::Settings;
 use crate::store::old_gipam::{self, FileKind};
@@ -50,7 +49,7 @@ pub fn answer(
 /// Stores the digest of the exported file in the books.
 fn note_export(books: &Path, bytes: &[u8]) -> Result<(), Refusal> {
     let mut books = Books::open(books)?;
-    books.put_meta(import::EXPORTED_DIGEST, &import::digest_text(bytes))?;
+    books.put_meta(import::EXPORTED_DIGEST, &old_gipam::digest(bytes))?;
     books.commit()?;
     Ok(books.close()?)
 }
@@ -119,9 +118,7 @@ pub fn import(file: &BooksFile, name: &str, content: &str, replace: bool) -> Res
         import::Importing::new(name, content, replace, &Settings::default(), &PoolsOrigin::Nowhere)?;
     let summary = importing.summary();
     let mut books = Books::open(&place(file)?)?;
-    let known = books.settings()?;
-    let mut plan = Plan::new(known);
-    books.load(|change| plan.apply(&change))?;
+    let mut plan = books.plan()?;
     let Altered { settings, changes, meta } = importing.alter(&plan, clock::now())?;
     for change in &changes {
         books.write(&plan, change)?;

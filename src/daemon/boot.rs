@@ -13,7 +13,7 @@ use crate::plan::Plan;
 use crate::plan::settings::Settings;
 use crate::settle::{Below, settle};
 use crate::store::old_gipam::{self, Parsed};
-use crate::store::takeover::{EXPORTED_DIGEST, TAKEN_DIGEST, digest_text};
+use crate::store::takeover::{EXPORTED_DIGEST, TAKEN_DIGEST};
 use crate::store::{Books, takeover};
 use crate::text::counted;
 
@@ -58,7 +58,7 @@ fn find(file: &BooksFile) -> Result<(PathBuf, Option<Old>), DaemonError> {
     let Some(path) = found.old.filter(|_| content != Content::Absent) else { return Ok((found.books, None)) };
     let unfit = format!("the old lease file {} cannot be taken over; it was left untouched", path.display());
     let parsed = old_gipam::parse(&bytes).map_err(|source| DaemonError::new(unfit).because(source))?;
-    Ok((found.books, Some(Old { path, digest: digest_text(&bytes), parsed })))
+    Ok((found.books, Some(Old { path, digest: old_gipam::digest(&bytes), parsed })))
 }
 
 /// The error for a configuration without pools.
@@ -81,9 +81,8 @@ pub fn boot(config: &Config) -> Result<Booted, DaemonError> {
     let new = !path.exists();
     let mut books = Books::open(&path)?;
     books.keep_history((*config.keys.history).into());
-    let known = books.settings()?;
-    let mut plan = Plan::new(known.clone());
-    books.load(|change| plan.apply(&change))?;
+    let mut plan = books.plan()?;
+    let known = plan.settings().clone();
     let taken = books.meta(TAKEN_DIGEST)?;
     let exported = books.meta(EXPORTED_DIGEST)?;
     let fresh = taken.is_none() && plan.counters() == (1, 1);

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use super::DoctorReport;
 use crate::config::{Config, Content, DoorSettings};
-use crate::plan::Plan;
 use crate::plan::settings::PoolSettings;
 use crate::server::client::{ClientError, request_blocking};
 use crate::store::Reader;
-use crate::store::log_size::{LONG, log_in_use};
+use crate::store::log::{LONG, log_in_use};
 use crate::text::counted;
 
 /// How long to wait for a listener to identify itself.
@@ -52,11 +51,7 @@ pub(super) fn books(report: &mut DoctorReport, config: &Config) -> Vec<PoolSetti
 
 /// Reads the whole books; returns their pools, or `configured` if the books have none.
 fn whole(report: &mut DoctorReport, path: &Path, configured: Vec<PoolSettings>) -> Vec<PoolSettings> {
-    let plan = Reader::open(path).and_then(|reader| {
-        let mut plan = Plan::new(reader.settings()?);
-        reader.load(|change| plan.apply(&change))?;
-        Ok(plan)
-    });
+    let plan = Reader::open(path).and_then(|reader| reader.plan());
     match plan {
         Ok(plan) => {
             let held = plan.subnets().filter(|subnet| subnet.is_held()).count();

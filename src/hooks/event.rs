@@ -9,9 +9,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::plan::settings::{Millis, rfc3339};
-use crate::store::by_hand::OF_RANGES;
 use crate::store::events::QUIET;
 use crate::store::history::HistoryLine;
+use crate::store::lines::OF_RANGES;
 use crate::store::{Reader, StoreError};
 
 /// Something that happened, or a gap in the delivery.

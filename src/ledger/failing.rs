@@ -5,7 +5,6 @@
 
 use super::writer::{Batch, Fatal, Writer};
 use super::{Message, Refusal};
-use crate::plan::Plan;
 use crate::plan::error::ErrorKind;
 use crate::store::CommitError;
 
@@ -14,7 +13,6 @@ impl Writer {
     pub(super) fn probe(&mut self, batch: &mut Batch) {
         match self.books.probe() {
             Ok(()) => {
-                self.sick = false;
                 self.meters.healed();
                 tracing::info!("the books accept writes again");
                 for release in self.deferred.take() {
@@ -27,6 +25,7 @@ impl Writer {
 
     /// Handles a failed commit of this batch.
     pub(super) fn give_up(&mut self, batch: Batch, error: &CommitError) -> Result<(), Fatal> {
+        let was_sick = self.meters.is_sick();
         self.meters.failed();
         self.time.rolled_back();
         let rolled_back = self.books.rollback();
@@ -43,10 +42,9 @@ impl Writer {
             kind: ErrorKind::Unavailable,
             text: fatal.clone().unwrap_or_else(|| error.to_string()),
         };
-        if !self.sick || fatal.is_some() {
+        if !was_sick || fatal.is_some() {
             tracing::error!("{}", refusal.text);
         }
-        self.sick = true;
         self.refuse_all(batch, &refusal, fatal.is_none());
         match fatal {
             None => Ok(()),
@@ -59,11 +57,8 @@ impl Writer {
 
     /// Rebuilds the plan from the books: what was decided in a failed batch never happened.
     fn reload(&mut self) -> Result<(), String> {
-        let settings = self.books.settings().map_err(|error| error.to_string())?;
-        let mut plan = Plan::new(settings);
-        self.books.load(|change| plan.apply(&change)).map_err(|error| error.to_string())?;
-        plan.advance(self.time.now());
-        self.plan = plan;
+        self.plan = self.books.plan().map_err(|error| error.to_string())?;
+        self.plan.advance(self.time.now());
         Ok(())
     }
 
@@ -89,9 +84,9 @@ impl Writer {
         }
         while let Ok(message) = self.messages.try_recv() {
             match message {
-                Message::Ask { answer, .. } => drop(answer.send(Err(refusal.clone()))),
+                Message::Ask { answer: Some(answer), .. } => drop(answer.send(Err(refusal.clone()))),
                 Message::Alter(alter) => drop(alter(Err(refusal.clone()))),
-                Message::Undo(_) | Message::Look(_) | Message::Stop => {}
+                Message::Ask { answer: None, .. } | Message::Look(_) | Message::Stop => {}
             }
         }
     }

@@ -68,7 +68,12 @@ impl Meters {
 
     /// Whether the last commit succeeded and no batch is held up.
     pub fn is_writable(&self) -> bool {
-        !self.sick.load(Ordering::Relaxed) && self.stalled().is_none()
+        !self.is_sick() && self.stalled().is_none()
+    }
+
+    /// Whether the last commit met a full or busy disk.
+    pub(super) fn is_sick(&self) -> bool {
+        self.sick.load(Ordering::Relaxed)
     }
 
     /// How long the disk has held up the current batch, with all requests waiting for it; `None` if it does not.

@@ -41,7 +41,8 @@ impl Ticket {
     /// Undoes the change of the request; call this if not even the first byte of the answer was sent.
     pub fn undo(self) {
         // A stopped ledger cannot undo anything any more; repair finds the grant.
-        let _ = self.queue.send(Message::Undo(Box::new(self.undo)));
+        let request = Request::Undo(Box::new(self.undo));
+        let _ = self.queue.send(Message::Ask { request, answer: None });
     }
 }
 
@@ -98,23 +99,10 @@ pub struct Altered {
 
 /// Messages that wait in the queue.
 enum Message {
-    Ask { request: Request, answer: oneshot::Sender<Answer> },
-    Undo(Box<Undo>),
+    Ask { request: Request, answer: Option<oneshot::Sender<Answer>> },
     Alter(Alter),
     Look(PlanLook),
     Stop,
-}
-
-impl std::fmt::Debug for Message {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::Ask { .. } => "Ask",
-            Self::Undo(_) => "Undo",
-            Self::Alter(_) => "Alter",
-            Self::Look(_) => "Look",
-            Self::Stop => "Stop",
-        })
-    }
 }
 
 /// A handle to the ledger; cheap to clone.
@@ -146,7 +134,7 @@ impl Ledger {
     /// Sends a request and waits until its answer is durable. Dropping the future cancels the request.
     pub async fn ask(&self, request: Request) -> Answer {
         let (sender, receiver) = oneshot::channel();
-        self.queue.send(Message::Ask { request, answer: sender }).map_err(|_| stopped())?;
+        self.queue.send(Message::Ask { request, answer: Some(sender) }).map_err(|_| stopped())?;
         let mut waiting = Waiting { answer: receiver };
         (&mut waiting.answer).await.unwrap_or_else(|_| Err(stopped()))
     }

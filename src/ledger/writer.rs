@@ -53,8 +53,6 @@ pub struct Writer {
     looks: VecDeque<PlanLook>,
     pub(super) deferred: Deferred,
     repeated: Repeated,
-    /// The last commit met a full or busy disk.
-    pub(super) sick: bool,
     /// No request has come for a while.
     quiet: bool,
     stopping: bool,
@@ -86,7 +84,6 @@ impl Writer {
     pub fn new(plan: Plan, books: Books, clock: Clock) -> (Ledger, Self) {
         let (queue, messages) = mpsc::unbounded_channel();
         let meters = Arc::new(Meters::default());
-        meters.youth.begin(plan.counters().0);
         let ledger = Ledger { queue: queue.clone(), meters: meters.clone() };
         let writer = Self {
             meters,
@@ -99,7 +96,6 @@ impl Writer {
             looks: VecDeque::new(),
             deferred: Deferred::default(),
             repeated: Repeated::default(),
-            sick: false,
             quiet: false,
             stopping: false,
         };
@@ -126,6 +122,7 @@ impl Writer {
     async fn serve(&mut self) -> Result<(), Fatal> {
         // Compare the stamps with the clock before the first request.
         let batch = self.begin();
+        self.meters.youth.note(self.time.steady(), self.plan.counters().0);
         self.finish(batch)?;
         self.meters.end_batch();
         while !self.stopping {
@@ -168,7 +165,7 @@ impl Writer {
         let due = self.waiting.iter().map(|(at, ..)| *at).min();
         let due = due.map(|at| Duration::from_millis(at.saturating_sub(self.time.steady()).max(1)));
         let retry = (!self.deferred.is_empty()).then_some(RETRY);
-        let untidy = !self.sick && self.books.is_untidy();
+        let untidy = !self.meters.is_sick() && self.books.is_untidy();
         let tidy = untidy.then_some(if self.quiet { Duration::ZERO } else { QUIET });
         let wait = [due, retry, tidy].into_iter().flatten().min();
         let message = match wait {
@@ -188,11 +185,11 @@ impl Writer {
     /// disk may take seconds, and these reads need not wait for it.
     fn or_only_looks(&mut self, first: Option<Message>) -> Option<Option<Message>> {
         match first {
-            Some(Message::Look(look)) if self.sick && self.messages.is_empty() => {
+            Some(Message::Look(look)) if self.meters.is_sick() && self.messages.is_empty() => {
                 self.looks.push_back(look);
                 None
             }
-            None if self.sick && !self.looks.is_empty() => None,
+            None if self.meters.is_sick() && !self.looks.is_empty() => None,
             first => Some(first),
         }
     }
@@ -203,7 +200,7 @@ impl Writer {
         self.meters.begin_batch();
         self.time.read();
         self.plan.advance(self.time.now());
-        if self.sick {
+        if self.meters.is_sick() {
             self.probe(&mut batch);
         }
         self.tick(&mut batch);
@@ -216,8 +213,7 @@ impl Writer {
         let mut next = first.or_else(|| self.messages.try_recv().ok());
         while let Some(message) = next {
             match message {
-                Message::Ask { request, answer } => self.decide(request, Some(answer), batch),
-                Message::Undo(undo) => self.decide(Request::Undo(undo), None, batch),
+                Message::Ask { request, answer } => self.decide(request, answer, batch),
                 Message::Alter(alter) => self.alter(alter, batch),
                 Message::Look(look) => self.looks.push_back(look),
                 Message::Stop => self.stopping = true,
@@ -230,7 +226,7 @@ impl Writer {
     /// Does what may wait until the answers were sent: reads of the plan, and the checkpoint. If there are many reads, does
     /// some of them, at least one, so that requests do not wait for all of them and no read waits forever.
     async fn between_batches(&mut self) {
-        let checkpoint = !self.sick && self.books.is_checkpoint_due();
+        let checkpoint = !self.meters.is_sick() && self.books.is_checkpoint_due();
         if !checkpoint && self.looks.is_empty() {
             return;
         }

@@ -1,11 +1,10 @@
 //! Which grants are young: which generation was reached at which time, by a clock that never steps.
 //!
 //! Promises: a grant that counts as settled was made at least a minute ago, however the time of day steps, even across
-//! restarts: grants of earlier processes count from the first query of this one. Keeps one moment per second,
+//! restarts: grants of earlier processes count from the start of this one. Keeps one moment per second,
 //! for a minute. Reads no clock.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::plan::settings::Millis;
@@ -16,31 +15,19 @@ pub const YOUNG: Millis = 60_000;
 const STEP: Millis = 1_000;
 
 /// Which generation was reached at which time.
+///
+/// (when, next generation then), oldest first; the first moment is the start.
 #[derive(Debug, Default)]
-pub struct Youth {
-    /// The next generation at the start.
-    begun: AtomicU64,
-    /// (when, next generation then), oldest first.
-    moments: Mutex<VecDeque<(Millis, u64)>>,
-}
+pub struct Youth(Mutex<VecDeque<(Millis, u64)>>);
 
 impl Youth {
-    /// Sets the start: every generation below `next` had already been granted.
-    pub(super) fn begin(&self, next: u64) {
-        self.begun.store(next, Ordering::Relaxed);
-    }
-
-    fn moments(&self, steady: Millis) -> MutexGuard<'_, VecDeque<(Millis, u64)>> {
-        let mut moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
-        if moments.is_empty() {
-            moments.push_back((steady, self.begun.load(Ordering::Relaxed)));
-        }
-        moments
+    fn moments(&self) -> MutexGuard<'_, VecDeque<(Millis, u64)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records that every generation below `next` had been granted at this moment.
     pub(super) fn note(&self, steady: Millis, next: u64) {
-        let mut moments = self.moments(steady);
+        let mut moments = self.moments();
         if moments.back().is_some_and(|(_, known)| *known == next) {
             return;
         }
@@ -61,14 +48,14 @@ impl Youth {
 
     /// Grants with a lower generation than this are settled now.
     pub fn settled(&self, steady: Millis) -> u64 {
-        let moments = self.moments(steady);
+        let moments = self.moments();
         let old = moments.iter().rev().find(|(at, _)| at.saturating_add(YOUNG) <= steady);
         old.map_or(0, |(_, next)| *next)
     }
 
     /// When a grant of this generation will be settled, by the steady clock.
     pub fn settles(&self, generation: u64) -> Option<Millis> {
-        let moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
+        let moments = self.moments();
         let first = moments.iter().find(|(_, next)| generation < *next);
         first.map(|(at, _)| at.saturating_add(YOUNG))
     }
@@ -81,7 +68,7 @@ mod tests {
     #[test]
     fn what_is_granted_is_young_for_a_minute() {
         let youth = Youth::default();
-        youth.begin(7); // six grants of earlier processes
+        youth.note(5_000, 7); // six grants of earlier processes
         assert_eq!(youth.settled(5_000), 0);
         assert_eq!((youth.settled(64_999), youth.settled(65_000)), (0, 7));
         youth.note(10_000, 8);
@@ -98,7 +85,7 @@ mod tests {
         for n in 0..100_000u64 {
             youth.note(n * 10, n + 1); // granted at n * 10: generation n
         }
-        assert!(youth.moments.lock().unwrap().len() <= 62 * 2);
+        assert!(youth.moments().len() <= 62 * 2);
         for now in [999_990u64, 1_020_000, 1_059_990, 2_000_000] {
             let settled = youth.settled(now);
             assert!(settled == 0 || (settled - 1) * 10 + YOUNG <= now, "{settled} at {now}");

@@ -141,6 +141,11 @@ impl Addresses {
         self.records.range(first, u128::MAX)
     }
 
+    /// A limited number of records at a time, beginning with those around this address.
+    pub fn pages_from(&self, first: u128) -> impl Iterator<Item = impl Iterator<Item = (u128, &Record)>> {
+        self.records.pages(first)
+    }
+
     /// How many released addresses were once requested by number.
     pub fn released_by_number(&self) -> usize {
         let is =

@@ -135,6 +135,12 @@ impl Records {
         self.pages.iter_mut().flat_map(|page| &mut page.known).map(|known| &mut known.record)
     }
 
+    /// The records page by page, beginning with the page of `first`: the quickest way to pass very many of them.
+    pub(super) fn pages(&self, first: u128) -> impl Iterator<Item = impl Iterator<Item = (u128, &Record)>> {
+        let pages = self.pages.iter().skip(self.page(first).unwrap_or(0));
+        pages.map(|page| page.known.iter().map(Known::pair))
+    }
+
     /// The records from `first` to `last`, in order.
     pub(super) fn range(&self, first: u128, last: u128) -> impl Iterator<Item = (u128, &Record)> {
         let pages = self.pages.iter().skip(self.page(first).unwrap_or(0));

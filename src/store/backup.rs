@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::lock::check_directory;
-use super::sqlite::{Reader, StoreError, io, sqlite, suffixed, sync_directory};
+use super::sqlite::{Reader, StoreError, io, open, sqlite, suffixed, sync_directory};
 
 /// The next step, for progress display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +40,7 @@ pub fn backup(books: &Path, copy: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Resul
     if copy.symlink_metadata().is_ok() {
         return Err(StoreError::Exists(copy.to_owned()));
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(books, flags).map_err(sqlite(books, "opening"))?;
+    let connection = open(books, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let part = suffixed(copy, ".part");
     // Stays locked during the write, so that another backup to this name fails at once and overwrites nothing.
     let held = begin(&part)?;

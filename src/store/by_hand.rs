@@ -1,36 +1,61 @@
-//! Changes that people make by hand, as rows of history without a subnet: reservations, and pins whose subnet is gone.
+//! Changes that people make by hand: pins, in their own table, since they outlive subnets, and the rows of history of pins and
+//! reservations.
 //!
-//! Promises: each row is written in the same transaction as the change itself and does not change what is known about an
-//! address, so `tail` skips it. A range is stored in the column `subnet`.
+//! Promises: each row is written in the same transaction as the change itself.
 
-use rusqlite::params;
+use rusqlite::{Row, params};
 
+use super::lines::{BY_HAND, Happening, OF_PINS, OF_RANGES};
+use super::load::{Clear, Unclear, mac, number_in, prefix, space};
 use super::sqlite::{Books, CommitError};
 use super::write::{Written, signed};
 use crate::plan::Plan;
-use crate::plan::change::Record;
-use crate::plan::settings::{Millis, Settings};
-
-/// Events whose row names a range, which applies to all spaces.
-pub const OF_RANGES: [&str; 2] = ["reserved", "unreserved"];
-/// Events whose row keeps the pinned address in the column `why`, where other rows keep a reason.
-pub const OF_PINS: [&str; 2] = ["pinned", "unpinned"];
-
-/// The reason in these rows, where other rows name Docker or repair.
-pub const BY_HAND: &str = "by hand";
-
-/// A row of history without a subnet.
-pub(super) struct Loose<'a> {
-    pub(super) at: Millis,
-    pub(super) event: &'static str,
-    pub(super) space: &'a str,
-    /// A range or a prefix.
-    pub(super) place: &'a str,
-    pub(super) holder: Option<&'a Record>,
-    pub(super) why: &'a str,
-}
+use crate::plan::change::{Change, Kind, Record, Why};
+use crate::plan::pins::{Holder, Pin};
+use crate::plan::prefix::Prefix;
+use crate::plan::request::{Mac, Space};
+use crate::plan::settings::Settings;
 
 impl Books {
+    /// Sets or removes a pin.
+    pub(super) fn put_pin(
+        &mut self,
+        plan: &Plan,
+        place: (Space, Prefix),
+        address: u128,
+        pin: Option<&Pin>,
+    ) -> Written {
+        let (space, prefix) = place;
+        let text = prefix.address(address).to_string();
+        let before = plan.pins_of(space, prefix).and_then(|pins| pins.get(&address));
+        match pin.map(|pin| (parts(pin), pin.since)) {
+            Some(((name, mac), since)) => self.execute(
+                "INSERT OR REPLACE INTO pins VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![
+                    space.name(),
+                    prefix.to_string(),
+                    text,
+                    name,
+                    mac.map(|mac| mac.to_string()),
+                    signed(since)
+                ],
+            )?,
+            None => self.execute(
+                "DELETE FROM pins WHERE space = ?1 AND prefix = ?2 AND address = ?3",
+                params![space.name(), prefix.to_string(), text],
+            )?,
+        }
+        let Some(pin) = pin.or(before) else { return Ok(()) };
+        let (at, event) = (plan.now(), OF_PINS[usize::from(before.is_some())]);
+        let mut there = plan.subnets().filter(|subnet| (subnet.state.space, subnet.state.prefix) == place);
+        let line = match there.next() {
+            Some(subnet) => Happening::of(&subnet.state, at, event),
+            // The subnet is no longer in the books, but the pin outlived it.
+            None => Happening::loose(at, event, space.name(), prefix.to_string()),
+        };
+        self.history(Happening { holder: Some(whom(pin)), ..line.because(&Why::Repair(text.into())) })
+    }
+
     /// Records in the history which reservations `settings` adds or removes. `plan` is the plan before the change.
     pub fn write_reservations(&mut self, plan: &Plan, settings: &Settings) -> Result<(), CommitError> {
         let (before, after) = (&plan.settings().reserved_by_hand, &settings.reserved_by_hand);
@@ -40,36 +65,50 @@ impl Books {
         let [reserved, unreserved] = OF_RANGES;
         for (event, range) in gone.map(|range| (unreserved, range)).chain(new.map(|range| (reserved, range)))
         {
-            let (at, place) = (plan.now(), range.to_string());
             self.begin()?;
-            self.put_loose(Loose { at, event, space: "", place: &place, holder: None, why: BY_HAND })
-                .map_err(|error| CommitError::of(&error))?;
+            let line = Happening::loose(plan.now(), event, "", range.to_string());
+            self.history(line.because(&Why::Repair(BY_HAND.into())))?;
         }
         Ok(())
     }
+}
 
-    /// Adds a row. Rows that are not written yet already have their numbers, so the order stays correct.
-    pub(super) fn put_loose(&mut self, row: Loose<'_>) -> Written {
-        let seq = self.tail.next_row();
-        let Loose { at, event, space, place, holder, why } = row;
-        let kind = holder.and_then(|record| record.kind.name());
-        let name = holder.and_then(|record| record.name.as_deref());
-        let mac = holder.and_then(|record| record.mac).map(|mac| mac.to_string());
-        self.execute(
-            "INSERT INTO history (seq, at, event, space, subnet, id, kind, name, mac, why) \
-             VALUES (?1, ?2, ?3, ?4, ?5, '', ?6, ?7, ?8, ?9)",
-            params![seq, signed(at), event, space, place, kind, name, mac, why],
-        )
+/// Name and MAC, exactly one of which is set.
+fn parts(pin: &Pin) -> (Option<&str>, Option<Mac>) {
+    match &pin.holder {
+        Holder::Name(name) => (Some(name), None),
+        Holder::Mac(mac) => (None, Some(*mac)),
     }
+}
+
+/// The holder, in the form that the history uses.
+fn whom(pin: &Pin) -> Record {
+    let (name, mac) = parts(pin);
+    let (name, kind, since) = (name.map(Into::into), Kind::Endpoint, pin.since);
+    Record { leased: false, kind, name, mac, asked_by_number: true, withheld: false, since, generation: 0 }
+}
+
+/// Reads a row of the table of pins.
+pub(super) fn pinned(row: &Row<'_>) -> Clear<Change> {
+    let text = |name: &str| Ok::<_, Unclear>(row.get_ref(name)?.as_str_or_null()?);
+    let required = |name: &str| Ok::<_, Unclear>(row.get_ref(name)?.as_str()?);
+    let (prefix, address) = (prefix(required("prefix")?)?, required("address")?);
+    let holder = match (text("name")?, text("mac")?) {
+        (Some(name), None) => Holder::Name(name.into()),
+        (None, Some(text)) => Holder::Mac(mac(text)?),
+        _ => return Err(Unclear(format!("the pin of {address} does not name one holder"))),
+    };
+    Ok(Change::AddressPinned {
+        space: space(required("space")?)?,
+        prefix,
+        address: number_in(prefix, address)?,
+        pin: Pin { holder, since: row.get("since")? },
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::change::Change;
-    use crate::plan::pins::{Holder, Pin};
-    use crate::plan::prefix::Prefix;
-    use crate::plan::request::{Mac, Space};
     use crate::store::Reader;
 
     #[test]

@@ -72,8 +72,8 @@ pub enum CommitError {
     Unknown(String),
 }
 
-impl CommitError {
-    pub(super) fn of(error: &rusqlite::Error) -> Self {
+impl From<rusqlite::Error> for CommitError {
+    fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy) => Self::Definite(error.to_string()),
             _ => Self::Unknown(error.to_string()),

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Row, params};
 use smol_str::SmolStr;
 
-use super::by_hand::{BY_HAND, OF_PINS, OF_RANGES};
-use super::sqlite::{Reader, StoreError, sqlite};
+use super::lines::{BY_HAND, OF_PINS, OF_RANGES};
+use super::sqlite::{StoreError, Tables, sqlite};
 use super::write::signed;
 use crate::plan::prefix::AddressRange;
 use crate::text;
@@ -56,8 +56,8 @@ pub struct HistoryLine {
 /// When something happened, and the event.
 pub type Occurrence = (u64, SmolStr);
 
-impl Reader {
-    /// The newest rows, however old; see [`Reader::history_since`].
+impl Tables {
+    /// The newest rows, however old; see [`Tables::history_since`].
     pub fn history(&self, of: Option<&str>, limit: u32) -> Result<Vec<HistoryLine>, StoreError> {
         self.history_since(of, limit, 0, None)
     }
@@ -71,8 +71,6 @@ impl Reader {
         since: u64,
         before: Option<u64>,
     ) -> Result<Vec<HistoryLine>, StoreError> {
-        let fail = || sqlite(&self.path, "reading history");
-        let mut statement = self.connection.prepare(&sql()).map_err(fail())?;
         // SQLite cannot tell whether ranges overlap, so this is checked here.
         let range = of.and_then(AddressRange::parse);
         let about = |line: &HistoryLine| {
@@ -82,37 +80,34 @@ impl Reader {
         };
         let before = signed(before.unwrap_or(u64::MAX));
         let wanted = params![of, range.is_some(), signed(since), before];
-        let rows = statement.query_map(wanted, line).map_err(fail())?;
-        let lines = rows.filter(|line| line.as_ref().map_or(true, about));
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
-        let mut lines: Vec<HistoryLine> = lines.take(most).collect::<Result<_, _>>().map_err(fail())?;
+        let read = || {
+            let mut statement = self.connection.prepare_cached(&sql())?;
+            let lines = statement.query_map(wanted, line)?;
+            lines.filter(|line| line.as_ref().map_or(true, about)).take(most).collect::<Result<Vec<_>, _>>()
+        };
+        let mut lines = read().map_err(sqlite(&self.path, "reading history"))?;
         self.name_lines(&mut lines)?;
         Ok(lines)
     }
 
     /// Adds container and network names to the rows, as the Engine showed them at the time of each lease.
     fn name_lines(&self, lines: &mut [HistoryLine]) -> Result<(), StoreError> {
-        let fail = || sqlite(&self.path, "reading the names of holders");
         let nameless = |line: &&mut HistoryLine| line.container.is_none() && line.generation.is_some();
         let wanted: BTreeSet<u64> =
             lines.iter_mut().filter(nameless).filter_map(|line| line.generation).collect();
         if wanted.is_empty() {
             return Ok(());
         }
-        let sql =
-            "SELECT generation, why FROM history WHERE event = 'named' AND why IS NOT NULL ORDER BY seq";
-        let mut statement = self.connection.prepare(sql).map_err(fail())?;
-        let mut rows = statement.query([]).map_err(fail())?;
-        let mut names: BTreeMap<u64, (String, String)> = BTreeMap::new();
-        while let Some(row) = rows.next().map_err(fail())? {
-            let generation = row.get::<_, Option<i64>>(0).map_err(fail())?.unwrap_or(-1);
-            let Ok(generation) = u64::try_from(generation) else { continue };
-            if let Some(shown) =
-                wanted.get(&generation).and(as_shown(&row.get::<_, String>(1).map_err(fail())?))
-            {
-                names.insert(generation, shown);
-            }
-        }
+        let sql = "SELECT generation, why FROM history WHERE event = 'named' AND why IS NOT NULL \
+                   AND generation IS NOT NULL ORDER BY seq";
+        let named: Vec<Option<_>> = self.rows("reading the names of holders", sql, [], |row| {
+            let generation: u64 = row.get(0)?;
+            let is_wanted = wanted.contains(&generation);
+            let shown = if is_wanted { as_shown(row.get_ref(1)?.as_str()?) } else { None };
+            Ok(shown.map(|shown| (generation, shown)))
+        })?;
+        let names: BTreeMap<u64, (String, String)> = named.into_iter().flatten().collect();
         for line in lines.iter_mut().filter(|line| line.container.is_none()) {
             let shown = line.generation.and_then(|generation| names.get(&generation));
             if let Some((container, network)) = shown {
@@ -161,7 +156,7 @@ fn sql() -> String {
     )
 }
 
-impl Reader {
+impl Tables {
     /// Times and events of some subnets since `since`, newest first, and the time from which they are complete. Reads at most
     /// `most` rows and uses little memory for each.
     pub fn happened(
@@ -170,26 +165,25 @@ impl Reader {
         most: u32,
         mut is_about: impl FnMut(&str) -> bool,
     ) -> Result<(Vec<Occurrence>, Option<u64>), StoreError> {
-        let fail = || sqlite(&self.path, "reading history");
         let sql = "SELECT at, event, subnet FROM history WHERE event NOT IN ('forgotten', 'restored') \
                    ORDER BY seq DESC LIMIT ?1";
-        let mut statement = self.connection.prepare(sql).map_err(fail())?;
-        let mut rows = statement.query([most]).map_err(fail())?;
         let (mut happened, mut known) = (Vec::new(), None);
-        while let Some(row) = rows.next().map_err(fail())? {
-            let at = u64::try_from(row.get::<_, i64>(0).map_err(fail())?).unwrap_or(0);
-            known = Some(at);
-            let text = |column| {
-                let text = row.get_ref(column).map_err(fail())?.as_str();
-                text.map_err(|error| fail()(error.into()))
-            };
-            if is_about(text(2)?) {
-                happened.push((at, text(1)?.into()));
+        let mut read = || {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let mut rows = statement.query([most])?;
+            while let Some(row) = rows.next()? {
+                let at = row.get(0)?;
+                known = Some(at);
+                if is_about(row.get_ref(2)?.as_str()?) {
+                    happened.push((at, row.get_ref(1)?.as_str()?.into()));
+                }
+                if at < since {
+                    break;
+                }
             }
-            if at < since {
-                break;
-            }
-        }
+            Ok(())
+        };
+        read().map_err(sqlite(&self.path, "reading history"))?;
         Ok((happened, known))
     }
 }
@@ -203,11 +197,10 @@ pub(super) fn line(row: &Row<'_>) -> Result<HistoryLine, rusqlite::Error> {
     let shown = |text: String| text::name(&text).into_owned();
     let named = |at: usize| row.get::<_, Option<String>>(at).map(|text| text.map(shown));
     let why: Option<String> = row.get(9)?;
-    let number = |at| Ok::<_, rusqlite::Error>(u64::try_from(row.get::<_, i64>(at)?).unwrap_or(0));
     let mut line = HistoryLine {
-        number: number(13)?,
+        number: row.get(13)?,
         pool: row.get(14)?,
-        at: number(0)?,
+        at: row.get(0)?,
         event: row.get(1)?,
         space: row.get(2)?,
         subnet: row.get(3)?,
@@ -217,7 +210,7 @@ pub(super) fn line(row: &Row<'_>) -> Result<HistoryLine, rusqlite::Error> {
         name: named(7)?,
         mac: row.get(8)?,
         why: why.map(|why| text::cut(&why, LONGEST_WHY).into_owned()),
-        generation: row.get::<_, Option<i64>>(10)?.and_then(|number| u64::try_from(number).ok()),
+        generation: row.get(10)?,
         container: named(11)?,
         network: named(12)?,
     };

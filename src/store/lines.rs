@@ -1,11 +1,12 @@
 //! Rows of history, collected while a batch is decided and then written together by one statement.
 //!
 //! Promises: all rows are in the transaction before it is committed, and only a limited number waits in memory. A row says
-//! what happened and, for an address, what is known about it from then on (see `tail`). Does not number the rows.
+//! what happened and, for an address, what is known about it from then on (see `tail`). Rows of changes that people make are
+//! about no address, so `tail` skips them: a pinned address is in the column `why`, and a range in the column `subnet`.
 
 use rusqlite::Connection;
 
-use super::write::signed;
+use super::write::{Written, signed};
 use crate::plan::change::{Kind, Record, Serial, SubnetState, Why};
 use crate::plan::prefix::{Prefix, text};
 use crate::plan::request::Space;
@@ -14,25 +15,52 @@ use crate::plan::settings::Millis;
 /// Maximum number of rows that wait in memory.
 pub(super) const MOST: usize = 256;
 
-/// The content of one row.
+/// Events whose row names a range, which applies to all spaces.
+pub const OF_RANGES: [&str; 2] = ["reserved", "unreserved"];
+/// Events whose row keeps the pinned address in the column `why`, where other rows keep a reason.
+pub const OF_PINS: [&str; 2] = ["pinned", "unpinned"];
+/// The reason in these rows, where other rows name Docker or repair.
+pub const BY_HAND: &str = "by hand";
+
+/// One row.
 #[derive(Debug)]
 pub(super) struct Happening {
     pub(super) at: Millis,
     pub(super) event: &'static str,
-    /// The address that the row is about; `None` if it is only about the subnet.
+    pub(super) place: HappeningPlace,
+    /// The address that the row is about; `None` if it is only about the place.
     pub(super) address: Option<u128>,
     /// Who holds, or held, the address.
     pub(super) holder: Option<Record>,
-    /// What is known about the address now; `None` if nothing is.
-    pub(super) known: Option<KnownState>,
+    /// Whether the address is leased now, and since when it is or is not; `None` if nothing is known.
+    pub(super) known: Option<(bool, Millis)>,
     pub(super) why: Option<Why>,
 }
 
-/// What is known about an address, apart from its holder.
+/// What a row is about.
 #[derive(Debug)]
-pub(super) struct KnownState {
-    pub(super) leased: bool,
-    pub(super) since: Millis,
+pub(super) enum HappeningPlace {
+    Subnet {
+        serial: Serial,
+        space: Space,
+        prefix: Prefix,
+        id: Box<str>,
+    },
+    /// A range, in all spaces, or a prefix whose subnet is not in the books.
+    Loose {
+        space: &'static str,
+        place: String,
+    },
+}
+
+impl HappeningPlace {
+    /// The subnet and its PoolID.
+    const fn key(&self) -> Option<(Serial, &str)> {
+        match self {
+            Self::Subnet { serial, id, .. } => Some((*serial, id)),
+            Self::Loose { .. } => None,
+        }
+    }
 }
 
 /// The column `pinned` as bits: 1 if the address was ever requested by number, 2 if anonymous requests do not get it.
@@ -41,67 +69,72 @@ pub(super) fn marks(record: &Record) -> i64 {
 }
 
 impl Happening {
-    pub(super) fn of_subnet(at: Millis, event: &'static str, why: Option<&Why>) -> Self {
-        Self { at, event, address: None, holder: None, known: None, why: why.cloned() }
-    }
-
-    /// A row that sets the address to the state of the record.
-    pub(super) fn of_address(at: Millis, event: &'static str, address: u128, record: &Record) -> Self {
-        let known = Some(KnownState { leased: record.leased, since: record.since });
-        Self { at, event, address: Some(address), holder: Some(record.clone()), known, why: None }
-    }
-}
-
-/// A row with its number and its subnet.
-#[derive(Debug)]
-pub(super) struct NumberedRow {
-    seq: i64,
-    serial: Serial,
-    space: Space,
-    prefix: Prefix,
-    id: Box<str>,
-    row: Happening,
-}
-
-impl NumberedRow {
-    pub(super) fn new(seq: i64, state: &SubnetState, row: Happening) -> Self {
+    /// A row about a subnet.
+    pub(super) fn of(state: &SubnetState, at: Millis, event: &'static str) -> Self {
         let (serial, space, prefix) = (state.serial, state.space, state.prefix);
-        Self { seq, serial, space, prefix, id: state.id.as_str().into(), row }
+        let place = HappeningPlace::Subnet { serial, space, prefix, id: state.id.as_str().into() };
+        Self { at, event, place, address: None, holder: None, known: None, why: None }
+    }
+
+    /// A row about a range or a prefix that is not a subnet of the books.
+    pub(super) const fn loose(at: Millis, event: &'static str, space: &'static str, place: String) -> Self {
+        let place = HappeningPlace::Loose { space, place };
+        Self { at, event, place, address: None, holder: None, known: None, why: None }
+    }
+
+    /// A row that sets an address of the subnet to the state of the record.
+    pub(super) fn holding(self, address: u128, record: &Record) -> Self {
+        let known = Some((record.leased, record.since));
+        Self { address: Some(address), holder: Some(record.clone()), known, ..self }
+    }
+
+    pub(super) fn because(self, why: &Why) -> Self {
+        Self { why: Some(why.clone()), ..self }
     }
 }
 
 /// Writes the rows into the open transaction and clears the list.
-pub(super) fn write(connection: &Connection, lines: &mut Vec<NumberedRow>) -> Result<(), rusqlite::Error> {
+pub(super) fn write(connection: &Connection, lines: &mut Vec<(i64, Happening)>) -> Written {
     if lines.is_empty() {
         return Ok(());
     }
     let sql =
         "INSERT INTO history VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut before: Option<NumberedRow> = None;
-    for line in lines.drain(..) {
-        let NumberedRow { seq, serial, space, prefix, id, row } = &line;
-        let (holder, known) = (row.holder.as_ref(), row.known.as_ref());
+    let mut before: Option<Happening> = None;
+    for (seq, line) in lines.drain(..) {
+        let Happening { at, event, place, address, holder, known, why } = &line;
+        let (holder, mut shown) = (holder.as_ref(), None);
         statement.raw_bind_parameter(1, seq)?;
-        statement.raw_bind_parameter(2, signed(row.at))?;
-        statement.raw_bind_parameter(3, row.event)?;
-        // If the previous row is about the same subnet, as in a burst of starts, these are already bound.
-        if before.is_none_or(|before| before.serial != *serial || before.id != *id) {
-            statement.raw_bind_parameter(4, space.name())?;
-            statement.raw_bind_parameter(5, prefix.text())?;
-            statement.raw_bind_parameter(6, &**id)?;
-            statement.raw_bind_parameter(12, signed(*serial))?;
+        statement.raw_bind_parameter(2, signed(*at))?;
+        statement.raw_bind_parameter(3, event)?;
+        match place {
+            HappeningPlace::Subnet { serial, space, prefix, id } => {
+                shown = address.map(|address| text(prefix.address(address)));
+                // If the previous row is about the same subnet, as in a burst of starts, these are already bound.
+                if before.is_none_or(|before| before.place.key() != place.key()) {
+                    statement.raw_bind_parameter(4, space.name())?;
+                    statement.raw_bind_parameter(5, prefix.text())?;
+                    statement.raw_bind_parameter(6, &**id)?;
+                    statement.raw_bind_parameter(12, signed(*serial))?;
+                }
+            }
+            HappeningPlace::Loose { space, place } => {
+                statement.raw_bind_parameter(4, space)?;
+                statement.raw_bind_parameter(5, place)?;
+                statement.raw_bind_parameter(6, "")?;
+                statement.raw_bind_parameter(12, None::<i64>)?;
+            }
         }
-        statement
-            .raw_bind_parameter(7, row.address.map(|address| text(prefix.address(address))).as_deref())?;
+        statement.raw_bind_parameter(7, shown.as_deref())?;
         statement.raw_bind_parameter(8, holder.map_or(Kind::Unknown, |record| record.kind).name())?;
         statement.raw_bind_parameter(9, holder.and_then(|record| record.name.as_deref()))?;
         statement
             .raw_bind_parameter(10, holder.and_then(|record| record.mac).map(|mac| mac.text()).as_deref())?;
-        statement.raw_bind_parameter(11, row.why.as_ref().map(Why::text))?;
-        statement.raw_bind_parameter(13, known.map(|known| known.leased))?;
+        statement.raw_bind_parameter(11, why.as_ref().map(Why::text))?;
+        statement.raw_bind_parameter(13, known.map(|(leased, _)| leased))?;
         statement.raw_bind_parameter(14, holder.map(marks))?;
-        statement.raw_bind_parameter(15, known.map(|known| signed(known.since)))?;
+        statement.raw_bind_parameter(15, known.map(|(_, since)| signed(since)))?;
         statement.raw_bind_parameter(16, holder.map(|record| signed(record.generation)))?;
         statement.raw_execute()?;
         before = Some(line);

@@ -4,24 +4,28 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::Path;
 use std::str::FromStr;
 
+use rusqlite::Row;
 use rusqlite::types::FromSqlError;
-use rusqlite::{Connection, Row, RowIndex};
 
-use super::sqlite::{Books, Reader, StoreError, sqlite};
-use crate::plan::Caller;
+use super::sqlite::{StoreError, Tables, sqlite};
 use crate::plan::change::{Change, KeptRelease, Kind, Marks, Record, Serial, SubnetState};
 use crate::plan::prefix::{Family, Prefix, number};
 use crate::plan::request::{Mac, Space};
+use crate::plan::{Caller, Plan};
 
 /// Why a row is invalid or cannot be read.
 pub(super) struct Unclear(pub(super) String);
 
 impl From<rusqlite::Error> for Unclear {
     fn from(error: rusqlite::Error) -> Self {
-        Self(error.to_string())
+        match error {
+            rusqlite::Error::IntegralValueOutOfRange(_, value) if value < 0 => {
+                Self(format!("{value} is negative"))
+            }
+            other => Self(other.to_string()),
+        }
     }
 }
 
@@ -40,169 +44,140 @@ const COLUMNS: &str = "address, leased, kind, name, mac, pinned, since, generati
 type Prefixes = BTreeMap<Serial, Prefix>;
 
 /// The subnet whose rows are being read: its serial, its prefix, and its addresses so far.
-type AtHand = (i64, Prefix, Vec<(u128, Record)>);
+type AtHand = (Serial, Prefix, Vec<(u128, Record)>);
 
-impl Books {
+impl Tables {
+    /// The plan that these books hold.
+    pub fn plan(&self) -> Result<Plan, StoreError> {
+        let mut plan = Plan::new(self.settings()?);
+        self.load(|change| plan.apply(&change))?;
+        Ok(plan)
+    }
+
     /// Passes everything that is granted or remembered to `take`, as changes.
     pub fn load(&self, take: impl FnMut(Change)) -> Result<(), StoreError> {
         // Each page is read only once, so a cache would only use memory in addition to the plan that is being built.
         let cache = |pragma| self.connection.execute_batch(pragma).map_err(sqlite(&self.path, "reading"));
         cache("PRAGMA cache_size=-128")?;
-        load(&self.path, &self.connection, take)?;
+        self.load_all(take)?;
         cache("PRAGMA cache_size=-2000")
     }
-}
 
-impl Reader {
-    /// Passes everything that is granted or remembered to `take`, as changes.
-    pub fn load(&self, take: impl FnMut(Change)) -> Result<(), StoreError> {
-        load(&self.path, &self.connection, take)
+    fn load_all(&self, mut take: impl FnMut(Change)) -> Result<(), StoreError> {
+        // Pins come before the subnets, so that the subnets are built with their pins.
+        self.table("pins", "SELECT * FROM pins", |row| {
+            take(super::by_hand::pinned(row)?);
+            Ok(())
+        })?;
+        // The prefix of each serial, for reading its addresses.
+        let mut prefixes = BTreeMap::new();
+        self.table("subnets", "SELECT * FROM subnets ORDER BY serial", |row| {
+            let state = subnet(row)?;
+            prefixes.insert(state.serial, state.prefix);
+            take(Change::SubnetGranted(Box::new(state)));
+            Ok(())
+        })?;
+        self.load_addresses(&prefixes, &mut take)?;
+        self.load_tail(&prefixes, &mut take)?;
+        // Releases that wait until the PoolID of an adopted subnet is known.
+        self.table(
+            "kept_releases",
+            "SELECT subnet, address, generation, id, at FROM kept_releases",
+            |row| {
+                let serial = row.get(0)?;
+                let Some(prefix) = prefixes.get(&serial) else { return Ok(()) };
+                let address = number_in(*prefix, row.get_ref(1)?.as_str()?)?;
+                let kept = KeptRelease { generation: row.get(2)?, id: row.get(3)?, at: row.get(4)? };
+                take(Change::ReleaseKept { serial, address, kept });
+                Ok(())
+            },
+        )?;
+        self.table("keys", "SELECT * FROM keys", |row| {
+            take(key(row)?);
+            Ok(())
+        })?;
+        self.table("callers", "SELECT name, first, until FROM callers", |row| {
+            let caller = Caller { first: row.get(1)?, until: row.get(2)? };
+            take(Change::CallerSeen { name: row.get(0)?, caller });
+            Ok(())
+        })?;
+        self.engine()?.map(&mut take);
+        self.table("counters", "SELECT next_generation, next_serial FROM counters", |row| {
+            take(Change::Counted { next_generation: row.get(0)?, next_serial: row.get(1)? });
+            Ok(())
+        })
     }
-}
 
-fn load(path: &Path, connection: &Connection, mut take: impl FnMut(Change)) -> Result<(), StoreError> {
-    // Pins come before the subnets, so that the subnets are built with their pins.
-    table(path, connection, "pins", "SELECT * FROM pins", |row| {
-        take(super::pins::pinned(row)?);
-        Ok(())
-    })?;
-    // The prefix of each serial, for reading its addresses.
-    let mut prefixes = BTreeMap::new();
-    table(path, connection, "subnets", "SELECT * FROM subnets ORDER BY serial", |row| {
-        let state = subnet(row)?;
-        prefixes.insert(state.serial, state.prefix);
-        take(Change::SubnetGranted(Box::new(state)));
-        Ok(())
-    })?;
-    load_addresses(path, connection, &prefixes, &mut take)?;
-    load_tail(path, connection, &prefixes, &mut take)?;
-    load_kept(path, connection, &prefixes, &mut take)?;
-    table(path, connection, "keys", "SELECT * FROM keys", |row| {
-        take(key(row)?);
-        Ok(())
-    })?;
-    table(path, connection, "callers", "SELECT * FROM callers", |row| {
-        take(caller(row)?);
-        Ok(())
-    })?;
-    super::settings::engine(connection).map_err(sqlite(path, "reading which Engine it is"))?.map(&mut take);
-    table(path, connection, "counters", "SELECT next_generation, next_serial FROM counters", |row| {
-        take(Change::Counted { next_generation: whole(row, 0)?, next_serial: whole(row, 1)? });
-        Ok(())
-    })
-}
-
-/// The table of addresses, subnet by subnet.
-fn load_addresses(
-    path: &Path,
-    connection: &Connection,
-    prefixes: &Prefixes,
-    mut take: impl FnMut(Change),
-) -> Result<(), StoreError> {
-    let sql = format!("SELECT subnet, {COLUMNS} FROM addresses ORDER BY subnet");
-    let mut at_hand: Option<AtHand> = None;
-    let loaded = |(serial, _, mut records): AtHand| {
-        // The table is sorted by the text of the address.
-        records.sort_unstable_by_key(|(address, _)| *address);
-        Change::AddressesLoaded { serial: serial.unsigned_abs(), records }
-    };
-    table(path, connection, "addresses", &sql, |row| {
-        let serial: i64 = row.get(0)?;
-        if at_hand.as_ref().is_none_or(|(of, ..)| *of != serial) {
-            at_hand.take().map(loaded).map(&mut take);
-            at_hand = prefix_of(prefixes, serial).map(|prefix| (serial, prefix, Vec::new()));
-        }
-        let Some((_, prefix, records)) = &mut at_hand else {
-            return Err(Unclear(format!("{} belongs to no subnet", row.get::<_, String>(1)?)));
+    /// The table of addresses, subnet by subnet.
+    fn load_addresses(&self, prefixes: &Prefixes, mut take: impl FnMut(Change)) -> Result<(), StoreError> {
+        let sql = format!("SELECT subnet, {COLUMNS} FROM addresses ORDER BY subnet");
+        let mut at_hand: Option<AtHand> = None;
+        let loaded = |(serial, _, mut records): AtHand| {
+            // The table is sorted by the text of the address.
+            records.sort_unstable_by_key(|(address, _)| *address);
+            Change::AddressesLoaded { serial, records }
         };
-        records.push(known(*prefix, row)?);
-        Ok(())
-    })?;
-    at_hand.map(loaded).map(take);
-    Ok(())
-}
-
-/// What happened since the table of addresses was last updated. A row whose subnet is gone contributes only its generation.
-fn load_tail(
-    path: &Path,
-    connection: &Connection,
-    prefixes: &Prefixes,
-    mut take: impl FnMut(Change),
-) -> Result<(), StoreError> {
-    let sql = format!(
-        "SELECT serial, {COLUMNS} FROM history WHERE seq > (SELECT folded FROM counters) AND address IS NOT NULL ORDER BY seq"
-    );
-    table(path, connection, "history", &sql, |row| {
-        let (number, generation): (i64, u64) = (row.get(0)?, whole(row, 8)?);
-        let serial = number.unsigned_abs();
-        let counted = Change::Counted { next_generation: generation.saturating_add(1), next_serial: 0 };
-        match (prefix_of(prefixes, number), row.get::<_, Option<bool>>(2)?) {
-            (None, _) => take(counted),
-            (Some(prefix), Some(_)) => {
-                let (address, record) = known(prefix, row)?;
-                take(Change::AddressRestored { serial, address, record });
+        self.table("addresses", &sql, |row| {
+            let serial = row.get(0)?;
+            if at_hand.as_ref().is_none_or(|(of, ..)| *of != serial) {
+                at_hand.take().map(loaded).map(&mut take);
+                at_hand = prefixes.get(&serial).map(|prefix| (serial, *prefix, Vec::new()));
             }
-            (Some(prefix), None) => {
-                take(counted);
-                let address = number_in(prefix, row.get_ref(1)?.as_str()?)?;
-                take(Change::AddressForgotten { serial, address });
-            }
-        }
+            let Some((_, prefix, records)) = &mut at_hand else {
+                return Err(Unclear(format!("{} belongs to no subnet", row.get::<_, String>(1)?)));
+            };
+            records.push(known(*prefix, row)?);
+            Ok(())
+        })?;
+        at_hand.map(loaded).map(take);
         Ok(())
-    })
-}
-
-/// Releases that wait until the PoolID of an adopted subnet is known.
-fn load_kept(
-    path: &Path,
-    connection: &Connection,
-    prefixes: &Prefixes,
-    mut take: impl FnMut(Change),
-) -> Result<(), StoreError> {
-    let sql = "SELECT subnet, address, generation, id, at FROM kept_releases";
-    table(path, connection, "kept_releases", sql, |row| {
-        let number: i64 = row.get(0)?;
-        let Some(prefix) = prefix_of(prefixes, number) else { return Ok(()) };
-        let address = number_in(prefix, row.get_ref(1)?.as_str()?)?;
-        let id: Box<str> = row.get(3)?;
-        let kept = KeptRelease { generation: whole(row, 2)?, id, at: whole(row, 4)? };
-        take(Change::ReleaseKept { serial: number.unsigned_abs(), address, kept });
-        Ok(())
-    })
-}
-
-fn prefix_of(prefixes: &Prefixes, serial: i64) -> Option<Prefix> {
-    prefixes.get(&u64::try_from(serial).ok()?).copied()
-}
-
-/// Reads a table row by row; the error names a row that cannot be understood.
-fn table(
-    path: &Path,
-    connection: &Connection,
-    name: &'static str,
-    sql: &str,
-    mut read: impl FnMut(&Row<'_>) -> Clear<()>,
-) -> Result<(), StoreError> {
-    let mut statement = connection.prepare(sql).map_err(sqlite(path, "reading"))?;
-    let mut rows = statement.query([]).map_err(sqlite(path, "reading"))?;
-    let mut count = 0u64;
-    while let Some(row) = rows.next().map_err(sqlite(path, "reading"))? {
-        count += 1;
-        if let Err(Unclear(what)) = read(row) {
-            let what = format!("table {name}, row {count}: {what}");
-            return Err(StoreError::Damaged { path: path.to_owned(), what });
-        }
     }
-    Ok(())
-}
 
-fn unsigned(value: i64) -> Clear<u64> {
-    u64::try_from(value).map_err(|_| Unclear(format!("{value} is negative")))
-}
+    /// What happened since the table of addresses was last updated. A row whose subnet is gone contributes only its generation.
+    fn load_tail(&self, prefixes: &Prefixes, mut take: impl FnMut(Change)) -> Result<(), StoreError> {
+        let sql = format!(
+            "SELECT serial, {COLUMNS} FROM history WHERE seq > (SELECT folded FROM counters) AND address IS NOT NULL \
+             ORDER BY seq"
+        );
+        self.table("history", &sql, |row| {
+            let (serial, generation): (Serial, u64) = (row.get(0)?, row.get(8)?);
+            let counted = Change::Counted { next_generation: generation.saturating_add(1), next_serial: 0 };
+            match (prefixes.get(&serial), row.get::<_, Option<bool>>(2)?) {
+                (None, _) => take(counted),
+                (Some(prefix), Some(_)) => {
+                    let (address, record) = known(*prefix, row)?;
+                    take(Change::AddressRestored { serial, address, record });
+                }
+                (Some(prefix), None) => {
+                    take(counted);
+                    let address = number_in(*prefix, row.get_ref(1)?.as_str()?)?;
+                    take(Change::AddressForgotten { serial, address });
+                }
+            }
+            Ok(())
+        })
+    }
 
-/// Reads a time or a counter.
-pub(super) fn whole(row: &Row<'_>, column: impl RowIndex) -> Clear<u64> {
-    unsigned(row.get(column)?)
+    /// Reads a table row by row; the error names a row that cannot be understood.
+    pub(super) fn table(
+        &self,
+        name: &'static str,
+        sql: &str,
+        mut read: impl FnMut(&Row<'_>) -> Clear<()>,
+    ) -> Result<(), StoreError> {
+        let fail = || sqlite(&self.path, "reading");
+        let mut statement = self.connection.prepare(sql).map_err(fail())?;
+        let mut rows = statement.query([]).map_err(fail())?;
+        let mut count = 0u64;
+        while let Some(row) = rows.next().map_err(fail())? {
+            count += 1;
+            if let Err(Unclear(what)) = read(row) {
+                let what = format!("table {name}, row {count}: {what}");
+                return Err(StoreError::Damaged { path: self.path.clone(), what });
+            }
+        }
+        Ok(())
+    }
 }
 
 pub(super) fn parsed<T: FromStr>(text: &str) -> Result<T, String> {
@@ -244,7 +219,7 @@ fn subnet(row: &Row<'_>) -> Clear<SubnetState> {
     let options: BTreeMap<String, String> =
         serde_json::from_str(&text("options")?).map_err(|error| Unclear(error.to_string()))?;
     Ok(SubnetState {
-        serial: whole(row, "serial")?,
+        serial: row.get("serial")?,
         id: text("id")?,
         space: space(&text("space")?)?,
         prefix,
@@ -252,19 +227,19 @@ fn subnet(row: &Row<'_>) -> Clear<SubnetState> {
         pool: maybe("pool")?,
         options,
         dynamic: row.get("dynamic")?,
-        granted_at: whole(row, "granted_at")?,
-        generation: whole(row, "generation")?,
+        granted_at: row.get("granted_at")?,
+        generation: row.get("generation")?,
         start_beyond: inside("start_beyond")?,
         marks: Marks {
             addressed: row.get("addressed")?,
             had_endpoint: row.get("had_endpoint")?,
-            set_up_at: whole(row, "set_up_at")?,
+            set_up_at: row.get("set_up_at")?,
             gateway: inside("gateway")?,
             gateway_is_auxiliary: row.get("gateway_is_auxiliary")?,
             stormed: row.get("stormed")?,
         },
-        released_at: row.get::<_, Option<i64>>("released_at")?.map(unsigned).transpose()?,
-        cool_until: whole(row, "cool_until")?,
+        released_at: row.get("released_at")?,
+        cool_until: row.get("cool_until")?,
     })
 }
 
@@ -279,8 +254,8 @@ fn known(prefix: Prefix, row: &Row<'_>) -> Clear<(u128, Record)> {
         mac: text(5)?.map(mac).transpose()?,
         asked_by_number: marks & 1 != 0,
         withheld: marks & 2 != 0,
-        since: whole(row, 7)?,
-        generation: whole(row, 8)?,
+        since: row.get(7)?,
+        generation: row.get(8)?,
     };
     Ok((number_in(prefix, row.get_ref(1)?.as_str()?)?, record))
 }
@@ -296,12 +271,6 @@ fn key(row: &Row<'_>) -> Clear<Change> {
         space: space(row.get_ref(0)?.as_str()?)?,
         family,
         word: row.get(2)?,
-        prefix: Some((prefix, whole(row, 4)?)),
+        prefix: Some((prefix, row.get(4)?)),
     })
-}
-
-fn caller(row: &Row<'_>) -> Clear<Change> {
-    let until = row.get::<_, Option<i64>>(2)?.map(unsigned).transpose()?;
-    let (name, caller) = (row.get(0)?, Caller { first: whole(row, 1)?, until });
-    Ok(Change::CallerSeen { name, caller })
 }

@@ -1,22 +1,33 @@
-//! Extends the file of the WAL before SQLite needs the space: a sync that only overwrites costs less than one that
-//! makes a file longer.
+//! The file of the WAL: extended before SQLite needs the space, since a sync that only overwrites costs less than one that
+//! makes a file longer; and how much of it is in use.
 //!
 //! Promises: appends only zeros after the end of the WAL, which SQLite ignores, as it ignores what an earlier round
 //! left there. Does so only between batches, never beyond one round of the WAL, and only if the disk has
-//! plenty of free space. A failure is not an error. Holds no data.
+//! plenty of free space. A failure is not an error. Opens only this file, which SQLite does not lock. (A process that has the
+//! books open must not close another descriptor of the books or of their index.)
+//!
+//! The file has a header of 32 bytes, then frames of 24 bytes and a page each. A restarted WAL gets a new salt, and the
+//! frames after its end keep the old one, so a binary search finds the end in a few reads.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::lock::real;
 use super::sqlite::suffixed;
 
 /// How much is added at a time.
 const STEP: u64 = 1 << 20;
 /// More is added when less than this is left.
 const LEAST: u64 = STEP / 4;
-/// Size of a page in the WAL, including its header.
-const PAGE: u64 = 4_096 + 24;
+/// Size of a page of the books.
+const PAGE: u64 = 4_096;
+const HEADER: u64 = 32;
+const FRAME_HEADER: u64 = 24;
+
+/// A reader keeps a WAL larger than this from being reset: gipam checkpoints it at a quarter of this size.
+pub const LONG: u64 = 64 << 20;
 
 /// Extends the WAL; see the top of this file.
 #[derive(Debug)]
@@ -69,5 +80,26 @@ impl Log {
 
 /// Number of bytes that this many pages take.
 fn end(pages: i32) -> u64 {
-    u64::try_from(pages).unwrap_or(0).saturating_mul(PAGE)
+    u64::try_from(pages).unwrap_or(0).saturating_mul(PAGE + FRAME_HEADER)
+}
+
+/// How many bytes of the WAL are in use; `None` if there is no WAL.
+pub fn log_in_use(books: &Path) -> Option<u64> {
+    let file = File::open(suffixed(&real(books).ok()?, "-wal")).ok()?;
+    let length = file.metadata().ok()?.len();
+    let mut header = [0; HEADER as usize];
+    file.read_exact_at(&mut header, 0).ok()?;
+    let page = u32::from_be_bytes(header[8..12].try_into().ok()?);
+    let frame = FRAME_HEADER + u64::from(page);
+    let salt = &header[16..24];
+    let is_ours = |number: u64| {
+        let mut found = [0; 8];
+        file.read_exact_at(&mut found, HEADER + number * frame + 8).is_ok() && found == salt
+    };
+    let (mut low, mut high) = (0, length.saturating_sub(HEADER) / frame);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if is_ours(middle) { low = middle + 1 } else { high = middle }
+    }
+    Some(HEADER + low * frame)
 }

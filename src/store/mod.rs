@@ -7,19 +7,17 @@
 //! files are refused and left unchanged; existing books are never replaced by empty ones. Makes no decisions.
 
 pub mod backup;
-pub mod by_hand;
+mod by_hand;
 mod error;
 pub mod events;
 pub mod history;
-mod lines;
+pub mod lines;
 mod load;
 mod lock;
-mod log;
-pub mod log_size;
+pub mod log;
 pub mod names;
 pub mod old_gipam;
 mod owner;
-mod pins;
 mod reserve;
 pub mod restore;
 mod schema;
@@ -30,4 +28,4 @@ mod tail;
 pub mod takeover;
 mod write;
 
-pub use self::sqlite::{Books, CommitError, Reader, StoreError};
+pub use self::sqlite::{Books, CommitError, Reader, StoreError, Tables};

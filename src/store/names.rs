@@ -5,10 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Row, params};
 
-use super::sqlite::{Reader, StoreError, sqlite};
-use super::write::signed;
+use super::sqlite::{StoreError, Tables};
 use crate::plan::change::{Serial, ShownHolder};
 use crate::plan::prefix::number;
 use crate::text;
@@ -22,61 +21,68 @@ pub type NamesOfSubnet = BTreeMap<u128, (u64, ShownHolder)>;
 /// Where the Engine showed a name: addresses in subnets, and whole subnets, by serial.
 pub type ShownAt = (Vec<(Serial, String)>, Vec<Serial>);
 
-fn whole(value: i64) -> u64 {
-    u64::try_from(value).unwrap_or(0)
-}
-
-impl Reader {
+impl Tables {
     /// The Engine's name for the network that this grant belongs to.
     pub fn network_of(&self, serial: Serial, generation: u64) -> Result<Option<String>, StoreError> {
         let sql = "SELECT network FROM networks WHERE subnet = ?1 AND generation = ?2";
-        let asked = self.connection.prepare_cached(sql).and_then(|mut statement| {
-            let name = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
-            statement.query_row(params![signed(serial), signed(generation)], name).optional()
-        });
-        let name = asked.map_err(sqlite(&self.path, "reading the names of networks"))?;
-        Ok(name.map(|name| text::name(&name).into_owned()))
+        self.row(DOING, sql, [serial, generation], |row| Ok(shown(row, 0)?.into()))
     }
 
     /// The Engine's names for the holders of a subnet's addresses, or of one of them.
     pub fn names_of(&self, serial: Serial, address: Option<&str>) -> Result<NamesOfSubnet, StoreError> {
-        let fail = || sqlite(&self.path, "reading names");
-        let sql = match address {
-            Some(_) => {
-                "SELECT address, generation, container, container_id, network FROM names WHERE subnet = ?1 AND address = ?2"
-            }
-            None => {
-                "SELECT address, generation, container, container_id, network FROM names WHERE subnet = ?1 AND ?2 IS NULL"
-            }
-        };
-        let mut statement = self.connection.prepare_cached(sql).map_err(fail())?;
-        let rows = statement.query_map(params![signed(serial), address], |row| {
-            let text = |at: usize| Ok::<_, rusqlite::Error>(text::name(row.get_ref(at)?.as_str()?).into());
-            let shown = ShownHolder { container: text(2)?, container_id: text(3)?, network: text(4)? };
-            let (address, generation) = (row.get_ref(0)?.as_str()?.parse().ok(), whole(row.get(1)?));
-            Ok(address.map(|address| (number(address), (generation, shown))))
-        });
-        rows.map_err(fail())?.filter_map(Result::transpose).collect::<Result<_, _>>().map_err(fail())
+        let only = if address.is_some() { "address = ?2" } else { "?2 IS NULL" };
+        let sql = format!("SELECT {COLUMNS} FROM names WHERE subnet = ?1 AND {only}");
+        let names: Vec<_> = self.rows(DOING, &sql, params![serial, address], |row| {
+            let address = row.get_ref(0)?.as_str()?.parse().ok().map(number);
+            Ok((address, (row.get(1)?, holder(row)?)))
+        })?;
+        Ok(names.into_iter().filter_map(|(address, name)| Some((address?, name))).collect())
     }
 
     /// Where the Engine has shown a container or network of this name, or a container whose id begins with `id`.
     pub fn shown_as(&self, name: &str, id: Option<&str>) -> Result<ShownAt, StoreError> {
-        let fail = || sqlite(&self.path, "looking for a name");
-        // `g` sorts after every hexadecimal digit.
-        let sql = "SELECT subnet, address FROM names WHERE container = ?1 \
-                   UNION SELECT subnet, address FROM names WHERE network = ?1 \
-                   UNION SELECT subnet, address FROM names WHERE container_id >= ?2 AND container_id < ?2 || 'g'";
-        let mut statement = self.connection.prepare_cached(sql).map_err(fail())?;
-        let addresses = statement.query_map(params![name, id], |row| Ok((whole(row.get(0)?), row.get(1)?)));
-        let addresses = addresses.map_err(fail())?.collect::<Result<_, _>>().map_err(fail())?;
-        let sql = "SELECT subnet FROM networks WHERE network = ?1";
-        let mut statement = self.connection.prepare_cached(sql).map_err(fail())?;
-        let subnets = statement.query_map([name], |row| row.get(0).map(whole)).map_err(fail())?;
-        Ok((addresses, subnets.collect::<Result<_, _>>().map_err(fail())?))
+        let addresses =
+            self.rows(DOING, SHOWN_AS, params![name, id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let subnets =
+            self.rows(DOING, "SELECT subnet FROM networks WHERE network = ?1", [name], |row| row.get(0))?;
+        Ok((addresses, subnets))
     }
+}
 
-    /// Ends the snapshot: later reads may see newer data than earlier ones.
-    pub fn forget_snapshot(&self) -> Result<(), StoreError> {
-        self.connection.execute_batch("COMMIT; BEGIN").map_err(sqlite(&self.path, "reading names"))
+/// The columns that [`holder`] reads.
+const COLUMNS: &str = "address, generation, container, container_id, network";
+
+const DOING: &str = "reading the Engine's names";
+
+/// `g` sorts after every hexadecimal digit.
+const SHOWN_AS: &str = "SELECT subnet, address FROM names WHERE container = ?1 \
+    UNION SELECT subnet, address FROM names WHERE network = ?1 \
+    UNION SELECT subnet, address FROM names WHERE container_id >= ?2 AND container_id < ?2 || 'g'";
+
+fn shown(row: &Row<'_>, column: usize) -> rusqlite::Result<Box<str>> {
+    Ok(text::name(row.get_ref(column)?.as_str()?).into())
+}
+
+fn holder(row: &Row<'_>) -> rusqlite::Result<ShownHolder> {
+    Ok(ShownHolder { container: shown(row, 2)?, container_id: shown(row, 3)?, network: shown(row, 4)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Books;
+
+    #[test]
+    fn a_name_is_found_by_indexes_however_many_names_there_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let books = Books::open(&directory.path().join("gipam.db")).unwrap();
+        let sql = format!("EXPLAIN QUERY PLAN {SHOWN_AS}");
+        let steps: Vec<String> =
+            books.rows(DOING, &sql, params!["web", "0123456789ab"], |row| row.get(3)).unwrap();
+        let of_names: Vec<_> = steps.iter().filter(|step| step.contains(" names")).collect();
+        assert_eq!(of_names.len(), 3, "{steps:?}");
+        for step in of_names {
+            assert!(step.starts_with("SEARCH names") && step.contains("INDEX names_by_"), "{step}");
+        }
     }
 }

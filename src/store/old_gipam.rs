@@ -2,8 +2,7 @@
 //!
 //! No lease in a file is lost silently: what cannot be understood is a [`LeaseFileError`] that names the place and what
 //! to do; what is understood but odd is kept and listed, with its place and what was done about it. This module takes and
-//! returns bytes and never opens, writes or moves a file. It does not know our plan; the caller turns [`OldBooks`]
-//! into changes.
+//! returns bytes and never opens, writes or moves a file. `takeover` turns [`OldBooks`] into changes.
 //!
 //! # The content of a lease file
 //!
@@ -41,11 +40,13 @@ mod tests;
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use sha2::Digest as _;
 
 pub use export::{obstacles, settle, write};
 pub use parse::parse;
+
+use crate::plan::prefix::Prefix;
+use crate::plan::settings::Base;
 
 /// Why a file was refused, and what to do. The file was only read. The caller adds its name, which is not known here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,9 +78,14 @@ pub fn detect(bytes: &[u8]) -> FileKind {
     }
 }
 
-/// SHA-256 of a file's bytes, which shows later whether the file has changed since its takeover.
-pub fn digest(bytes: &[u8]) -> [u8; 32] {
-    sha2::Sha256::digest(bytes).into()
+/// SHA-256 of a file's bytes in hexadecimal digits, which shows later whether the file has changed since its takeover.
+pub fn digest(bytes: &[u8]) -> String {
+    hexadecimal(&sha2::Sha256::digest(bytes))
+}
+
+/// Bytes as hexadecimal digits.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Some editors put a byte order mark at the beginning of a text.
@@ -87,31 +93,12 @@ fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
-/// Which generation's spelling of the keys a file uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Generation {
-    /// `V6Pool`, `V6AllocateBlock`, `V6Idx` ... `ID`, `V`, `Pool`, `Idx`.
-    First,
-    /// `v6`, `v6ab`, `v6idx` ... `id`, `v`, `pool`, `idx`.
-    Second,
-}
-
-/// The only pool of a family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OldPool {
-    /// The prefix from which subnets are cut; its host bits are zero.
-    pub base: IpNet,
-    /// The prefix length of the subnets.
-    pub size: u8,
-}
-
 /// One subnet, either held or returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OldSubnet {
     /// Docker's PoolID: opaque, never empty, unique among the held subnets.
     pub id: String,
-    /// The prefix of the subnet; its host bits are zero.
-    pub prefix: IpNet,
+    pub prefix: Prefix,
     /// Host number of the next address that was never granted; this and higher ones were free when the file was saved.
     pub next_index: u64,
     /// The held addresses, including the gateway, in the file's order; each occurs once and lies inside the prefix.
@@ -125,12 +112,10 @@ pub struct OldSubnet {
 /// Everything in a lease file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OldBooks {
-    /// Which generation's spelling the file used; [`write()`] always uses the second.
-    pub generation: Generation,
-    /// The IPv4 pool.
-    pub v4: Option<OldPool>,
-    /// The IPv6 pool.
-    pub v6: Option<OldPool>,
+    /// The only IPv4 pool.
+    pub v4: Option<Base>,
+    /// The only IPv6 pool.
+    pub v6: Option<Base>,
     /// Number of the next IPv4 subnet to cut from the pool.
     pub v4_next_index: u64,
     /// Number of the next IPv6 subnet to cut from the pool.

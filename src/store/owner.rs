@@ -17,12 +17,8 @@ use super::sqlite::{StoreError, io, sqlite};
 pub(super) enum Head {
     /// The books of gipam.
     Ours,
-    Empty,
-    /// The file begins like a database but ends before its header is complete.
-    Cut,
-    /// Only zeros, as a disk that lost the pages may leave them.
-    Blank,
-    /// Something else; the text says what.
+    /// What an interrupted write, or a disk that lost pages, may leave of books.
+    Ruined(&'static str),
     Other(String),
 }
 
@@ -36,9 +32,9 @@ pub(super) fn head(path: &Path) -> Result<Head, StoreError> {
             let id = id.iter().fold(0u32, |id, byte| id << 8 | u32::from(*byte));
             Head::Other(format!("its application id is {id:#x}"))
         }
-        (None, true) => Head::Cut,
-        (_, false) if header.is_empty() => Head::Empty,
-        (_, false) if header.iter().all(|byte| *byte == 0) => Head::Blank,
+        (None, true) => Head::Ruined("the file is cut off"),
+        (_, false) if header.is_empty() => Head::Ruined("the file is empty"),
+        (_, false) if header.iter().all(|byte| *byte == 0) => Head::Ruined("no SQLite header"),
         (_, false) => Head::Other("no SQLite header".to_owned()),
     })
 }
@@ -59,9 +55,7 @@ pub(super) fn journal_mode(path: &Path) -> Result<u8, StoreError> {
 pub(super) fn check_header(path: &Path) -> Result<(), StoreError> {
     let why = match head(path)? {
         Head::Ours => return Ok(()),
-        Head::Empty => "the file is empty".to_owned(),
-        Head::Cut => "the file is cut off".to_owned(),
-        Head::Blank => "no SQLite header".to_owned(),
+        Head::Ruined(why) => why.to_owned(),
         Head::Other(why) => why,
     };
     Err(StoreError::Foreign { path: path.to_owned(), why })

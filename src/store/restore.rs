@@ -16,8 +16,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::backup::{BackupStep, size, vacuum_into};
 use super::lock::{Lock, REPLACED, check_directory, real};
 use super::owner::{self, Head, check_owner, check_version};
-use super::sqlite::{Books, StoreError, io, sqlite, suffixed, sync_directory};
-use crate::plan::Plan;
+use super::sqlite::{Books, StoreError, io, open, sqlite, suffixed, sync_directory};
 
 /// The suffixes of the files that SQLite keeps next to a database.
 const LOGS: [&str; 3] = ["-wal", "-shm", "-journal"];
@@ -54,7 +53,9 @@ pub fn restore(copy: &Path, books: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Resu
     clear(&aside)?;
     let outcome = prepare(copy, books, &aside, tell).and_then(|prepared| {
         let settled = settle(books, tell)?;
-        let kept = replace(&aside, books)?;
+        let kept = keep(books)?;
+        fs::rename(&aside, books).map_err(io(books, "moving the copy in place"))?;
+        sync_directory(books)?;
         drop(settled);
         Ok(Restored { books: books.clone(), kept, ..prepared })
     });
@@ -77,14 +78,11 @@ fn clear(aside: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Refuses to replace a file that was never books. Empty and truncated files, and files of zeros, count as damaged books;
-/// a person has to move any other file away.
+/// Refuses to replace a file that was never books; a person has to move it away.
 fn check_place(books: &Path) -> Result<(), StoreError> {
-    let foreign = |why: String| Err(StoreError::Foreign { path: books.to_owned(), why });
     match owner::head(books) {
-        Ok(Head::Ours | Head::Empty | Head::Cut) => Ok(()),
-        Ok(Head::Blank) => Ok(()),
-        Ok(Head::Other(why)) => foreign(why),
+        Ok(Head::Ours | Head::Ruined(_)) => Ok(()),
+        Ok(Head::Other(why)) => Err(StoreError::Foreign { path: books.to_owned(), why }),
         Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
@@ -115,9 +113,10 @@ fn prepare(
     };
     result?;
     tell(BackupStep::Reading);
-    let (mut prepared, plan) = read(aside).map_err(|error| of_copy(error, copy, aside))?;
-    // The copy does not know the callers since then, so any current caller may own what it holds.
-    prepared.forget_callers()?;
+    let read = Books::open(aside).and_then(|books| Ok((books.plan()?, books)));
+    let (plan, prepared) = read.map_err(|error| of_copy(error, copy, aside))?;
+    // The copy does not know the callers (see the plan's `callers`) since then, so any current caller may own what it holds.
+    prepared.execute("DELETE FROM callers", []).map_err(sqlite(aside, "forgetting the callers"))?;
     tell(BackupStep::Syncing);
     prepared.close()?;
     if suffixed(aside, "-wal").metadata().is_ok_and(|log| log.len() > 0) {
@@ -132,14 +131,6 @@ fn prepare(
     let (subnets, leases) = held
         .fold((0, 0), |(subnets, leases), subnet| (subnets + 1, leases + subnet.addresses.leased() as u64));
     Ok(Restored { books: books.to_owned(), kept: None, subnets, leases, note })
-}
-
-/// Opens the written books and loads their plan.
-fn read(aside: &Path) -> Result<(Books, Plan), StoreError> {
-    let books = Books::open(aside)?;
-    let mut plan = Plan::new(books.settings()?);
-    books.load(|change| plan.apply(&change))?;
-    Ok((books, plan))
 }
 
 /// An error in the rows that were written is reported as an error of the copy; a failing disk is not.
@@ -213,8 +204,7 @@ fn copied(copy: &Path, aside: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Result<()
 
 /// Refuses a written file whose rows differ from those of the source.
 fn check_rows(copy: &Path, rows: &[(String, i64)], aside: &Path) -> Result<(), StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let written = Connection::open_with_flags(aside, flags).map_err(sqlite(aside, "opening"))?;
+    let written = open(aside, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let found = counts(&written).map_err(sqlite(aside, "counting"))?;
     if found == rows {
         return Ok(());
@@ -225,9 +215,8 @@ fn check_rows(copy: &Path, rows: &[(String, i64)], aside: &Path) -> Result<(), S
 
 /// Opens the copy read-only. If it has no WAL next to it, nothing is written next to it either.
 fn open_source(copy: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let single = !["-wal", "-journal"].iter().any(|end| suffixed(copy, end).exists());
-    let opened = if single {
+    let (name, flags) = if single {
         let path = copy.canonicalize().map_err(io(copy, "opening"))?;
         let letter = |byte: &u8| match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
@@ -236,11 +225,12 @@ fn open_source(copy: &Path) -> Result<Connection, StoreError> {
             other => format!("%{other:02x}"),
         };
         let path: String = path.as_os_str().as_encoded_bytes().iter().map(letter).collect();
-        Connection::open_with_flags(format!("file:{path}?immutable=1"), flags | OpenFlags::SQLITE_OPEN_URI)
+        (PathBuf::from(format!("file:{path}?immutable=1")), OpenFlags::SQLITE_OPEN_URI)
     } else {
-        Connection::open_with_flags(copy, flags)
+        (copy.to_owned(), OpenFlags::empty())
     };
-    let connection = opened.map_err(sqlite(copy, "opening"))?;
+    let flags = flags | OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(name, flags).map_err(sqlite(copy, "opening"))?;
     connection.busy_timeout(PATIENCE).map_err(sqlite(copy, "opening"))?;
     Ok(connection)
 }
@@ -323,14 +313,6 @@ fn settle(books: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Result<Option<Connecti
             _ => Err(sqlite(books, "closing them before they are replaced")(error)),
         },
     }
-}
-
-/// Puts the prepared file in the place of the books, which are kept.
-fn replace(aside: &Path, books: &Path) -> Result<Option<PathBuf>, StoreError> {
-    let kept = keep(books)?;
-    fs::rename(aside, books).map_err(io(books, "moving the copy in place"))?;
-    sync_directory(books)?;
-    Ok(kept)
 }
 
 /// Gives the current books a second name, and clears what lies next to them, so that the new books cannot take it for theirs.

@@ -5,15 +5,16 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Params, Row, ffi};
 
 pub use super::error::{CommitError, StoreError};
-use super::lines::{self, NumberedRow};
+use super::lines::{self, Happening};
 use super::lock::{Lock, check_directory, check_name, real};
 use super::log::Log;
 use super::owner::{check_header, check_owner, check_version};
@@ -21,16 +22,22 @@ use super::reserve::Reserve;
 use super::schema::{APPLICATION_ID, MIGRATIONS, VERSION};
 use super::tail::Tail;
 
+/// The tables of an open file, for reading; each module of this room reads its own.
+#[derive(Debug)]
+pub struct Tables {
+    pub(super) path: PathBuf,
+    pub(super) connection: Connection,
+}
+
 /// The books, open for writing; a file has at most one of these at a time.
 #[derive(Debug)]
 pub struct Books {
-    pub(super) path: PathBuf,
-    pub(super) connection: Connection,
+    pub(super) tables: Tables,
     pub(super) open_transaction: bool,
     /// Pages in the WAL after the last commit.
     log_pages: Arc<AtomicI32>,
-    /// Rows of history that are not in the open transaction yet.
-    pub(super) lines: Vec<NumberedRow>,
+    /// Rows of history that are not in the open transaction yet, with their numbers.
+    pub(super) lines: Vec<(i64, Happening)>,
     pub(super) history_limit: u64,
     pub(super) tail: Tail,
     pub(super) fold_least: usize,
@@ -89,11 +96,7 @@ impl Books {
             lock.hold_file()?;
         }
         check_header(path)?;
-        let connection = Connection::open_with_flags(
-            path,
-            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )
-        .map_err(sqlite(path, "opening"))?;
+        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         // Plan each statement once, for all values that it runs with.
         connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
@@ -103,8 +106,7 @@ impl Books {
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
             .map_err(sqlite(path, "opening"))?;
         let mut books = Self {
-            path: path.to_owned(),
-            connection,
+            tables: Tables { path: path.to_owned(), connection },
             open_transaction: false,
             log_pages: Arc::default(),
             lines: Vec::new(),
@@ -133,11 +135,6 @@ impl Books {
         }
     }
 
-    /// The path of the books.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     fn configure(&mut self) -> Result<(), StoreError> {
         let batch = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; PRAGMA busy_timeout=1000; \
                      PRAGMA temp_store=MEMORY;";
@@ -149,14 +146,14 @@ impl Books {
             pages.store(in_log, Ordering::Relaxed);
             Ok(())
         };
-        self.connection.wal_hook(Some(count)).map_err(sqlite(&self.path, "watching the WAL"))?;
+        self.tables.connection.wal_hook(Some(count)).map_err(sqlite(&self.path, "watching the WAL"))?;
         Ok(())
     }
 
     /// Opens the transaction of a batch, if it is not open yet.
     pub(super) fn begin(&mut self) -> Result<(), CommitError> {
         if !self.open_transaction {
-            self.run("BEGIN IMMEDIATE")?;
+            self.execute("BEGIN IMMEDIATE", [])?;
             self.open_transaction = true;
         }
         Ok(())
@@ -167,19 +164,13 @@ impl Books {
         if !self.open_transaction {
             return Ok(());
         }
-        let written =
-            lines::write(&self.connection, &mut self.lines).map_err(|error| CommitError::of(&error));
-        let committed = written.and_then(|()| self.run("COMMIT"));
+        let written = lines::write(&self.tables.connection, &mut self.lines).map_err(CommitError::from);
+        let committed = written.and_then(|()| Ok(self.execute("COMMIT", [])?));
         self.failed |= matches!(committed, Err(CommitError::Unknown(_)));
         committed?;
         self.open_transaction = false;
         self.counters_due = false;
         Ok(())
-    }
-
-    fn run(&self, statement: &str) -> Result<(), CommitError> {
-        let run = self.connection.prepare_cached(statement).and_then(|mut statement| statement.execute([]));
-        run.map(|_| ()).map_err(|error| CommitError::of(&error))
     }
 
     /// Discards everything that was written since the last commit.
@@ -218,7 +209,7 @@ impl Books {
             let _ = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
             outcome = self.write_nothing()?;
         }
-        outcome.map_err(|error| CommitError::of(&error))
+        Ok(outcome?)
     }
 
     /// Tries to write a page without changing anything. The outer error means that the rollback failed.
@@ -272,19 +263,69 @@ impl Books {
             let _ = self.rollback();
         }
         self.checkpoint("TRUNCATE");
-        let path = self.path;
-        self.connection
+        let Tables { path, connection } = self.tables;
+        connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
             .map_err(sqlite(&path, "closing"))?;
-        self.connection.close().map_err(|(_, source)| StoreError::Sqlite { path, doing: "closing", source })
+        connection.close().map_err(|(_, source)| StoreError::Sqlite { path, doing: "closing", source })
     }
 }
 
 /// The books, open for reading only, whether or not a daemon is running.
 #[derive(Debug)]
-pub struct Reader {
-    pub(super) path: PathBuf,
-    pub(super) connection: Connection,
+pub struct Reader(Tables);
+
+impl Deref for Books {
+    type Target = Tables;
+
+    fn deref(&self) -> &Tables {
+        &self.tables
+    }
+}
+
+impl Deref for Reader {
+    type Target = Tables;
+
+    fn deref(&self) -> &Tables {
+        &self.0
+    }
+}
+
+impl Tables {
+    /// The path of the books.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads all rows of a query.
+    pub(super) fn rows<T, C: FromIterator<T>>(
+        &self,
+        doing: &'static str,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<C, StoreError> {
+        let rows = || self.connection.prepare_cached(sql)?.query_map(params, read)?.collect::<Result<C, _>>();
+        rows().map_err(sqlite(&self.path, doing))
+    }
+
+    /// Reads the first row of a query, if there is one.
+    pub(super) fn row<T>(
+        &self,
+        doing: &'static str,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        let row = || self.connection.prepare_cached(sql)?.query_row(params, read).optional();
+        row().map_err(sqlite(&self.path, doing))
+    }
+}
+
+/// Opens the file of a database, without any check of its own.
+pub(super) fn open(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {
+    Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(sqlite(path, "opening"))
 }
 
 impl Reader {
@@ -293,11 +334,7 @@ impl Reader {
         if !path.try_exists().map_err(io(path, "looking for the file"))? {
             return Err(StoreError::Absent(path.to_owned()));
         }
-        let connection = Connection::open_with_flags(
-            path,
-            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )
-        .map_err(sqlite(path, "opening"))?;
+        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         check_name(path)?;
         check_owner(path, &connection)?;
         let version = check_version(path, &connection)?;
@@ -312,7 +349,12 @@ impl Reader {
         connection.busy_timeout(std::time::Duration::from_secs(2)).map_err(sqlite(path, "opening"))?;
         // One transaction for all reads, so that they see one consistent snapshot.
         connection.execute_batch("BEGIN").map_err(sqlite(path, "opening"))?;
-        Ok(Self { path: path.to_owned(), connection })
+        Ok(Self(Tables { path: path.to_owned(), connection }))
+    }
+
+    /// Ends the snapshot: later reads may see newer data than earlier ones.
+    pub fn forget_snapshot(&self) -> Result<(), StoreError> {
+        self.connection.execute_batch("COMMIT; BEGIN").map_err(sqlite(&self.path, "renewing the snapshot"))
     }
 }
 

@@ -40,7 +40,7 @@ fn statements() -> Vec<String> {
 impl Books {
     /// Moves all stamps in the tables, in the open transaction.
     pub(super) fn move_stamps(&mut self, shift: Shift) -> Written {
-        lines::write(&self.connection, &mut self.lines)?;
+        lines::write(&self.tables.connection, &mut self.lines)?;
         for sql in statements() {
             self.execute(&sql, params![shift.by, signed(shift.now), signed(LATEST)])?;
         }

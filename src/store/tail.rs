@@ -10,9 +10,9 @@
 
 use rusqlite::Connection;
 
-use super::lines::marks;
+use super::lines::{Happening, HappeningPlace, marks};
 use super::sqlite::{Books, CommitError, StoreError, sqlite};
-use super::write::signed;
+use super::write::{Written, signed};
 use crate::plan::Plan;
 use crate::plan::change::Serial;
 use crate::plan::prefix::{number, text};
@@ -64,15 +64,20 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// Takes the next number for a row of history.
-    pub(super) fn next_row(&mut self) -> i64 {
+    /// Takes the next number for this row of history.
+    pub(super) fn next_row(&mut self, line: &Happening) -> i64 {
+        if let (HappeningPlace::Subnet { serial, .. }, Some(address), Some(holder)) =
+            (&line.place, line.address, &line.holder)
+        {
+            self.touch(*serial, address, holder.generation);
+        }
         self.next += 1;
         self.fresh += 1;
         self.next - 1
     }
 
     /// Records that a row is about this address.
-    pub(super) fn touch(&mut self, serial: Serial, address: u128, generation: u64) {
+    fn touch(&mut self, serial: Serial, address: u128, generation: u64) {
         self.touched.push(Touched { serial, address });
         self.generation = self.generation.max(generation);
     }
@@ -155,11 +160,7 @@ impl Books {
         let rows = i64::try_from(self.beyond().min(TRIM)).unwrap_or(0);
         self.begin()?;
         self.tail.oldest += rows;
-        let forget = self.connection.prepare_cached("DELETE FROM history WHERE seq < ?1");
-        forget
-            .and_then(|mut sql| sql.execute([self.tail.oldest]))
-            .map_err(|error| CommitError::of(&error))?;
-        Ok(())
+        Ok(self.execute("DELETE FROM history WHERE seq < ?1", [self.tail.oldest])?)
     }
 
     /// Folds everything and commits. `plan` must show what the books contain.
@@ -171,23 +172,17 @@ impl Books {
     }
 
     fn fold(&mut self, plan: &Plan, most: usize) -> Result<(), CommitError> {
-        let of = |error: rusqlite::Error| CommitError::of(&error);
         self.begin()?;
         if self.tail.folding.is_none() {
             self.tail.begin();
         }
         let Some(folding) = &mut self.tail.folding else { return Ok(()) };
-        copy(&self.connection, plan, folding.rows.by_ref().take(most)).map_err(of)?;
+        copy(&self.tables.connection, plan, folding.rows.by_ref().take(most))?;
         if folding.rows.len() == 0 {
             let (upto, generation) = (folding.upto, signed(self.tail.generation));
             let sql = "UPDATE counters SET folded = ?1, next_generation = max(next_generation, ?2 + 1)";
-            self.connection
-                .prepare_cached(sql)
-                .and_then(|mut sql| sql.execute([upto, generation]))
-                .map_err(of)?;
-            let pages: i64 =
-                self.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).map_err(of)?;
-            let pages = usize::try_from(pages).unwrap_or(0);
+            self.execute(sql, [upto, generation])?;
+            let pages: usize = self.connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
             self.tail.limit = LEAST.max(pages.saturating_mul(PER_PAGE)).min(self.fold_least);
             self.tail.folded = upto;
             self.tail.folding = None;
@@ -198,11 +193,7 @@ impl Books {
 
 /// Updates the table of addresses from the plan. If an address changed again later, the plan is newer than the row that is
 /// being folded; that does no harm, since the later rows have the same content.
-fn copy(
-    connection: &Connection,
-    plan: &Plan,
-    rows: impl Iterator<Item = Touched>,
-) -> Result<(), rusqlite::Error> {
+fn copy(connection: &Connection, plan: &Plan, rows: impl Iterator<Item = Touched>) -> Written {
     // `INSERT OR REPLACE` would make SQLite keep a journal of each statement.
     let mut put = connection.prepare_cached(
         "INSERT INTO addresses VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (subnet, address) DO UPDATE SET \
@@ -232,7 +223,7 @@ fn copy(
 }
 
 /// Deletes an address that nothing is known about any more, together with the Engine's name for its holder.
-fn forget(connection: &Connection, serial: Serial, address: &str) -> Result<(), rusqlite::Error> {
+fn forget(connection: &Connection, serial: Serial, address: &str) -> Written {
     for sql in [
         "DELETE FROM addresses WHERE (subnet, address) = (?1, ?2)",
         "DELETE FROM names WHERE (subnet, address) = (?1, ?2)",
@@ -242,7 +233,7 @@ fn forget(connection: &Connection, serial: Serial, address: &str) -> Result<(), 
     Ok(())
 }
 
-fn read(connection: &Connection, tail: &mut Tail) -> Result<(), rusqlite::Error> {
+fn read(connection: &Connection, tail: &mut Tail) -> Written {
     let ends = "SELECT folded, (SELECT min(seq) FROM history), (SELECT max(seq) FROM history) FROM counters";
     let (folded, oldest, newest): (i64, Option<i64>, Option<i64>) =
         connection.query_row(ends, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
@@ -253,10 +244,9 @@ fn read(connection: &Connection, tail: &mut Tail) -> Result<(), rusqlite::Error>
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let number_at = |at| row.get::<_, i64>(at).map(|number| u64::try_from(number).unwrap_or(0));
         // An unreadable address still counts here; loading the books reports it.
         let address = row.get_ref(1)?.as_str().ok().and_then(|text| text.parse().ok()).map_or(0, number);
-        tail.touch(number_at(0)?, address, number_at(2)?);
+        tail.touch(row.get(0)?, address, row.get(2)?);
     }
     Ok(())
 }

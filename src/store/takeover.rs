@@ -5,15 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use ipnet::IpNet;
-
-use super::old_gipam::{Generation, OldBooks, OldPool, OldSubnet};
+use super::old_gipam::{OldBooks, OldSubnet};
 use crate::plan::Plan;
 use crate::plan::Subnet;
 use crate::plan::change::{Change, Kind, Marks, Record, SubnetState};
-use crate::plan::prefix::{Family, Prefix, number};
+use crate::plan::prefix::{Family, number};
 use crate::plan::request::Space;
-use crate::plan::settings::{AddressOrder, Base, Millis, PoolSettings, Settings};
+use crate::plan::settings::{Millis, PoolSettings, Settings};
 
 /// The old program saves every 30 s: it may have granted this many addresses beyond its counter since then.
 const MARGIN: u128 = 64;
@@ -23,21 +21,9 @@ pub const TAKEN_DIGEST: &str = "old_file_digest";
 /// Key in the books: the digest of the lease file that was last exported.
 pub const EXPORTED_DIGEST: &str = "exported_digest";
 
-/// The digest in hexadecimal digits, as the books store it.
-pub fn digest_text(bytes: &[u8]) -> String {
-    super::old_gipam::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The pools of an old lease file, as the pool `default`; `None` if the file has none.
 pub fn pools(books: &OldBooks, settings: &Settings) -> Option<PoolSettings> {
-    let base = |pool: Option<OldPool>| {
-        pool.map(|pool| Base {
-            base: Prefix::from_net(pool.base),
-            size: pool.size,
-            addresses: AddressOrder::Sequential,
-        })
-    };
-    let (v4, v6) = (base(books.v4), base(books.v6));
+    let (v4, v6) = (books.v4, books.v6);
     (v4.is_some() || v6.is_some()).then(|| PoolSettings {
         name: "default".to_owned(),
         v4,
@@ -53,7 +39,7 @@ pub fn changes(books: &OldBooks, plan: &Plan, settings: &Settings, now: Millis) 
     let (mut generation, mut serial) = plan.counters();
     let mut changes = Vec::new();
     for subnet in &books.allocated {
-        let prefix = Prefix::from_net(subnet.prefix);
+        let prefix = subnet.prefix;
         let in_pool =
             |pool: &&PoolSettings| pool.base(prefix.family()).is_some_and(|base| base.base.contains(prefix));
         let beyond = prefix.first().saturating_add(u128::from(subnet.next_index)).saturating_add(MARGIN);
@@ -99,7 +85,7 @@ pub fn exported(subnet: &Subnet) -> Option<OldSubnet> {
     let leased = subnet.addresses.leases();
     (subnet.is_held() && state.space == Space::Local).then_some(OldSubnet {
         id: state.id.clone(),
-        prefix: net(state.prefix)?,
+        prefix: state.prefix,
         next_index: 1,
         addresses: leased.map(|(address, _)| state.prefix.address(address)).collect(),
         free: Vec::new(),
@@ -109,23 +95,9 @@ pub fn exported(subnet: &Subnet) -> Option<OldSubnet> {
 
 /// These subnets and pools as the old program would have written them.
 pub fn export(pools: &[PoolSettings], allocated: Vec<OldSubnet>) -> OldBooks {
-    let pool = |family| {
-        let base = pools.iter().find_map(|pool| pool.base(family))?;
-        Some(OldPool { base: net(base.base)?, size: base.size })
-    };
-    let mut books = OldBooks {
-        generation: Generation::Second,
-        v4: pool(Family::V4),
-        v6: pool(Family::V6),
-        v4_next_index: 0,
-        v6_next_index: 0,
-        allocated,
-        free: Vec::new(),
-    };
+    let pool = |family| pools.iter().find_map(|pool| pool.base(family)).copied();
+    let (v4, v6) = (pool(Family::V4), pool(Family::V6));
+    let mut books = OldBooks { v4, v6, v4_next_index: 0, v6_next_index: 0, allocated, free: Vec::new() };
     super::old_gipam::settle(&mut books);
     books
-}
-
-fn net(prefix: Prefix) -> Option<IpNet> {
-    IpNet::new(prefix.address(prefix.first()), prefix.length()).ok()
 }

@@ -6,12 +6,11 @@
 use rusqlite::params;
 
 use super::history::shown_text;
-use super::lines::{self, Happening, KnownState, NumberedRow};
-use super::settings::put_engine;
-use super::sqlite::{Books, CommitError, StoreError, sqlite};
-use crate::plan::Plan;
-use crate::plan::change::{Change, KeptRelease, Kind, Marks, Record, Serial, ShownHolder, SubnetState, Why};
+use super::lines::{self, Happening};
+use super::sqlite::{Books, CommitError};
+use crate::plan::change::{Change, Kind, Marks, Record, Serial, ShownHolder, SubnetState, Why};
 use crate::plan::settings::Millis;
+use crate::plan::{Plan, Subnet};
 
 pub(super) type Written = Result<(), rusqlite::Error>;
 
@@ -24,7 +23,7 @@ impl Books {
     /// Writes a change into the open transaction. `plan` is the plan before the change.
     pub fn write(&mut self, plan: &Plan, change: &Change) -> Result<(), CommitError> {
         self.begin()?;
-        self.write_change(plan, change).map_err(|error| CommitError::of(&error))
+        Ok(self.write_change(plan, change)?)
     }
 
     /// Writes the counters once per batch. If only addresses changed, their rows of history are enough.
@@ -35,13 +34,7 @@ impl Books {
         self.begin()?;
         let (generation, serial) = plan.counters();
         let sql = "UPDATE counters SET next_generation = ?1, next_serial = ?2 WHERE one = 1";
-        self.execute(sql, params![signed(generation), signed(serial)])
-            .map_err(|error| CommitError::of(&error))
-    }
-
-    /// Deletes the recorded callers (see the plan's `callers`): any later caller may own what is held.
-    pub(super) fn forget_callers(&mut self) -> Result<(), StoreError> {
-        self.execute("DELETE FROM callers", []).map_err(sqlite(&self.path, "forgetting the callers"))
+        Ok(self.execute(sql, params![signed(generation), signed(serial)])?)
     }
 
     pub(super) fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Written {
@@ -49,33 +42,30 @@ impl Books {
     }
 
     fn write_change(&mut self, plan: &Plan, change: &Change) -> Written {
+        let now = plan.now();
         match change {
-            Change::AddressGranted { serial, address, record } => {
-                let row = Happening::of_address(record.since, "leased", *address, record);
-                self.address_row(plan, *serial, row)
-            }
-            Change::AddressReleased { serial, address, at, why } => {
-                let record = plan.subnet(*serial).and_then(|subnet| subnet.addresses.get(*address));
-                let Some(record) = record else { return Ok(()) };
-                let known = Some(KnownState { leased: false, since: *at });
-                let record = Record { withheld: record.withheld || *why != Why::Docker, ..record.clone() };
-                let row = Happening::of_address(*at, "released", *address, &record);
-                self.address_row(plan, *serial, Happening { known, why: Some(why.clone()), ..row })
-            }
+            Change::AddressGranted { serial, address, record } => self.tell(plan, *serial, |subnet| {
+                Some(Happening::of(&subnet.state, record.since, "leased").holding(*address, record))
+            }),
+            Change::AddressReleased { serial, address, at, why } => self.tell(plan, *serial, |subnet| {
+                Some(released(subnet, *address, subnet.addresses.get(*address)?, *at, why))
+            }),
             Change::AddressRestored { serial, address, record } => {
-                self.ended_without_release(plan, *serial, *address, None)?;
-                let row = Happening::of_address(plan.now(), "restored", *address, record);
-                self.address_row(plan, *serial, row)
+                self.tell(plan, *serial, |subnet| ended(subnet, *address, now, None))?;
+                self.tell(plan, *serial, |subnet| {
+                    Some(Happening::of(&subnet.state, now, "restored").holding(*address, record))
+                })
             }
             Change::AddressForgotten { serial, address } => {
-                self.ended_without_release(plan, *serial, *address, Some("forgotten"))
+                self.tell(plan, *serial, |subnet| ended(subnet, *address, now, Some("forgotten")))
             }
             Change::AddressLearned { serial, address, record, evidence } => {
-                let known = plan.subnet(*serial).is_some_and(|subnet| subnet.addresses.is_leased(*address));
-                let event = if known { "identified" } else { "adopted" };
-                let why = Why::Repair(evidence.clone());
-                let row = Happening::of_address(plan.now(), event, *address, record);
-                self.address_row(plan, *serial, Happening { why: Some(why), ..row })
+                self.tell(plan, *serial, |subnet| {
+                    let known = subnet.addresses.is_leased(*address);
+                    let event = if known { "identified" } else { "adopted" };
+                    let line = Happening::of(&subnet.state, now, event).holding(*address, record);
+                    Some(line.because(&Why::Repair(evidence.clone())))
+                })
             }
             other => {
                 self.counters_due = true;
@@ -89,7 +79,7 @@ impl Books {
         match change {
             Change::SubnetGranted(state) => {
                 self.put_subnet(state)?;
-                self.history(state, Happening::of_subnet(state.granted_at, "subnet granted", None))
+                self.history(Happening::of(state, state.granted_at, "subnet granted"))
             }
             Change::SubnetRestored(state) => {
                 self.undone_subnet(plan, state.serial)?;
@@ -98,9 +88,16 @@ impl Books {
             Change::SubnetAdopted { state, evidence } => {
                 self.put_subnet(state)?;
                 let why = Why::Repair(evidence.clone());
-                self.history(state, Happening::of_subnet(state.granted_at, "subnet adopted", Some(&why)))
+                self.history(Happening::of(state, state.granted_at, "subnet adopted").because(&why))
             }
-            Change::SubnetIdLearned { serial, id, why } => self.learn_id(plan, *serial, id, why),
+            Change::SubnetIdLearned { serial, id, why } => {
+                self.execute("UPDATE subnets SET id = ?2 WHERE serial = ?1", params![signed(*serial), id])?;
+                self.execute("DELETE FROM kept_releases WHERE subnet = ?1", [signed(*serial)])?;
+                self.tell(plan, *serial, |subnet| {
+                    let state = SubnetState { id: id.clone(), ..subnet.state.clone() };
+                    Some(Happening::of(&state, plan.now(), "subnet identified").because(why))
+                })
+            }
             Change::SubnetMarked { serial, marks } => self.mark(plan, *serial, marks),
             Change::SubnetReleased { serial, at, cool_until, why } => {
                 self.release_subnet(plan, *serial, *at, *cool_until, why)
@@ -125,7 +122,14 @@ impl Books {
                 "INSERT OR REPLACE INTO networks VALUES (?1, ?2, ?3)",
                 params![signed(*serial), signed(*generation), network],
             ),
-            Change::ReleaseKept { serial, address, kept } => self.keep_release(plan, *serial, *address, kept),
+            Change::ReleaseKept { serial, address, kept } => {
+                let Some(subnet) = plan.subnet(*serial) else { return Ok(()) };
+                let address = subnet.state.prefix.address(*address).to_string();
+                self.execute(
+                    "INSERT OR REPLACE INTO kept_releases VALUES (?1, ?2, ?3, ?4, ?5)",
+                    params![signed(*serial), address, signed(kept.generation), kept.id, signed(kept.at)],
+                )
+            }
             Change::AddressNamed { serial, address, generation, shown } => {
                 self.name_address(plan, *serial, *address, *generation, shown)
             }
@@ -144,15 +148,18 @@ impl Books {
                 params![space.name(), family.name(), word],
             ),
             Change::CallerSeen { name, caller } => self.execute(
-                "INSERT OR REPLACE INTO callers VALUES (?1, ?2, ?3, ?4)",
-                params![name, signed(caller.first), caller.until.map(signed), None::<bool>],
+                "INSERT OR REPLACE INTO callers (name, first, until) VALUES (?1, ?2, ?3)",
+                params![name, signed(caller.first), caller.until.map(signed)],
             ),
             Change::CallerForgotten { name } => self.execute("DELETE FROM callers WHERE name = ?1", [name]),
             Change::ClockStepped(shift) => self.move_stamps(*shift),
-            Change::EngineKnown(identity) => put_engine(&self.connection, identity),
-            Change::AddressDoubled { serial, address, evidence } => {
-                self.doubled(plan, *serial, *address, evidence)
-            }
+            Change::EngineKnown(identity) => self.write_engine(identity),
+            // What is known about the address does not change.
+            Change::AddressDoubled { serial, address, evidence } => self.tell(plan, *serial, |subnet| {
+                let record = subnet.addresses.get(*address)?;
+                let line = Happening::of(&subnet.state, plan.now(), "duplicate").holding(*address, record);
+                Some(line.because(&Why::Repair(evidence.clone())))
+            }),
             Change::AddressGranted { .. }
             | Change::AddressReleased { .. }
             | Change::AddressRestored { .. }
@@ -194,23 +201,6 @@ impl Books {
         )
     }
 
-    fn learn_id(&mut self, plan: &Plan, serial: Serial, id: &str, why: &Why) -> Written {
-        let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
-        self.execute("UPDATE subnets SET id = ?2 WHERE serial = ?1", params![signed(serial), id])?;
-        self.execute("DELETE FROM kept_releases WHERE subnet = ?1", [signed(serial)])?;
-        let state = SubnetState { id: id.to_owned(), ..subnet.state.clone() };
-        self.history(&state, Happening::of_subnet(plan.now(), "subnet identified", Some(why)))
-    }
-
-    fn keep_release(&self, plan: &Plan, serial: Serial, address: u128, kept: &KeptRelease) -> Written {
-        let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
-        let address = subnet.state.prefix.address(address).to_string();
-        self.execute(
-            "INSERT OR REPLACE INTO kept_releases VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![signed(serial), address, signed(kept.generation), kept.id, signed(kept.at)],
-        )
-    }
-
     fn mark(&self, plan: &Plan, serial: Serial, marks: &Marks) -> Written {
         let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
         let gateway = marks.gateway.map(|number| subnet.state.prefix.address(number).to_string());
@@ -247,49 +237,19 @@ impl Books {
             self.execute("DELETE FROM kept_releases WHERE subnet = ?1", [key])?;
         }
         for (address, record) in subnet.addresses.leases() {
+            let line = released(subnet, address, record, at, why);
             // Only endpoints are remembered after their release.
-            let known = (record.kind == Kind::Endpoint).then_some(KnownState { leased: false, since: at });
-            let record = Record { withheld: record.withheld || *why != Why::Docker, ..record.clone() };
-            let row = Happening::of_address(at, "released", address, &record);
-            self.address_row(plan, serial, Happening { known, why: Some(why.clone()), ..row })?;
+            let known = line.known.filter(|_| record.kind == Kind::Endpoint);
+            self.history(Happening { known, ..line })?;
         }
-        self.history(&subnet.state, Happening::of_subnet(at, "subnet released", Some(why)))
-    }
-
-    /// Adds the row for a lease that ends without a release because its grant reached nobody. `quiet` is the event for
-    /// an address that was only remembered.
-    fn ended_without_release(
-        &mut self,
-        plan: &Plan,
-        serial: Serial,
-        address: u128,
-        quiet: Option<&'static str>,
-    ) -> Written {
-        let record = plan.subnet(serial).and_then(|subnet| subnet.addresses.get(address));
-        let Some(record) = record else { return Ok(()) };
-        let event = if record.leased { Some("undone") } else { quiet };
-        let Some(event) = event else { return Ok(()) };
-        let row = Happening::of_address(plan.now(), event, address, record);
-        self.address_row(plan, serial, Happening { known: None, ..row })
+        self.history(Happening::of(&subnet.state, at, "subnet released").because(why))
     }
 
     /// Adds the row for a subnet that is undone; a subnet that was only remembered gets no row.
     fn undone_subnet(&mut self, plan: &Plan, serial: Serial) -> Written {
-        match plan.subnet(serial).filter(|subnet| subnet.is_held()) {
-            Some(subnet) => {
-                self.history(&subnet.state, Happening::of_subnet(plan.now(), "subnet undone", None))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Adds a row that changes what is known about an address.
-    fn address_row(&mut self, plan: &Plan, serial: Serial, row: Happening) -> Written {
-        let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
-        if let (Some(address), Some(holder)) = (row.address, &row.holder) {
-            self.tail.touch(serial, address, holder.generation);
-        }
-        self.history(&subnet.state, row)
+        self.tell(plan, serial, |subnet| {
+            subnet.is_held().then(|| Happening::of(&subnet.state, plan.now(), "subnet undone"))
+        })
     }
 
     /// Writes the Engine's name for a holder. If Docker gave no name, or gave another one before a rename, this also adds a
@@ -309,46 +269,55 @@ impl Books {
                    AND container = ?4 AND network = ?5)";
         let known = params![signed(serial), text, signed(generation), shown.container, shown.network];
         let is_known: bool = self.connection.prepare_cached(sql)?.query_row(known, |row| row.get(0))?;
+        let ShownHolder { container, container_id, network } = shown;
         self.execute(
             "INSERT OR REPLACE INTO names VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![
-                signed(serial),
-                text,
-                signed(generation),
-                shown.container,
-                shown.container_id,
-                shown.network
-            ],
+            params![signed(serial), text, signed(generation), container, container_id, network],
         )?;
         let lease = |record: &&Record| record.generation == generation;
         let Some(record) = subnet.addresses.get(address).filter(lease) else { return Ok(()) };
-        let renamed = record.renamed(generation, &shown.container);
+        let renamed = record.renamed(generation, container);
         if renamed.is_none() && (is_known || record.name.is_some()) {
             return Ok(());
         }
         let before = record.name.as_ref().map_or_else(String::new, |name| format!("; it was {name}"));
-        let why = format!("{}{before}", shown_text(&shown.container, &shown.network));
-        let why = Why::Repair(why.into());
+        let why = format!("{}{before}", shown_text(container, network));
         let record = Record { name: renamed, ..record.clone() };
-        let row = Happening::of_address(plan.now(), "named", address, &record);
-        self.address_row(plan, serial, Happening { why: Some(why), ..row })
+        let line = Happening::of(&subnet.state, plan.now(), "named").holding(address, &record);
+        self.history(line.because(&Why::Repair(why.into())))
     }
 
-    /// Adds a row for an address at two endpoints; what is known about the address does not change.
-    fn doubled(&mut self, plan: &Plan, serial: Serial, address: u128, evidence: &str) -> Written {
-        let record = plan.subnet(serial).and_then(|subnet| subnet.addresses.get(address));
-        let Some(record) = record else { return Ok(()) };
-        let row = Happening::of_address(plan.now(), "duplicate", address, record);
-        self.address_row(plan, serial, Happening { why: Some(Why::Repair(evidence.into())), ..row })
+    /// Adds the row that `line` makes of a subnet in the plan.
+    fn tell(
+        &mut self,
+        plan: &Plan,
+        serial: Serial,
+        line: impl FnOnce(&Subnet) -> Option<Happening>,
+    ) -> Written {
+        plan.subnet(serial).and_then(line).map_or(Ok(()), |line| self.history(line))
     }
 
     /// Adds a row of history.
-    pub(super) fn history(&mut self, state: &SubnetState, row: Happening) -> Written {
-        let seq = self.tail.next_row();
-        self.lines.push(NumberedRow::new(seq, state, row));
+    pub(super) fn history(&mut self, line: Happening) -> Written {
+        self.lines.push((self.tail.next_row(&line), line));
         if self.lines.len() >= lines::MOST {
-            lines::write(&self.connection, &mut self.lines)?;
+            lines::write(&self.tables.connection, &mut self.lines)?;
         }
         Ok(())
     }
+}
+
+/// The row for a lease that is released; it is remembered from then on.
+fn released(subnet: &Subnet, address: u128, record: &Record, at: Millis, why: &Why) -> Happening {
+    let record = Record { withheld: record.withheld || *why != Why::Docker, ..record.clone() };
+    let line = Happening::of(&subnet.state, at, "released").holding(address, &record).because(why);
+    Happening { known: Some((false, at)), ..line }
+}
+
+/// The row for a lease that ends without a release because its grant reached nobody. `quiet` is the event for an address
+/// that was only remembered.
+fn ended(subnet: &Subnet, address: u128, now: Millis, quiet: Option<&'static str>) -> Option<Happening> {
+    let record = subnet.addresses.get(address)?;
+    let event = if record.leased { "undone" } else { quiet? };
+    Some(Happening { known: None, ..Happening::of(&subnet.state, now, event).holding(address, record) })
 }

@@ -4,60 +4,30 @@
 //! even if no network has its subnet. One look at the plan reads a limited number of addresses, and the names that the
 //! Engine has reported are added afterwards.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use smol_str::{SmolStr, ToSmolStr};
 
 use super::listing::Listing;
-use super::meant;
 use super::named::is_holder;
+use super::places::{ListedPlace, PlaceFilter, PlaceSpan, STEP};
 use super::query::Query;
 use super::rows::LeaseRow;
 use super::sink::Sink;
 use super::source::Budget;
 use super::views::View;
 use super::{ErrorKind, Refusal};
-use crate::plan::change::{Kind, Record, Serial, SubnetState};
+use crate::plan::change::{Kind, Record, Serial};
 use crate::plan::pins::{Holder, Pin, Pins};
 use crate::plan::prefix::Prefix;
-use crate::plan::request::Space;
 use crate::plan::settings::{Millis, rfc3339};
 use crate::plan::{Plan, Subnet};
 use crate::store::names::NamesOfSubnet;
 
 /// The states of an address.
 const STATES: [&str; 3] = ["leased", "cooling", "pinned"];
-/// Number of addresses between two checks of the time.
-const STEP: usize = 64;
-
-/// A subnet, or a prefix that has only pins. Sorts in the order of the rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ListedPlace {
-    pub(super) prefix: Prefix,
-    pub(super) space: Space,
-    pub(super) serial: Option<Serial>,
-}
-
-/// Which places a query asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum PlaceFilter {
-    All,
-    /// Only those with pins.
-    Pinned,
-    /// Only those with this prefix or PoolID.
-    Named(Option<Prefix>, String),
-}
-
-impl PlaceFilter {
-    fn takes(&self, prefix: Prefix, id: Option<&str>, pins: &Pins) -> bool {
-        match self {
-            Self::All => true,
-            Self::Pinned => !pins.is_empty(),
-            Self::Named(named, text) => *named == Some(prefix) || id == Some(text),
-        }
-    }
-}
 
 /// An address with something to show.
 #[derive(Clone, Debug)]
@@ -90,7 +60,7 @@ pub(super) struct LeasePart {
 }
 
 /// Decides which addresses a look collects.
-pub(super) type AddressFilter = Arc<dyn Fn(ListedPlace, &KnownAddress) -> bool + Send + Sync>;
+type AddressFilter = Arc<dyn Fn(&KnownAddress) -> bool + Send + Sync>;
 
 impl View {
     /// Answers with the leases that match the query: all of them in order, or one page if it has a `limit`.
@@ -102,16 +72,19 @@ impl View {
             None => PlaceFilter::All,
         };
         let is_everything = wanted.is_everything() && place == PlaceFilter::All;
-        let (sought, holder) = (self.sought(wanted.holder.as_deref())?, wanted.holder.clone());
+        let holder = wanted.holder.clone();
         let is_of = |row: &LeaseRow| {
             holder.as_deref().is_none_or(|name| is_holder(row, name) || row.network.as_deref() == Some(name))
         };
-        let filter: AddressFilter = Arc::new(move |place, known| {
-            wanted.takes(known) && sought.as_ref().is_none_or(|sought| sought.may_be(place, known))
-        });
-        let (places, listing) = (self.places(place)?, Listing::read(query)?);
+        let mut spans: Vec<_> = self.places(place)?.into_iter().map(PlaceSpan::whole).collect();
+        if let Some(name) = holder.as_deref() {
+            let places: BTreeSet<_> = spans.into_iter().map(|span| span.place).collect();
+            spans = self.spans_of(name)?;
+            spans.retain(|span| places.contains(&span.place));
+        }
+        let (filter, listing) = (move |known: &KnownAddress| wanted.takes(known), Listing::read(query)?);
         let Some(mut listing) = listing else {
-            self.each(places, filter, |row| match is_of(&row) {
+            self.each_where(spans, filter, |row| match is_of(&row) {
                 true => sink.row(&row).map(|()| true),
                 false => Ok(true),
             })?;
@@ -121,40 +94,29 @@ impl View {
             // Their number is known, so the walk can end after the page.
             listing.is_of(self.census_or_last()?.rows());
         }
-        self.each(places, filter, |row| Ok(!is_of(&row) || listing.take(row)))?;
+        self.each_where(spans, filter, |row| Ok(!is_of(&row) || listing.take(row)))?;
         sink.value(&listing.page())
     }
 
-    /// All matching subnets, and all matching prefixes that have only pins, sorted.
-    pub(super) fn places(&self, wanted: PlaceFilter) -> Result<Vec<ListedPlace>, Refusal> {
-        if let PlaceFilter::Named(_, text) = &wanted {
-            meant::check_prefix(text)?;
-        }
-        let alone = wanted.clone();
-        let mut places = self.source.look(move |plan| pinned_alone(plan, &alone))?;
-        let named = move |_: &Plan, subnet: &Subnet| {
-            let SubnetState { prefix, space, serial, id, .. } = &subnet.state;
-            let place = ListedPlace { prefix: *prefix, space: *space, serial: Some(*serial) };
-            wanted.takes(*prefix, Some(id), subnet.pins()).then_some(place)
-        };
-        self.source.each_subnet(named, |place| {
-            places.push(place);
-            Ok(())
-        })?;
-        places.sort_unstable();
-        Ok(places)
-    }
-
-    /// Passes the rows of the matching addresses of these places to `take`, in order, until it returns false.
+    /// Passes the rows of these addresses to `take`, in order, until it returns false.
     pub(super) fn each(
         &self,
-        places: Vec<ListedPlace>,
-        wanted: AddressFilter,
+        spans: Vec<PlaceSpan>,
+        take: impl FnMut(LeaseRow) -> Result<bool, Refusal>,
+    ) -> Result<(), Refusal> {
+        self.each_where(spans, |_| true, take)
+    }
+
+    /// The same, for those of the addresses that match.
+    fn each_where(
+        &self,
+        spans: Vec<PlaceSpan>,
+        wanted: impl Fn(&KnownAddress) -> bool + Send + Sync + 'static,
         mut take: impl FnMut(LeaseRow) -> Result<bool, Refusal>,
     ) -> Result<(), Refusal> {
-        let places: Arc<[ListedPlace]> = places.into();
+        let (spans, wanted): (Arc<[PlaceSpan]>, AddressFilter) = (spans.into(), Arc::new(wanted));
         let mut names = None;
-        let bite = move |plan: &Plan, from, budget: &Budget| bite(plan, &places, from, &wanted, budget);
+        let bite = move |plan: &Plan, from, budget: &Budget| bite(plan, &spans, from, &*wanted, budget);
         self.source.walk((0, 0), bite, |parts: Vec<LeasePart>| {
             for part in &parts {
                 if !self.rows_of(part, &mut names, &mut take)? {
@@ -169,15 +131,8 @@ impl View {
 
     /// The row of one address, if there is anything to show.
     pub(super) fn lease_at(&self, place: ListedPlace, address: u128) -> Result<Option<LeaseRow>, Refusal> {
-        let wanted: AddressFilter = Arc::new(|_, _| true);
-        let Some(mut part) =
-            self.source.look(move |plan| part(plan, place, address, &wanted, &Budget::now()).0)?
-        else {
-            return Ok(None);
-        };
-        part.known.retain(|known| known.address == address);
         let mut found = None;
-        self.rows_of(&part, &mut None, &mut |row| {
+        self.each(vec![PlaceSpan { place, first: address, last: address }], |row| {
             found = Some(row);
             Ok(true)
         })?;
@@ -224,24 +179,18 @@ impl View {
     }
 }
 
-/// The matching prefixes that have pins but no subnet.
-fn pinned_alone(plan: &Plan, wanted: &PlaceFilter) -> Vec<ListedPlace> {
-    let alone = plan.pins().filter(|(space, prefix, _)| !plan.is_known(*space, *prefix));
-    let alone = alone.filter(|(_, prefix, pins)| wanted.takes(*prefix, None, pins));
-    alone.map(|(space, prefix, _)| ListedPlace { prefix, space, serial: None }).collect()
-}
-
-/// What one look collects from these places, starting at an address in one of them, and where the next look begins.
+/// What one look collects from these spans, starting at an address in one of them, and where the next look begins.
 fn bite(
     plan: &Plan,
-    places: &[ListedPlace],
+    spans: &[PlaceSpan],
     (mut at, mut from): (usize, u128),
-    wanted: &AddressFilter,
+    wanted: &dyn Fn(&KnownAddress) -> bool,
     budget: &Budget,
 ) -> (Vec<LeasePart>, Option<(usize, u128)>) {
     let mut parts = Vec::new();
-    while let Some(place) = places.get(at) {
-        let (part, rest) = part(plan, *place, from, wanted, budget);
+    while let Some(span) = spans.get(at) {
+        let rest = PlaceSpan { first: span.first.max(from), ..*span };
+        let (part, rest) = part(plan, rest, wanted, budget);
         parts.extend(part.filter(|part| !part.known.is_empty()));
         (at, from) = rest.map_or((at + 1, 0), |rest| (at, rest));
         if budget.is_spent() {
@@ -253,9 +202,8 @@ fn bite(
 
 fn part(
     plan: &Plan,
-    place: ListedPlace,
-    from: u128,
-    wanted: &AddressFilter,
+    PlaceSpan { place, first, last }: PlaceSpan,
+    wanted: &dyn Fn(&KnownAddress) -> bool,
     budget: &Budget,
 ) -> (Option<LeasePart>, Option<u128>) {
     let subnet = match place.serial.map(|serial| plan.subnet(serial)) {
@@ -268,7 +216,8 @@ fn part(
     let grant = held.map(|subnet| (SmolStr::new(&subnet.state.id), subnet.state.generation));
     let mut part = LeasePart { place, grant, known: Vec::new() };
     let pins = subnet.map_or_else(|| plan.pins_of(place.space, place.prefix), |subnet| Some(subnet.pins()));
-    for (n, (address, record, pin)) in with_pins(subnet, pins, from).enumerate() {
+    let known = with_pins(subnet, pins, first).take_while(|(address, ..)| *address <= last);
+    for (n, (address, record, pin)) in known.enumerate() {
         if n % STEP == STEP - 1 && budget.is_spent() {
             return (Some(part), Some(address));
         }
@@ -277,7 +226,7 @@ fn part(
         };
         let Some(state) = state(record, pin, cools) else { continue };
         let known = KnownAddress { address, record: record.cloned(), pin: pin.cloned(), state };
-        if wanted(place, &known) {
+        if wanted(&known) {
             part.known.push(known);
         }
     }
@@ -383,5 +332,62 @@ impl LeaseFilter {
         let wanted = self.state.as_deref().map_or(self.all || state == "leased", |wanted| wanted == state);
         let by_hand = !self.by_hand || known.pin.is_some();
         wanted && by_hand && self.since.is_none_or(|wanted| known.since() >= wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::plan::change::{Change, Marks, SubnetState};
+    use crate::plan::request::Space;
+    use crate::plan::settings::Settings;
+
+    #[test]
+    fn the_row_of_one_address_passes_none_of_its_neighbours() {
+        let prefix = Prefix::parse("192.0.2.0/24").unwrap();
+        let state = SubnetState {
+            serial: 1,
+            id: "a".to_owned(),
+            space: Space::Local,
+            prefix,
+            range: None,
+            pool: None,
+            options: BTreeMap::new(),
+            dynamic: false,
+            granted_at: 0,
+            generation: 1,
+            start_beyond: None,
+            marks: Marks::default(),
+            released_at: None,
+            cool_until: 0,
+        };
+        let mut plan = Plan::new(Settings::default());
+        plan.apply(&Change::SubnetGranted(Box::new(state)));
+        for (n, address) in (2..).zip(prefix.first() + 2..prefix.last()) {
+            let record = Record {
+                leased: true,
+                kind: Kind::Endpoint,
+                name: None,
+                mac: None,
+                asked_by_number: false,
+                withheld: false,
+                since: 0,
+                generation: n,
+            };
+            plan.apply(&Change::AddressGranted { serial: 1, address, record });
+        }
+        let place = ListedPlace::of(plan.subnet(1).unwrap());
+        let passed = Cell::new(0);
+        let count = |_: &KnownAddress| {
+            passed.set(passed.get() + 1);
+            true
+        };
+        let address = prefix.first() + 9;
+        let one = PlaceSpan { place, first: address, last: address };
+        let (found, rest) = part(&plan, one, &count, &Budget::now());
+        assert_eq!((found.unwrap().known.len(), rest, passed.get()), (1, None, 1));
     }
 }

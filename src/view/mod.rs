@@ -13,6 +13,7 @@ pub mod map;
 mod maps;
 pub mod meant;
 mod named;
+mod places;
 pub mod query;
 pub mod rows;
 pub mod sink;

@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use smol_str::ToSmolStr;
 
-use super::leases::{KnownAddress, ListedPlace, PlaceFilter};
+use super::places::{ListedPlace, PlaceSpan};
 use super::rows::{LeaseRow, WhoRow};
+use super::source::Budget;
 use super::views::View;
 use super::{ErrorKind, Refusal};
-use crate::plan::change::Serial;
-use crate::plan::pins::Holder;
+use crate::plan::Plan;
+use crate::plan::change::{Record, Serial};
+use crate::plan::pins::{Holder, Pin};
 use crate::plan::prefix::number;
 use crate::plan::request::Mac;
 
@@ -32,58 +34,110 @@ pub(super) fn is_holder(row: &LeaseRow, name: &str) -> bool {
         || id.is_some_and(|id| name.len() >= SHORT_ID && id.starts_with(name))
 }
 
-/// A name to search for, and where it occurs in the books.
-pub(super) struct Sought {
+/// An address in a subnet.
+type InSubnet = (Serial, u128);
+
+/// A name to search for in the plan.
+struct Sought {
     name: String,
     mac: Option<Mac>,
-    /// The addresses for which the Engine has reported it, as container or network.
-    shown: BTreeSet<(Serial, u128)>,
-    /// The subnets for which the Engine has reported it as the network.
-    networks: BTreeSet<Serial>,
 }
 
 impl Sought {
-    /// Whether an address may match the name; the final decision needs its row.
-    pub(super) fn may_be(&self, place: ListedPlace, known: &KnownAddress) -> bool {
-        let by_record = known.record.as_ref().is_some_and(|record| {
-            record.name.as_deref() == Some(&*self.name) || (self.mac.is_some() && record.mac == self.mac)
-        });
-        let by_pin = known.pin.as_ref().is_some_and(|pin| match &pin.holder {
+    fn is_holder(&self, record: &Record) -> bool {
+        let name = record.name.as_deref().map(str::as_bytes);
+        // Names often differ only at their end.
+        let ends_alike = name.is_some_and(|name| name.last() == self.name.as_bytes().last());
+        (ends_alike && name == Some(self.name.as_bytes())) || (self.mac.is_some() && record.mac == self.mac)
+    }
+
+    fn is_pinned(&self, pin: &Pin) -> bool {
+        match &pin.holder {
             Holder::Name(name) => **name == *self.name,
             Holder::Mac(mac) => self.mac == Some(*mac),
+        }
+    }
+
+    /// The next addresses that the plan knows by this name, in the order of the subnets' serials. A look passes all records, so
+    /// nothing is done for a record here but to compare it.
+    fn known_from(
+        &self,
+        plan: &Plan,
+        (serial, mut from): InSubnet,
+        budget: &Budget,
+    ) -> (Vec<InSubnet>, Option<InSubnet>) {
+        let (mut found, mut passed) = (Vec::new(), false);
+        for subnet in plan.subnets_from(serial) {
+            let serial = subnet.state.serial;
+            if passed && budget.is_spent() {
+                return (found, Some((serial, from)));
+            }
+            for page in subnet.addresses.pages_from(std::mem::take(&mut from)) {
+                for (n, (address, record)) in page.enumerate() {
+                    if n == 0 && passed && budget.is_spent() {
+                        return (found, Some((serial, address)));
+                    }
+                    passed = true;
+                    if self.is_holder(record) {
+                        found.push((serial, address));
+                    }
+                }
+            }
+            passed = true;
+            let pins = subnet.pins().iter().filter(|(_, pin)| self.is_pinned(pin));
+            found.extend(pins.map(|(address, _)| (serial, *address)));
+        }
+        (found, None)
+    }
+
+    /// The pinned addresses of prefixes that have no subnet.
+    fn pinned_alone(&self, plan: &Plan) -> Vec<PlaceSpan> {
+        let alone = plan.pins().filter(|(space, prefix, _)| !plan.is_known(*space, *prefix));
+        let spans = alone.flat_map(|(space, prefix, pins)| {
+            let place = ListedPlace { prefix, space, serial: None };
+            let pins = pins.iter().filter(|(_, pin)| self.is_pinned(pin));
+            pins.map(move |(address, _)| PlaceSpan { place, first: *address, last: *address })
         });
-        let by_book = place.serial.is_some_and(|serial| {
-            self.networks.contains(&serial) || self.shown.contains(&(serial, known.address))
-        });
-        by_record || by_pin || by_book
+        spans.collect()
     }
 }
 
 impl View {
-    /// Finds where this name occurs in the books.
-    pub(super) fn sought(&self, name: Option<&str>) -> Result<Option<Sought>, Refusal> {
-        let Some(name) = name else { return Ok(None) };
+    /// All addresses that may belong to this name, in order; the final decision needs their rows.
+    pub(super) fn spans_of(&self, name: &str) -> Result<Vec<PlaceSpan>, Refusal> {
         let id = Some(name).filter(|name| name.len() >= SHORT_ID);
         let (shown, networks) = self.reader()?.shown_as(name, id)?;
         let address = |(serial, text): (Serial, String)| Some((serial, number(text.parse().ok()?)));
-        Ok(Some(Sought {
-            name: name.to_owned(),
-            mac: Mac::parse(name),
-            shown: shown.into_iter().filter_map(address).collect(),
-            networks: networks.into_iter().collect(),
-        }))
+        let mut found: BTreeSet<_> = shown.into_iter().filter_map(address).collect();
+        let sought = Arc::new(Sought { name: name.to_owned(), mac: Mac::parse(name) });
+        let walking = sought.clone();
+        let bite = move |plan: &Plan, from, budget: &Budget| walking.known_from(plan, from, budget);
+        self.source.walk((0, 0), bite, |more| {
+            found.extend(more);
+            Ok(true)
+        })?;
+        self.source.look(move |plan| {
+            let place = |serial: Serial| plan.subnet(serial).map(ListedPlace::of);
+            let networks: BTreeSet<_> = networks.into_iter().collect();
+            found.retain(|(serial, _)| !networks.contains(serial));
+            let single = |(serial, address): InSubnet| {
+                Some(PlaceSpan { place: place(serial)?, first: address, last: address })
+            };
+            let mut spans = sought.pinned_alone(plan);
+            spans.extend(networks.into_iter().filter_map(place).map(PlaceSpan::whole));
+            spans.extend(found.into_iter().filter_map(single));
+            spans.sort_unstable();
+            spans
+        })
     }
 
     /// Everything about the addresses of this name.
     pub(super) fn who_is(&self, name: &str) -> Result<Vec<WhoRow>, Refusal> {
         let mut rows = Vec::new();
-        if let Some(sought) = self.sought(Some(name))? {
-            let wanted = Arc::new(move |place, known: &KnownAddress| sought.may_be(place, known));
-            self.each(self.places(PlaceFilter::All)?, wanted, |row| {
-                rows.push(row);
-                Ok(true)
-            })?;
-        }
+        self.each(self.spans_of(name)?, |row| {
+            rows.push(row);
+            Ok(true)
+        })?;
         let leased = |row: &LeaseRow| row.state == "leased";
         let ways: [&dyn Fn(&LeaseRow) -> bool; 3] = [
             &|row| leased(row) && is_holder(row, name),

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use super::leases::{ListedPlace, PlaceFilter};
 use super::listing::Listing;
+use super::places::{ListedPlace, PlaceFilter};
 use super::query::Query;
 use super::rows::{Count, PoolRow, SubnetRow};
 use super::sink::Sink;

@@ -72,8 +72,7 @@ impl View {
     /// A view of books that no daemon serves.
     pub fn open(books: &Path, now: Millis) -> Result<Self, Refusal> {
         let reader = Reader::open(books)?;
-        let mut plan = Plan::new(reader.settings()?);
-        reader.load(|change| plan.apply(&change))?;
+        let mut plan = reader.plan()?;
         plan.advance(now);
         Ok(Self::new(Source::Plan(Arc::new(plan)), books.to_owned(), now))
     }

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use super::leases::ListedPlace;
+use super::places::ListedPlace;
 use super::query::Query;
 use super::rows::WhoRow;
 use super::views::View;
@@ -31,9 +31,7 @@ fn around(plan: &Plan, address: IpAddr) -> Around {
         record.name.as_deref().filter(|_| !record.leased).map(str::to_owned)
     };
     let subnet = |subnet: &crate::plan::Subnet| {
-        let state = &subnet.state;
-        let place = ListedPlace { prefix: state.prefix, space: state.space, serial: Some(state.serial) };
-        (place, subnet.addresses.get(host.first()).and_then(last_holder))
+        (ListedPlace::of(subnet), subnet.addresses.get(host.first()).and_then(last_holder))
     };
     Around {
         pool: plan.pool_around(host).map(|pool| pool.name.clone()),

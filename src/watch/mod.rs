@@ -27,7 +27,7 @@ use crate::ledger::Ledger;
 use crate::plan::error::Refusal;
 use crate::plan::host_use::HostUse;
 use crate::plan::settings::Millis;
-use crate::store::log_size::{LONG, log_in_use};
+use crate::store::log::{LONG, log_in_use};
 use crate::view::census::{Census, CountedSubnet};
 use crate::view::rows::FillingRow;
 use crate::view::source::{HASTE, Source};

@@ -3,40 +3,43 @@
 //! Rules: a pool, subnet or address that cannot be understood is an error, since a wrong guess could give a running
 //! container's address to another one. An address that can be understood is kept, however odd it is.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::iter::successors;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, ipv4_mask_to_prefix};
 
 use super::json::{JsonPlace, read};
-use super::{Generation, LeaseFileError, OldBooks, OldPool, OldSubnet, Parsed, without_mark};
+use super::{LeaseFileError, OldBooks, OldSubnet, Parsed, without_mark};
+use crate::plan::prefix::{Family, Prefix, number};
+use crate::plan::settings::{AddressOrder, Base};
 
 /// The spellings of one family's keys, with the first generation's last. Errors use the first spelling.
 struct FamilyKeys {
+    family: Family,
     pool: [&'static str; 2],
     size: [&'static str; 2],
     /// A misspelled key that the first generation itself looked for.
     size_misspelt: &'static str,
     next: [&'static str; 1],
     default_size: u8,
-    bits: u8,
 }
 
 const V4: FamilyKeys = FamilyKeys {
+    family: Family::V4,
     pool: ["v4", "V4Pool"],
     size: ["v4ab", "V4AllocateBlock"],
     size_misspelt: "V4AllocatedBlock",
     next: ["v4idx"],
     default_size: 24,
-    bits: 32,
 };
 const V6: FamilyKeys = FamilyKeys {
+    family: Family::V6,
     pool: ["v6", "V6Pool"],
     size: ["v6ab", "V6AllocateBlock"],
     size_misspelt: "V6AllocatedBlock",
     next: ["v6idx"],
     default_size: 64,
-    bits: 128,
 };
 /// The first generation wrote the first spelling but looked for the second.
 const ALLOCATED: [&str; 2] = ["allocated", "Allocate"];
@@ -50,7 +53,7 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, LeaseFileError> {
     let node = read(without_mark(bytes))?;
     let top = JsonPlace::top(&node);
     let mut oddities = Vec::new();
-    let generation = generation(&top)?;
+    check_keys(&top)?;
     let v4 = pool(&top, &V4, &mut oddities)?;
     let v6 = pool(&top, &V6, &mut oddities)?;
     let read_all = |keys: &[&str], oddities: &mut Vec<String>| -> Result<Vec<OldSubnet>, LeaseFileError> {
@@ -64,7 +67,6 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, LeaseFileError> {
     }
     free.retain(|subnet| seen.is_free(subnet, &mut oddities));
     let books = OldBooks {
-        generation,
         v4,
         v6,
         v4_next_index: top.key(&V4.next)?.number()?,
@@ -75,28 +77,17 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, LeaseFileError> {
     Ok(Parsed { books, oddities })
 }
 
-/// The first generation is recognized by its pool keys; a file with lists but without pool keys is of the second.
-fn generation(top: &JsonPlace<'_>) -> Result<Generation, LeaseFileError> {
-    let has = |keys: &[&'static str]| -> Result<bool, LeaseFileError> {
-        for key in keys {
-            if top.key(&[key])?.is_set() {
-                return Ok(true);
-            }
+/// Refuses a file that has none of the keys of either generation.
+fn check_keys(top: &JsonPlace<'_>) -> Result<(), LeaseFileError> {
+    for key in V4.pool.iter().chain(&V6.pool).chain(&V4.size).chain(&V6.size).chain(&ALLOCATED).chain(&FREE) {
+        if top.key(&[key])?.is_set() {
+            return Ok(());
         }
-        Ok(false)
-    };
-    if has(&["v4", "v6", "v4ab", "v6ab"])? {
-        Ok(Generation::Second)
-    } else if has(&["V4Pool", "V6Pool", "V4AllocateBlock", "V6AllocateBlock"])? {
-        Ok(Generation::First)
-    } else if has(&["allocated", "Allocate", "free"])? {
-        Ok(Generation::Second)
-    } else {
-        Err(LeaseFileError(
-            "this is not a gipam lease file: it has none of the keys v4, v6, allocated, V4Pool, V6Pool; give the right --file"
-                .to_owned(),
-        ))
     }
+    Err(LeaseFileError(
+        "this is not a gipam lease file: it has none of the keys v4, v6, allocated, V4Pool, V6Pool; give the right --file"
+            .to_owned(),
+    ))
 }
 
 /// The value of the second generation's key or, if that is not set, of the first's.
@@ -122,13 +113,13 @@ fn pool(
     top: &JsonPlace<'_>,
     keys: &FamilyKeys,
     oddities: &mut Vec<String>,
-) -> Result<Option<OldPool>, LeaseFileError> {
+) -> Result<Option<Base>, LeaseFileError> {
     let base_at = either(top, keys.pool, |a, b| Ok(a.text()? == b.text()?), oddities)?;
     if base_at.text()?.is_empty() {
         return Ok(None);
     }
     let base = prefix(&base_at, oddities)?;
-    if base.max_prefix_len() != keys.bits {
+    if base.family() != keys.family {
         return Err(base_at.wrong(base_at.text()?, "the other family's prefix"));
     }
     let mut size_at = either(top, keys.size, |a, b| Ok(a.number()? == b.number()?), oddities)?;
@@ -143,13 +134,13 @@ fn pool(
         }
         size => size,
     };
-    let lengths = base.prefix_len()..=keys.bits;
+    let lengths = base.length()..=keys.family.bits();
     let Some(size) = u8::try_from(size).ok().filter(|size| lengths.contains(size)) else {
         let why =
-            format!("subnets of {base} have a prefix length from {} to {}", base.prefix_len(), keys.bits);
+            format!("subnets of {base} have a prefix length from {} to {}", lengths.start(), lengths.end());
         return Err(size_at.wrong(&size.to_string(), why));
     };
-    Ok(Some(OldPool { base, size }))
+    Ok(Some(Base { base, size, addresses: AddressOrder::Sequential }))
 }
 
 fn subnet(place: &JsonPlace<'_>, oddities: &mut Vec<String>) -> Result<OldSubnet, LeaseFileError> {
@@ -160,7 +151,7 @@ fn subnet(place: &JsonPlace<'_>, oddities: &mut Vec<String>) -> Result<OldSubnet
     let id = id.text()?.to_owned();
     let prefix = prefix(&place.key(&["pool"])?, oddities)?;
     let version = place.key(&["v"])?.number()?;
-    if version != if prefix.addr().is_ipv4() { 4 } else { 6 } {
+    if version != if prefix.family() == Family::V4 { 4 } else { 6 } {
         oddities.push(format!("subnet {id} has v {version}, but its pool is {prefix}: the pool decides"));
     }
     let (mut addresses, mut free, mut outside) = (Vec::new(), Vec::new(), Vec::new());
@@ -169,7 +160,7 @@ fn subnet(place: &JsonPlace<'_>, oddities: &mut Vec<String>) -> Result<OldSubnet
         let address = address(&place)?;
         if !held.insert(address) {
             oddities.push(format!("subnet {id} lists {address} twice: imported once"));
-        } else if prefix.contains(&address) {
+        } else if prefix.contains_address(address) {
             addresses.push(address);
         } else {
             oddities.push(format!("subnet {id} holds {address}, which lies outside {prefix}: kept apart"));
@@ -181,7 +172,7 @@ fn subnet(place: &JsonPlace<'_>, oddities: &mut Vec<String>) -> Result<OldSubnet
         let address = address(&place)?;
         if held.contains(&address) {
             oddities.push(format!("subnet {id} lists {address} as held and as free: imported as held"));
-        } else if prefix.contains(&address) && released.insert(address) {
+        } else if prefix.contains_address(address) && released.insert(address) {
             free.push(address);
         }
     }
@@ -190,7 +181,7 @@ fn subnet(place: &JsonPlace<'_>, oddities: &mut Vec<String>) -> Result<OldSubnet
 }
 
 /// Reads `10.0.0.0/16` and the forms that the old program also accepts: `10.0.0.0/255.255.0.0`, `10.0.0.0 255.255.0.0`.
-fn prefix(place: &JsonPlace<'_>, oddities: &mut Vec<String>) -> Result<IpNet, LeaseFileError> {
+fn prefix(place: &JsonPlace<'_>, oddities: &mut Vec<String>) -> Result<Prefix, LeaseFileError> {
     let text = place.text()?;
     let wrong = || place.wrong(text, "not a prefix like 10.9.0.0/24 or 2001:db8::/64");
     let (address, length) = text.split_once(['/', ' ']).ok_or_else(wrong)?;
@@ -200,8 +191,8 @@ fn prefix(place: &JsonPlace<'_>, oddities: &mut Vec<String>) -> Result<IpNet, Le
         _ => length.trim().parse().map_err(|_| wrong())?,
     };
     let given = IpNet::new(address, length).map_err(|_| wrong())?;
-    let used = given.trunc();
-    if used != given {
+    let used = Prefix::from_net(given);
+    if used.first() != number(address) {
         oddities.push(format!("{} is {text}: taken as {used}", place.at));
     }
     Ok(used)
@@ -220,10 +211,9 @@ fn address(place: &JsonPlace<'_>) -> Result<IpAddr, LeaseFileError> {
 /// The subnets read so far, to find equal ids and overlapping prefixes. Of two prefixes that overlap, one contains the other.
 #[derive(Default)]
 struct SeenBefore {
-    ids: HashMap<String, IpNet>,
-    prefixes: BTreeMap<(IpAddr, u8), (String, IpNet)>,
-    /// The prefix lengths that occur, so that no others are looked up.
-    lengths: BTreeSet<u8>,
+    ids: HashMap<String, Prefix>,
+    /// The id of the first subnet with this prefix.
+    prefixes: BTreeMap<Prefix, String>,
 }
 
 impl SeenBefore {
@@ -234,7 +224,7 @@ impl SeenBefore {
                 "the lease file has two subnets with the id {id}, {first} and {prefix}; remove one by hand"
             )));
         }
-        if let Some((other, its)) = self.meets(prefix) {
+        if let Some((other, its)) = self.meets(*prefix) {
             oddities.push(format!("subnet {id} ({prefix}) overlaps subnet {other} ({its}): both are kept"));
         }
         self.add(subnet);
@@ -250,8 +240,8 @@ impl SeenBefore {
                 "free subnet {id} ({prefix}) still holds addresses ({count}): they are imported as free"
             ));
         }
-        let same_id = self.ids.get(id).map(|other| (id.clone(), *other));
-        if let Some((other, its)) = same_id.or_else(|| self.meets(prefix).cloned()) {
+        let same_id = self.ids.get(id).map(|other| (id, *other));
+        if let Some((other, its)) = same_id.or_else(|| self.meets(*prefix)) {
             oddities.push(format!(
                 "free subnet {id} ({prefix}) is, or overlaps, subnet {other} ({its}): not imported"
             ));
@@ -263,19 +253,13 @@ impl SeenBefore {
     }
 
     fn add(&mut self, subnet: &OldSubnet) {
-        let key = (subnet.prefix.network(), subnet.prefix.prefix_len());
-        self.lengths.insert(key.1);
-        self.prefixes.entry(key).or_insert_with(|| (subnet.id.clone(), subnet.prefix));
+        self.prefixes.entry(subnet.prefix).or_insert_with(|| subnet.id.clone());
     }
 
     /// A subnet whose prefix contains `prefix` or lies inside it.
-    fn meets(&self, prefix: &IpNet) -> Option<&(String, IpNet)> {
-        let within = (prefix.network(), prefix.prefix_len())..=(prefix.broadcast(), u8::MAX);
-        self.lengths
-            .range(..=prefix.prefix_len())
-            .rev()
-            .filter_map(|length| IpNet::new(prefix.network(), *length).ok())
-            .find_map(|wider| self.prefixes.get(&(wider.network(), wider.prefix_len())))
-            .or_else(|| self.prefixes.range(within).next().map(|(_, seen)| seen))
+    fn meets(&self, prefix: Prefix) -> Option<(&String, Prefix)> {
+        let around = successors(Some(prefix), |inner| inner.parent());
+        let around = around.filter_map(|around| self.prefixes.get_key_value(&around)).next();
+        around.or_else(|| self.prefixes.range(prefix.within()).next()).map(|(prefix, id)| (id, *prefix))
     }
 }

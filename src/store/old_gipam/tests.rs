@@ -4,6 +4,7 @@ use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
 use super::*;
+use crate::plan::settings::AddressOrder;
 
 const SECOND: &[u8] = include_bytes!("fixtures/second.json");
 const FIRST: &[u8] = include_bytes!("fixtures/first.json");
@@ -11,6 +12,10 @@ const V4_ONLY: &[u8] = include_bytes!("fixtures/second-v4-only.json");
 
 fn books(text: &str) -> OldBooks {
     parse(text.as_bytes()).unwrap().books
+}
+
+fn base(prefix: &str, size: u8) -> Base {
+    Base { base: Prefix::parse(prefix).unwrap(), size, addresses: AddressOrder::Sequential }
 }
 
 fn refused(text: &str) -> String {
@@ -32,9 +37,8 @@ fn with_subnet(keys: &str) -> String {
 fn second_generation_file_is_read_whole() {
     let Parsed { books, oddities } = parse(SECOND).unwrap();
     assert!(oddities.is_empty(), "{oddities:?}");
-    assert_eq!(books.generation, Generation::Second);
-    assert_eq!(books.v4, Some(OldPool { base: "198.51.100.0/24".parse().unwrap(), size: 28 }));
-    assert_eq!(books.v6, Some(OldPool { base: "2001:db8::/56".parse().unwrap(), size: 64 }));
+    assert_eq!(books.v4, Some(base("198.51.100.0/24", 28)));
+    assert_eq!(books.v6, Some(base("2001:db8::/56", 64)));
     assert_eq!((books.v4_next_index, books.v6_next_index), (3, 2));
     let ids: Vec<_> = books.allocated.iter().map(|subnet| subnet.id.as_str()).collect();
     assert_eq!(ids, ["78Tnh7puU4QdVPG4", "gM3RjwBWzIhb2M3c", "d6KqMpuhH6jbJwQg", "CuSeY5LeUOftq5wF"]);
@@ -58,9 +62,8 @@ fn v4_broadcast_address_that_was_handed_out_is_kept() {
 fn first_generation_file_is_read_whole() {
     let Parsed { books, oddities } = parse(FIRST).unwrap();
     assert!(oddities.is_empty(), "{oddities:?}");
-    assert_eq!(books.generation, Generation::First);
-    assert_eq!(books.v4, Some(OldPool { base: "192.168.0.0/16".parse().unwrap(), size: 24 }));
-    assert_eq!(books.v6, Some(OldPool { base: "fe80::/56".parse().unwrap(), size: 64 }));
+    assert_eq!(books.v4, Some(base("192.168.0.0/16", 24)));
+    assert_eq!(books.v6, Some(base("fe80::/56", 64)));
     assert_eq!((books.allocated.len(), books.free.len()), (2, 1));
     assert_eq!(books.allocated[0].addresses, ["192.168.0.1".parse::<IpAddr>().unwrap()]);
 }
@@ -234,8 +237,7 @@ fn content_decides_what_a_file_is() {
 
 #[test]
 fn digest_is_sha_256() {
-    let hex: String = digest(b"abc").iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    assert_eq!(digest(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
 #[test]
@@ -268,18 +270,15 @@ fn settled_books_give_away_nothing_that_is_held() {
 fn a_subnet(index: u8, four: bool) -> impl Strategy<Value = OldSubnet> {
     let (text, bits) =
         if four { (format!("10.{index}.0.0/24"), 256u32) } else { (format!("fd00:{index:x}::/64"), 9000) };
-    let prefix: IpNet = text.parse().unwrap();
-    let at = move |number: u32| match prefix.network() {
-        IpAddr::V4(a) => IpAddr::from((u32::from(a) + number).to_be_bytes()),
-        IpAddr::V6(a) => IpAddr::from((u128::from(a) + u128::from(number)).to_be_bytes()),
-    };
+    let prefix = Prefix::parse(&text).unwrap();
+    let at = move |number: u32| prefix.address(prefix.first() + u128::from(number));
     let numbers =
         btree_set(0..bits, 0..40).prop_map(|set| set.into_iter().collect::<Vec<_>>()).prop_shuffle();
     (numbers, 0..40usize, any::<u64>(), "[a-zA-Z0-9]{15}", vec(any::<[u8; 4]>(), 0..2)).prop_map(
         move |(numbers, split, next_index, id, strangers)| {
             let (held, free) = numbers.split_at(split.min(numbers.len()));
             let mut outside: Vec<IpAddr> = strangers.into_iter().map(IpAddr::from).collect();
-            outside.retain(|address| !prefix.contains(address));
+            outside.retain(|address| !prefix.contains_address(*address));
             outside.sort_unstable();
             outside.dedup();
             OldSubnet {
@@ -295,9 +294,8 @@ fn a_subnet(index: u8, four: bool) -> impl Strategy<Value = OldSubnet> {
 }
 
 fn some_books() -> impl Strategy<Value = OldBooks> {
-    let pool = |base: &str, sizes: std::ops::RangeInclusive<u8>| {
-        let base: IpNet = base.parse().unwrap();
-        proptest::option::of(sizes.prop_map(move |size| OldPool { base, size }))
+    let pool = |text: &'static str, sizes: std::ops::RangeInclusive<u8>| {
+        proptest::option::of(sizes.prop_map(move |size| base(text, size)))
     };
     let subnets = vec(any::<bool>(), 0..12).prop_flat_map(|families| {
         families.into_iter().zip(0..).map(|(four, index)| a_subnet(index, four)).collect::<Vec<_>>()
@@ -306,8 +304,7 @@ fn some_books() -> impl Strategy<Value = OldBooks> {
     (pool("10.0.0.0/8", 8..=32), pool("fd00::/16", 16..=128), next, subnets, 0..12usize).prop_map(
         |(v4, v6, (v4_next_index, v6_next_index), mut allocated, split)| {
             let free = allocated.split_off(split.min(allocated.len()));
-            let generation = Generation::Second;
-            OldBooks { generation, v4, v6, v4_next_index, v6_next_index, allocated, free }
+            OldBooks { v4, v6, v4_next_index, v6_next_index, allocated, free }
         },
     )
 }
