@@ -45,25 +45,18 @@ pub struct Config {
     pub file: BooksFile,
     /// The driver names with their listeners; the first one is `--name`. Never empty.
     pub drivers: Vec<DriverSettings>,
-    /// Mode, owner and group of the plugin sockets.
     pub socket_access: SocketAccess,
-    /// Path of the admin socket.
     pub admin: PathBuf,
-    /// Mode, owner and group of the admin socket.
     pub admin_access: SocketAccess,
-    /// The directories in which Docker looks for plugins.
     pub plugin_dirs: PluginDirs,
     /// The plan's settings; `secret` keeps its default here, and the daemon fills it in.
     pub settings: Settings,
-    /// The configuration file, if there is one.
     pub document: Option<PathBuf>,
     /// Where `settings.pools` come from; decides whether they override lease files and books, or the reverse (R70).
     pub pools_origin: PoolsOrigin,
-    /// Settings for repair.
     pub gc: Gc,
     /// Where the page and the metrics are served; `None` unless configured.
     pub http: Option<Http>,
-    /// The thresholds at which a pool or subnet that fills up causes a warning.
     pub warn_at: WarnAt,
     pub hooks: Vec<Hook>,
     /// The keys as they are written in the file or set by options, or their defaults.
@@ -91,7 +84,6 @@ pub struct DriverSettings {
     pub name: String,
     /// Pools this driver may use, in order; `None` = all.
     pub pools: Option<Vec<String>>,
-    /// Where it listens.
     pub door: DoorSettings,
     /// The value of the capability `RequiresMACAddress`.
     pub requires_mac_address: bool,
@@ -100,7 +92,6 @@ pub struct DriverSettings {
 /// Permissions of a socket file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketAccess {
-    /// Permission bits.
     pub mode: u32,
     /// Name or number of the owner; `None` = the user who runs the daemon.
     pub owner: Option<String>,
@@ -131,7 +122,6 @@ pub struct Gc {
 /// Where the page and the metrics are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
-    /// Where to listen.
     pub address: TcpAddress,
     /// Accepted host names, in addition to addresses and `localhost`.
     pub hosts: Vec<String>,

@@ -12,7 +12,8 @@ use std::ffi::OsString;
 use clap::{CommandFactory, Parser};
 
 use crate::admin::asked::ReservationArgs;
-use crate::config::Surroundings;
+use crate::config::{Config, Options, Surroundings};
+use crate::daemon;
 
 mod actions;
 mod args;
@@ -32,7 +33,6 @@ mod paper;
 mod picture;
 mod progress;
 mod screen;
-mod serve;
 mod tables;
 mod terminal;
 mod top;
@@ -65,14 +65,22 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, surroundings: &Surroun
     }
 }
 
+/// Starts the driver, after its configuration has been checked; returns when it ends.
+fn serve(flags: &Options, surroundings: &Surroundings) -> Result<(), CliError> {
+    let config = Config::start(flags, surroundings).map_err(CliError::Configuration)?;
+    logging::set_up(**config.keys.log, surroundings);
+    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    daemon::run(config).map_err(CliError::Daemon)
+}
+
 fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), CliError> {
     let Some(command) = &cli.command else {
         cli.refuse_json()?;
-        return serve::run(&cli.options(&cli.serve), surroundings);
+        return serve(&cli.options(&cli.serve), surroundings);
     };
-    if let Command::Serve(serve) = command {
+    if let Command::Serve(later) = command {
         cli.refuse_json()?;
-        return serve::run(&cli.options(&cli.serve.overridden_by(serve)), surroundings);
+        return serve(&cli.options(&cli.serve.overridden_by(later)), surroundings);
     }
     if let Command::Config(command) = command {
         return configuration::run(command, &cli.options(&cli.serve), cli.common.json, surroundings);

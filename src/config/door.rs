@@ -17,11 +17,9 @@ pub enum DoorSettings {
     Unix { path: PathBuf },
     /// TCP, with or without TLS.
     Tcp {
-        /// Where to listen.
         address: TcpAddress,
         /// The address written into the `.spec` or `.json` file instead of `address`.
         advertise: Option<TcpAddress>,
-        /// TLS settings; `None` = plain TCP.
         tls: Option<Tls>,
     },
 }
@@ -41,15 +39,12 @@ impl fmt::Display for DoorSettings {
 pub struct Tls {
     /// gipam's certificate chain, PEM.
     pub cert: PathBuf,
-    /// The private key of `cert`, PEM.
     pub key: PathBuf,
     /// The CA that signs the Engine's certificate; if it is set, the Engine must present one.
     pub client_ca: Option<PathBuf>,
     /// `TLSConfig.CAFile` of the spec: the CA that signs our certificate, as a path that the Engine can read.
     pub engine_ca: Option<PathBuf>,
-    /// `TLSConfig.CertFile`.
     pub engine_cert: Option<PathBuf>,
-    /// `TLSConfig.KeyFile`.
     pub engine_key: Option<PathBuf>,
 }
 

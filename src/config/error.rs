@@ -9,18 +9,15 @@ use std::path::PathBuf;
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The configuration file cannot be read.
     #[error("configuration file {} cannot be read; check its path and its permissions", path.display())]
     Unreadable {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
-    /// A mistake in the configuration file.
     #[error("{}, line {line}, column {column}{}: {problem}", path.display(), in_key(key.as_deref()))]
     Document {
         path: PathBuf,
-        /// Line, from 1.
         line: usize,
         /// Column in characters, from 1.
         column: usize,
@@ -30,11 +27,7 @@ pub enum ConfigError {
     },
     /// A mistake in a flag or a variable.
     #[error("{name}: {problem}")]
-    Option {
-        /// The flag or variable as the user writes it.
-        name: &'static str,
-        problem: Problem,
-    },
+    Option { name: &'static str, problem: Problem },
     /// Settings that are valid on their own but conflict with each other.
     #[error("{0}")]
     Together(Problem),

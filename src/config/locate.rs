@@ -29,44 +29,27 @@ impl Lines {
 
 /// The key around this byte range, if the text is valid TOML and there is such a key.
 pub(super) fn key(text: &str, span: &Range<usize>) -> Option<String> {
-    let table = DeTable::parse(text).ok()?;
-    let mut path = String::new();
-    in_table(table.get_ref(), span, &mut path);
-    (!path.is_empty()).then_some(path)
+    in_table(DeTable::parse(text).ok()?.get_ref(), span)
 }
 
-/// Appends the keys below this table that lead to the span; returns whether it found any.
-fn in_table(table: &DeTable<'_>, span: &Range<usize>, path: &mut String) -> bool {
-    let length = path.len();
-    for (name, value) in table {
-        if !path.is_empty() {
-            path.push('.');
-        }
-        path.push_str(name.get_ref());
-        if holds(&name.span(), span) || in_value(value, span, path) {
-            return true;
-        }
-        path.truncate(length);
-    }
-    false
+fn in_table(table: &DeTable<'_>, span: &Range<usize>) -> Option<String> {
+    table.iter().find_map(|(name, value)| {
+        let below = if holds(&name.span(), span) { Some(String::new()) } else { in_value(value, span) };
+        below.map(|below| format!("{}{below}", name.get_ref()))
+    })
 }
 
-fn in_value(value: &Spanned<DeValue<'_>>, span: &Range<usize>, path: &mut String) -> bool {
-    let around = holds(&value.span(), span);
+/// What follows the key of this value on the way to the span; empty if the span is in the value and in nothing below it.
+fn in_value(value: &Spanned<DeValue<'_>>, span: &Range<usize>) -> Option<String> {
     let below = match value.get_ref() {
-        DeValue::Table(table) => in_table(table, span, path),
-        DeValue::Array(entries) => entries.iter().enumerate().any(|(index, entry)| {
-            let length = path.len();
-            path.push_str(&format!("[{}]", index + 1));
-            let found = in_value(entry, span, path);
-            if !found {
-                path.truncate(length);
-            }
-            found
-        }),
-        _ => false,
+        DeValue::Table(table) => in_table(table, span).map(|key| format!(".{key}")),
+        DeValue::Array(entries) => {
+            let below = |(index, entry)| Some(format!("[{}]{}", index + 1, in_value(entry, span)?));
+            entries.iter().enumerate().find_map(below)
+        }
+        _ => None,
     };
-    below || around
+    below.or_else(|| holds(&value.span(), span).then(String::new))
 }
 
 const fn holds(outer: &Range<usize>, inner: &Range<usize>) -> bool {

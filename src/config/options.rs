@@ -12,11 +12,8 @@ use super::hooks::SYSTEM;
 /// The flag and the variable of one option, and its field in [`Options`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spelling {
-    /// On the command line.
     pub(super) flag: &'static str,
-    /// In the environment.
     pub(super) variable: &'static str,
-    /// Its value.
     pub(super) get: fn(&Options) -> &Option<String>,
 }
 
@@ -100,9 +97,7 @@ pub(super) const DEFAULT_CONFIGURATION: &str = "/etc/gipam/gipam.toml";
 pub struct Surroundings {
     /// The working directory; relative paths in flags and variables are relative to it.
     pub directory: PathBuf,
-    /// The environment variables.
     pub variables: BTreeMap<String, String>,
-    /// Whether the user is root.
     pub root: bool,
     /// The TOML file to read if it exists and no other file is named.
     pub default_configuration: PathBuf,

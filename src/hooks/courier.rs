@@ -122,20 +122,14 @@ impl Courier {
 
     /// Delivers events, or skips those that the hook permanently rejects.
     async fn deliver(&self, events: &[Event]) {
-        match self.insist(events).await {
-            Ok(()) => self.state.well(events.len() as u64),
+        match (self.insist(events).await, events) {
+            (Ok(()), _) => self.state.well(events.len() as u64),
+            (Err(text), [event]) => self.state.passed_over(&described(event), &self.hidden(&text)),
             // One of them may be the reason, so try each alone.
-            Err(_) if events.len() > 1 => {
-                for event in events {
-                    match self.insist(std::slice::from_ref(event)).await {
-                        Ok(()) => self.state.well(1),
-                        Err(text) => self.state.passed_over(&described(event), &self.hidden(&text)),
-                    }
+            (Err(_), _) => {
+                for event in events.chunks(1) {
+                    Box::pin(self.deliver(event)).await;
                 }
-            }
-            Err(text) => {
-                let what = events.first().map(described).unwrap_or_default();
-                self.state.passed_over(&what, &self.hidden(&text));
             }
         }
     }
