@@ -255,7 +255,10 @@ fn a_mistake_in_the_file_names_file_line_column_and_key() {
             pool("cooling = \"10\""),
             "gipam.toml, line 3, column 11, key pool[1].cooling: \"10\" is not a duration",
         ),
-        (pool(""), "gipam.toml, line 2, column 8, key pool[1].name: pool a has neither v4 nor v6"),
+        (
+            pool(""),
+            "gipam.toml, line 2, column 8, key pool[1].name: pool a has neither v4 nor v6; give it a prefix of at least one of them",
+        ),
         (
             format!("{}{}", pool("v4.base = \"10.0.0.0/8\""), pool("v4.base = \"10.1.0.0/16\"")),
             "gipam.toml, line 5, column 8, key pool[2].name: pool a is configured twice",

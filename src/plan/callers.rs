@@ -1,11 +1,11 @@
 //! Callers: the dockerd processes that requested what is held, and which of them have ended.
 //!
 //! Each caller is recorded with the generation that was next when it first appeared, so a lease's generation shows which
-//! callers could have requested it; the lease itself stores nothing. A caller is removed from the list once it and all its
-//! containers have ended; callers in the list may still have live containers.
+//! callers could have requested it; the lease itself does not store them. A caller is removed from the list once it and all its
+//! containers have ended. If only the caller itself has ended, the entry of its boot covers it: its containers may still run.
 //!
-//! Promises: a lease counts as gone only if every caller that could have requested it is. A lease older than the list belongs
-//! to an unrecorded caller, which is recorded under the boot in which the list was started. Does not examine
+//! Promises: a lease counts as gone only if every caller that could have requested it has ended. A lease older than the list
+//! belongs to an unrecorded caller, which is recorded under the boot in which the list was started. Does not examine
 //! processes itself: what has ended is passed in.
 
 use super::Plan;
@@ -18,9 +18,9 @@ use super::subnet::Subnet;
 /// One caller, or all callers of a boot that can no longer be distinguished.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// It could have requested leases of this generation and later ones,
+    /// The first generation that it could have requested.
     pub first: u64,
-    /// but, if it has ended, only of generations before this one.
+    /// If it has ended, the first generation that it can no longer have requested.
     pub until: Option<u64>,
 }
 
@@ -45,7 +45,7 @@ impl Plan {
         !self.callers.is_empty() && !self.callers.values().any(|caller| caller.can_have_asked(generation))
     }
 
-    /// Records an unrecorded caller and removes those that have ended; `boot` is the name of this boot.
+    /// Records a caller that is not in the list yet, and removes those that have ended; `boot` is the name of this boot.
     pub(super) fn decide_arrival(&self, boot: &str, arrived: &str, gone: &[(Box<str>, Gone)]) -> Vec<Change> {
         let next = self.next_generation;
         let mut changes = Vec::new();

@@ -51,13 +51,19 @@ pub(super) const GATEWAY: &[AddressWay] = &[
 pub(super) struct Choice {
     pub(super) address: u128,
     pub(super) warning: Option<String>,
+    /// The books have no record of the address, so that none needs to be looked up.
+    pub(super) unknown: bool,
     /// The change that frees the dead lease at this address.
     pub(super) cleared: Option<Box<Change>>,
 }
 
 impl Choice {
     pub(super) const fn of(address: u128, warning: Option<String>) -> Self {
-        Self { address, warning, cleared: None }
+        Self { address, warning, unknown: false, cleared: None }
+    }
+
+    fn never_used(address: u128) -> Self {
+        Self { unknown: true, ..Self::of(address, None) }
     }
 
     /// The address of a lease that is proven dead and that this change frees.
@@ -186,7 +192,7 @@ fn follows_from_holder(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let free = |address: u128| search.subnet.addresses.is_never_used(address) && search.open(address);
     let derived = |tries| stable(range, state.prefix, &holder, tries, &search.plan.settings.secret);
     let found = (0..STABLE_TRIES).filter_map(derived).find(|address| beyond(*address) && free(*address));
-    found.map(|address| Choice::of(address, None)).ok_or(Miss::None)
+    found.map(Choice::never_used).ok_or(Miss::None)
 }
 
 fn never_used(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
@@ -199,7 +205,7 @@ fn never_used(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
         }
         false => addresses.never_used(state.start_beyond, open),
     };
-    found.map(|address| Choice::of(address, None)).ok_or(Miss::None)
+    found.map(Choice::never_used).ok_or(Miss::None)
 }
 
 fn longest_released(search: &AddressSearch<'_>) -> Result<Choice, Miss> {

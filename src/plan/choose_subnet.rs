@@ -1,11 +1,11 @@
-//! WHICH SUBNET a network gets that does not request a specific one: the ways to find it, in the order in which they are tried.
+//! WHICH SUBNET gipam gives to a network that does not request a specific one: the ways to find one, in the order tried.
 //!
 //! [`ORDER`] is the complete order: [`SubnetSearch::first`] uses the first way that finds a subnet, [`explain`](super::explain)
 //! prints all of them. The pools are searched in order, each for the best fit that avoids everything in use.
 //!
 //! Promises: pure; the cost depends on what is found, not on the number of pools, subnets or cooling subnets: pools
-//! without room are skipped, and a refusal is known before anything is searched. Among cooling subnets, the place that the
-//! longest-cooled ones open comes first, for the [`OLDEST`] of them; after that, the best fit among all cooling ones.
+//! without room are skipped, and a refusal is known before anything is searched. Cooling subnets: the [`OLDEST`] that have
+//! cooled longest are tried one by one, each for the space that it would free; after that, the best fit among all of them.
 
 use super::Plan;
 use super::change::{Serial, SubnetState};
@@ -18,7 +18,7 @@ use super::prefix::Prefix;
 use super::request::{SubnetRequest, Wanted};
 use super::settings::{Millis, rfc3339};
 
-/// A subnet released less than this long ago is not given to another network (its bridge may still be there, P17).
+/// For this long after its release, a subnet is not given to another network (its bridge may still exist, P17).
 const YOUNGEST: Millis = 5_000;
 /// How many of the longest-cooled subnets are examined one by one.
 const OLDEST: usize = 64;
@@ -30,7 +30,7 @@ const NAMED: usize = 5;
 /// A way to find a subnet, with its name for people.
 pub(super) type SubnetWay = (&'static str, fn(&SubnetSearch<'_>) -> Option<Offer>);
 
-/// The ways for a network.
+/// The ways to find a subnet, in the order in which they are tried.
 pub(super) const ORDER: &[SubnetWay] =
     &[(KEY, keyed), (FREE, first_free), ("longest released", longest_released)];
 
@@ -44,7 +44,7 @@ pub(super) enum Offer {
     /// This subnet, and what the operator should know about it.
     Free(Prefix, Option<String>),
     Wait(Millis),
-    /// The request does not say what the host uses of this pool.
+    /// The request does not say which parts of this pool the host uses.
     Unknown,
 }
 
@@ -177,7 +177,8 @@ impl<'a> SubnetSearch<'a> {
     /// The refusal if no way found anything.
     pub(super) fn nothing_left(&self) -> Refusal {
         let why = |place: PoolPlace<'_>| place.hopeless().unwrap_or_else(|| place.full_text());
-        let mut text = self.places().take(NAMED).map(why).collect::<Vec<_>>().join("; ");
+        let texts = self.places().take(NAMED).map(why);
+        let mut text = texts.reduce(|all, one| [&all, "; ", &one].concat()).unwrap_or_default();
         let all = self.open.as_ref().map_or(self.plan.spaces.count(self.request.family), Vec::len);
         if let Some(more) = all.checked_sub(NAMED).filter(|more| *more > 0) {
             text.push_str(&format!("; and so on for {more} more pools"));
@@ -218,10 +219,10 @@ pub(super) fn free_in(place: &PoolPlace<'_>, search: &SubnetSearch<'_>) -> Optio
 fn longest_released(search: &SubnetSearch<'_>) -> Option<Offer> {
     let plan = search.plan;
     let cooling = &plan.cooling_by_age[search.request.family as usize];
-    // If nothing would be free even without the cooling subnets, nothing is searched.
     if cooling.is_empty() {
         return None;
     }
+    // Skips the search if nothing would be free even without the cooling subnets.
     search.with_room(Vacancy::Reclaimable).next()?;
     for &(released_at, serial) in cooling.iter().take(OLDEST) {
         let Some(state) = plan.subnet(serial).map(|subnet| &subnet.state) else { continue };
@@ -252,7 +253,7 @@ fn longest_released(search: &SubnetSearch<'_>) -> Option<Offer> {
     })
 }
 
-/// Offers a place in which `last` cools last: now if that subnet may already be given, else at a later time.
+/// Offers a place whose most recently released cooling subnet is `last`: now if that may already be given, else later.
 fn given_cooling(
     search: &SubnetSearch<'_>,
     place: &PoolPlace<'_>,
@@ -287,7 +288,7 @@ impl PoolPlace<'_> {
     }
 }
 
-/// The place that a cooling subnet opens while the subnets released after it stay.
+/// The place that a cooling subnet opens if the subnets released after it still block theirs.
 fn opened_by(place: &PoolPlace<'_>, cooling: Prefix, newer: &Newer<'_>) -> Option<Prefix> {
     let around = Prefix::new(cooling.family(), cooling.first(), place.length.min(cooling.length()));
     let region = if around.contains(place.base) { place.base } else { around };

@@ -153,7 +153,12 @@ impl Refusal {
     }
 
     /// A requested prefix overlaps this held subnet. `remedy`: a Docker command comes first.
-    pub fn pool_overlap(asked: Prefix, held: &SubnetState, holder: &str, remedy: &str) -> Self {
+    pub fn pool_overlap(
+        asked: Prefix,
+        held: &SubnetState,
+        holder: impl Display,
+        remedy: impl Display,
+    ) -> Self {
         let SubnetState { prefix, space, granted_at, .. } = held;
         let since = rfc3339(*granted_at);
         let text = format!(

@@ -1,8 +1,8 @@
 //! Why an address or a subnet would be given or refused, in words: each way in the order of choice
 //! ([`choose_address`](super::choose_address), [`choose_subnet`](super::choose_subnet)), with its result.
 //!
-//! Promises: the verdict is that of [`Plan::decide`]; for a dynamic choice, exactly one step says that it would be given: the
-//! way that finds it. Changes nothing.
+//! Promises: the verdict is that of [`Plan::decide`]; if a dynamic choice succeeds, exactly one step says that it would be
+//! given: the way that finds it. Changes nothing.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,24 +31,24 @@ pub struct ExplainStep {
 pub struct Explanation {
     /// The question, in the words of the person who asks it.
     pub question: String,
-    /// This address or subnet, or an answer later.
+    /// The address or subnet that would be given, or when an answer would come.
     pub given: Option<String>,
     /// The refusal, as Docker would get it.
     pub refused: Option<String>,
-    /// What the answer depends on that the question does not say, and how to add it.
+    /// What the answer depends on but the question does not include, and how to add it.
     #[serde(default)]
     pub depends: Option<String>,
     /// The steps of the decision, in order.
     pub steps: Vec<ExplainStep>,
 }
 
-/// The steps so far. Only one of them is marked as the choice.
+/// The steps so far. At most one of them is marked as the choice.
 #[derive(Default)]
 struct Steps {
     steps: Vec<ExplainStep>,
     /// How many ways were added.
     ways: usize,
-    /// Whether no further step is marked.
+    /// Whether later steps can no longer be marked as the choice.
     decided: bool,
 }
 
@@ -103,7 +103,7 @@ impl Plan {
         }
     }
 
-    /// Also returns what information about the caller the address depends on, if the request lacks it.
+    /// Returns the missing information about the caller, if the address depends on it.
     fn explain_address(&self, request: &AddressRequest, steps: &mut Steps) -> Option<String> {
         let (subnet, _) = self.called(&request.id)?;
         let state = &subnet.state;

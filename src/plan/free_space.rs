@@ -20,10 +20,10 @@ pub trait Standing {
 
 impl Standing for [PrefixIndex<Serial>] {
     fn covers(&self, prefix: Prefix) -> bool {
-        self.iter().any(|index| index.all_covering(prefix).next().is_some())
+        self.iter().any(|index| !index.is_empty() && index.all_covering(prefix).next().is_some())
     }
     fn is_in(&self, prefix: Prefix) -> bool {
-        self.iter().any(|index| index.all_inside(prefix).next().is_some())
+        self.iter().any(|index| !index.is_empty() && index.all_inside(prefix).next().is_some())
     }
 }
 

@@ -86,9 +86,10 @@ impl AddressSearch<'_> {
 
     fn grant(&self, choice: Choice) -> Decision {
         let Self { plan, subnet, request, .. } = self;
-        let Choice { address, warning, cleared } = choice;
+        let Choice { address, warning, unknown, cleared } = choice;
         let kind = if request.gateway { Kind::Gateway } else { Kind::Endpoint };
-        let previous = subnet.addresses.get(address);
+        debug_assert!(!unknown || subnet.addresses.get(address).is_none());
+        let previous = if unknown { None } else { subnet.addresses.get(address) };
         let serial = subnet.state.serial;
         let by_number = kind == Kind::Endpoint && request.address.is_some();
         let record = Record {

@@ -49,7 +49,7 @@ pub fn network_command(name: &str) -> String {
 /// The range or prefix from which dynamic addresses come.
 fn place_name(subnet: &Subnet) -> String {
     let prefix = subnet.state.prefix;
-    subnet.state.range.map_or_else(|| prefix.to_string(), |range| format!("range {range} of {prefix}"))
+    subnet.state.range.map_or_else(|| prefix.text(), |range| format!("range {range} of {prefix}"))
 }
 
 impl Plan {
@@ -90,40 +90,40 @@ impl Plan {
     pub(super) fn overlap(&self, subnet: &Subnet, asked: Prefix, known: &Dead) -> Refusal {
         let state = &subnet.state;
         let release = self.release_command(subnet, None);
-        let (holder, remedy) = match known.network(state.serial, state.generation) {
-            Some(name) => (
-                format!("to network {name}"),
-                format!("use another subnet, or free it with: {}", network_command(name)),
-            ),
-            None if state.space == Space::Global => (
-                "to a network of the Swarm".to_owned(),
-                format!(
+        match known.network(state.serial, state.generation) {
+            Some(name) => {
+                let remedy = network_command(name);
+                let remedy = format_args!("use another subnet, or free it with: {remedy}");
+                Refusal::pool_overlap(asked, state, format_args!("to network {name}"), remedy)
+            }
+            None if state.space == Space::Global => {
+                let remedy = format_args!(
                     "use another subnet, or free it with: docker network rm; if no network has it: {release}"
-                ),
-            ),
-            None => (
-                "to a network".to_owned(),
-                format!(
+                );
+                Refusal::pool_overlap(asked, state, "to a network of the Swarm", remedy)
+            }
+            None => {
+                let remedy = format_args!(
                     "use another subnet, or find its network with: docker network inspect; if none has it: {release}"
-                ),
-            ),
-        };
-        Refusal::pool_overlap(asked, state, &holder, &remedy)
+                );
+                Refusal::pool_overlap(asked, state, "to a network", remedy)
+            }
+        }
     }
 
     /// Why no address is left in a subnet or its range.
     pub(super) fn exhausted(&self, subnet: &Subnet) -> Refusal {
         let gateway = subnet.gateway_lease().map(|(address, _)| address);
         let larger = if subnet.state.range.is_some() { "--ip-range" } else { "subnet" };
-        let full = || {
-            format!(
-                "all of {} is leased or reserved (leases: {}); stop containers, or recreate the network with a larger {larger}; \
-                 see: gipam leases --all",
-                place_name(subnet),
-                subnet.addresses.leased_inside()
-            )
-        };
-        Refusal::no_available_addresses(self.no_room(subnet, gateway).unwrap_or_else(full))
+        if let Some(text) = self.no_room(subnet, gateway) {
+            return Refusal::no_available_addresses(text);
+        }
+        Refusal::no_available_addresses(format_args!(
+            "all of {} is leased or reserved (leases: {}); stop containers, or recreate the network with a larger {larger}; \
+             see: gipam leases --all",
+            place_name(subnet),
+            subnet.addresses.leased_inside()
+        ))
     }
 
     /// Why a container can never get an address here without `--ip`, if the gateway is at this address; `None` if it can.

@@ -70,7 +70,14 @@ impl Intervals {
 
     /// Removes one number.
     pub fn remove(&mut self, number: u128) {
-        self.cut(number, number);
+        let Some((first, last)) = self.around(number) else { return };
+        self.by_first.remove(&first);
+        if first < number {
+            self.by_first.insert(first, number - 1);
+        }
+        if number < last {
+            self.by_first.insert(number + 1, last);
+        }
     }
 
     /// Removes all of `first..=last`.

@@ -1,8 +1,8 @@
-//! Importing subnets and leases that a person lists, from a table or from what Docker shows of its networks.
+//! Imports subnets and leases that a person lists, from a table or from Docker's description of its networks.
 //!
-//! Promises: *disjoint*, *unique*, *inside*: an entry that would break one of them is refused, naming its place in the list;
-//! what the books already contain changes nothing, so a list can be imported twice; a subnet and all its leases are
-//! imported in one decision. What was released within the last few seconds is not imported, as the list may be older.
+//! Promises: *disjoint*, *unique*, *inside*: an entry that would break one of them is refused, with its place in the list;
+//! an entry that the books already contain changes nothing, so a list can be imported twice; a subnet and all its leases are
+//! imported in one decision. An address that was released seconds ago is not imported, because the list may be older.
 //! Does not free or replace anything.
 
 use std::collections::BTreeMap;
@@ -22,9 +22,9 @@ use super::{Part, Plan};
 pub struct ListedSubnet {
     /// Its place in the list, for messages: `line 3`, `network web`.
     pub place: String,
-    /// The places of its leases in the list, by address; a missing one has the place of the subnet.
+    /// The places of its leases in the list, by address; a lease that is missing here has the place of the subnet.
     pub places: BTreeMap<u128, String>,
-    /// Whether Docker shows it: then its name for a holder may be newer than the one in the books.
+    /// Whether the entry comes from Docker: then its name for a holder may be newer than the one in the books.
     pub shown: bool,
     /// What is listed: each lease is inside the subnet and listed once. If there is no PoolID, Docker sends it later.
     pub network: Adoption,
@@ -62,7 +62,7 @@ impl ListedSubnet {
 }
 
 impl Plan {
-    /// The outcome for each of these, in order, if all that can be imported are.
+    /// The outcome for each entry, in order, if every entry that can be imported is imported.
     pub fn take_listed(&self, all: &[ListedSubnet]) -> Vec<Result<Taken, Obstacle>> {
         let networks = all.iter().map(|listed| &listed.network);
         let mut batch = AdoptionBatch::of(self, networks);
@@ -152,7 +152,7 @@ impl AdoptionBatch<'_> {
         Ok(taken)
     }
 
-    /// Whether the books already have this lease; refused if they have a different one at this address.
+    /// Whether the books already have this lease. Refuses if they have a different one, or if the address was just released.
     fn known_lease(&self, subnet: &Subnet, lease: &ShownLease, shown: bool) -> Result<bool, Refusal> {
         let Some(record) = subnet.addresses.get(lease.address) else { return Ok(false) };
         let address = subnet.state.prefix.address(lease.address);
@@ -165,7 +165,7 @@ impl AdoptionBatch<'_> {
             }
             return Ok(false);
         }
-        // If the address has no owner, it is not known yet whether it is an endpoint's or an auxiliary one.
+        // An address without a name and a MAC may be an endpoint's or an auxiliary one: that is not known yet.
         let open = record.kind == Kind::Endpoint && record.name.is_none() && record.mac.is_none();
         let kind = record.kind.name().filter(|_| !open);
         if (!shown && differ(record.name.as_ref(), lease.name.as_ref()))

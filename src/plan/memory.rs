@@ -19,12 +19,12 @@ impl Plan {
     /// Forgets the oldest memories of the subnet. `more` addresses are about to be released; `but` is kept.
     pub(super) fn trim_memory(&self, subnet: &Subnet, more: usize, but: Option<u128>) -> Vec<Change> {
         let (addresses, serial) = (&subnet.addresses, subnet.state.serial);
+        let Some(oldest) = addresses.oldest_memory() else { return Vec::new() };
+        let excess = excess(addresses.remembered(), addresses.leased(), more);
         let cooling = self.cooling_of(subnet);
         let has_cooled = |since: Millis| since.saturating_add(cooling) <= self.now;
-        let excess = excess(addresses.remembered(), addresses.leased(), more);
         // Usually nothing needs to be forgotten: the oldest memory is within both limits, or still cooling.
-        let due = |oldest: Millis| has_cooled(oldest) && (excess > 0 || self.is_too_old(oldest));
-        if !addresses.oldest_memory().is_some_and(due) {
+        if !has_cooled(oldest) || (excess == 0 && !self.is_too_old(oldest)) {
             return Vec::new();
         }
         let oldest = addresses.oldest_memories(TRIM).into_iter().filter(|(_, it)| Some(*it) != but);

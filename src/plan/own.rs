@@ -1,11 +1,12 @@
-//! The ways that recognize the caller: by the address that it had, or by the one that is derived from its MAC.
+//! The ways to find an address that recognize the caller: from its earlier address, or from its MAC.
 //!
 //! Their order is in [`choose_address`](super::choose_address). If the pool derives addresses from MACs, the last address is
 //! tried only after the derived one. A request that does not identify its caller gets the address that was just released, if
 //! there is exactly one.
 //!
-//! Promises: pure; constant time, except for a scan of a small subnet's leases after its dockerd has ended. A lease that is not
-//! proven dead is never given away, even to the same name: `docker rename` may leave a running container under its old name.
+//! Promises: pure; constant time, except for scans of a small subnet's leases (after its dockerd has ended or has abandoned an
+//! endpoint) and of those proven dead. A lease that is not proven dead is never given to another container, even to one with the
+//! same name: after `docker rename`, the lease of a running container may still have the old name.
 
 use super::change::{Change, Kind, Record, Why};
 use super::choose_address::{AddressSearch, Choice, Miss};
@@ -17,7 +18,7 @@ use super::settings::{AddressOrder, Millis};
 
 /// Docker requests the second half of an endpoint within this time.
 const MOMENTS: Millis = 5_000;
-/// The most by which the time of day, which dates the refusal, may differ from the plan's, which dates the lease.
+/// The largest difference between the two clocks: the time of day dates the refusal, and the plan's clock dates the lease.
 const OFF: Millis = 1_000;
 /// A subnet with more leases than this is not searched by name.
 const SEARCHED: usize = 4_096;
@@ -41,7 +42,7 @@ impl AddressSearch<'_> {
         eui64(self.subnet.state.prefix, mac).map(|address| (address, mac)).ok_or(Miss::Moot)
     }
 
-    /// An earlier address of the caller, with a warning if another one is derived from its MAC and could be given if free.
+    /// An earlier address of the caller. Warns if its MAC leads to a different address that could be given if it were free.
     fn earlier(&self, mut choice: Choice) -> Choice {
         if let Ok((derived, mac)) = self.made_of_mac()
             && derived != choice.address
@@ -59,7 +60,7 @@ impl AddressSearch<'_> {
     }
 }
 
-/// In a pool with `addresses = "eui64"`.
+/// The address that is derived from the MAC, in a pool with `addresses = "eui64"`.
 pub(super) fn follows_from_mac(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let (derived, mac) = search.made_of_mac()?;
     let record = search.subnet.addresses.get(derived);
@@ -92,8 +93,8 @@ pub(super) fn last_address(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     Ok(search.earlier(Choice::of(search.unshared(known)?, None)))
 }
 
-/// For a request that does not identify its caller (Engines before 29), the address that was released last: a restarted
-/// container then gets its own. If several were released, none is given: it could be another container's.
+/// For a request that does not identify its caller (Engines before 29): the only address that was released within the restart
+/// window, so that a restarted container gets its own. If several were released, it gives none: each may be another container's.
 pub(super) fn just_released(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let AddressSearch { plan, subnet, request, .. } = search;
     let window = plan.settings.restart_window;
@@ -111,9 +112,9 @@ pub(super) fn just_released(search: &AddressSearch<'_>) -> Result<Choice, Miss> 
 
 impl AddressSearch<'_> {
     /// The lease that is the other half of an endpoint whose IPv6 half was refused: Docker abandoned the endpoint and never
-    /// releases it (P20). To be certain, this requires the same name, or the same fixed MAC if names are not sent; the same
-    /// MAC, which Docker generates for each endpoint, so it cannot be another endpoint of a renamed container; a grant moments
-    /// before the refusal; and that there is only one such lease.
+    /// releases it (P20). To be certain, it must be the only lease with all of this: the name of the refused request and of the
+    /// caller (if names are not sent, the caller has that request's MAC); the refused request's MAC, which Docker generates for
+    /// each endpoint, so that no other endpoint of a renamed container has it; and a grant moments before the refusal.
     pub(super) fn other_half(&self) -> Option<u128> {
         let half = self.request.half.as_ref().filter(|half| half.is_of(self.request))?;
         let (state, addresses) = (&self.subnet.state, &self.subnet.addresses);
@@ -175,7 +176,7 @@ impl AddressSearch<'_> {
 }
 
 impl Record {
-    /// Whether this is an endpoint's address that Docker released and that is not known to belong to a specific holder.
+    /// Whether this is an endpoint's address that Docker released and that no fixed MAC ties to a holder.
     pub(super) fn may_come_back(&self) -> bool {
         !self.leased && !self.withheld && self.kind == Kind::Endpoint && self.mac.is_none_or(Mac::is_made_up)
     }

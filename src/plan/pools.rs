@@ -1,4 +1,4 @@
-//! Pools by hand: computes the settings after a pool is added, closed or resized.
+//! Changes of the pools by hand: computes the settings after a pool is added, closed or resized.
 //!
 //! Promises: pure; a base only grows, so that every subnet of a pool stays inside; held subnets keep their length; a pool
 //! is removed when it is closed and empty; at least one pool stays open; repeating a change has no effect. Does not check
@@ -20,7 +20,7 @@ pub struct Cut {
     pub size: Option<u8>,
 }
 
-/// A person's change of the pools.
+/// A change of the pools that a person requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PoolChange {
     /// Adds a pool, adds a family to a pool, or reopens a closed pool.
@@ -29,7 +29,7 @@ pub enum PoolChange {
         /// IPv4 and IPv6.
         cuts: [Cut; 2],
     },
-    /// Gives no new subnets from this pool.
+    /// Stops giving subnets from this pool.
     Close { name: String },
     /// Changes the length of future subnets, or enlarges the base.
     Resize {
@@ -77,7 +77,7 @@ impl Plan {
         Ok((settings != self.settings).then_some(settings))
     }
 
-    /// The pools with held subnets, and how many each has.
+    /// How many held subnets each pool has, without pools that have none.
     pub fn held_by_pool(&self) -> BTreeMap<&str, usize> {
         let mut held = BTreeMap::new();
         for subnet in self.subnets().filter(|subnet| subnet.is_held()) {
@@ -121,7 +121,7 @@ impl Plan {
     }
 }
 
-/// Adds families to a pool and reopens it; a family that it already has must equal the request.
+/// Adds families to a pool and reopens it. Refuses to change a family that the pool already has.
 fn add_to(pool: &mut PoolSettings, cuts: [Cut; 2]) -> Result<(), Refusal> {
     for (family, cut) in Family::BOTH.into_iter().zip(cuts) {
         let (name, short) = (pool.name.clone(), family.name());

@@ -53,6 +53,10 @@ impl<T: Ord> PrefixIndex<T> {
         self.entries.get(&prefix).map_or(&[], Vec::as_slice)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// All entries, in ascending order.
     pub fn all(&self) -> impl Iterator<Item = &T> {
         self.entries.values().flatten()

@@ -36,7 +36,7 @@ impl Plan {
         })
     }
 
-    /// ReleasePool and ReleaseAddress.
+    /// Decides ReleasePool and ReleaseAddress.
     pub(super) fn decide_release(&self, id: &str, address: Option<IpAddr>, seen: Option<u64>) -> Vec<Change> {
         let Some(subnet) = self.granted(id) else {
             let kept = address.and_then(|address| self.keep_release(id, address, seen));
@@ -72,7 +72,7 @@ impl Plan {
         changes
     }
 
-    /// `gipam release SUBNET [ADDRESS] --force`.
+    /// Decides `gipam release SUBNET [ADDRESS] --force`.
     pub(super) fn decide_force(
         &self,
         text: &str,

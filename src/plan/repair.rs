@@ -184,12 +184,14 @@ impl Plan {
         };
         // One conflicting subnet that is alive is enough to refuse, however many there are.
         let alive = |subnet: &Subnet| space != Space::Local || evidence(subnet).is_none();
-        let in_the_way = || self.in_the_way(space, Part::asked(request, prefix));
-        if let Some((_, living)) = in_the_way().find(|(_, subnet)| alive(subnet)) {
-            let nearest = in_the_way().next().map(|(_, subnet)| subnet);
-            return Err(self.overlap(nearest.unwrap_or(living), prefix, dead));
+        let (mut nearest, mut in_the_way) = (None, BTreeMap::new());
+        for (serial, subnet) in self.in_the_way(space, Part::asked(request, prefix)) {
+            let nearest = *nearest.get_or_insert(subnet);
+            if alive(subnet) {
+                return Err(self.overlap(nearest, prefix, dead));
+            }
+            in_the_way.insert(serial, subnet);
         }
-        let in_the_way: BTreeMap<Serial, &Subnet> = in_the_way().collect();
         let mut prefixes = BTreeSet::new();
         let mut changes = Vec::new();
         for subnet in in_the_way.values() {

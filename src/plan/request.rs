@@ -115,9 +115,9 @@ pub struct AddressRequest {
     pub mac: Option<Mac>,
     /// `com.docker.network.ipam.serial=true`: next-fit instead of the pool's order.
     pub serial: bool,
-    /// What is proven dead and may be replaced, by an explicit request or by its own holder.
+    /// Leases that are proven dead; an explicit request, or a request from the lease's own holder, may replace them.
     pub dead: Arc<Dead>,
-    /// The IPv6 request of this endpoint was refused a moment ago.
+    /// Set if the IPv6 request of this endpoint was refused a moment ago.
     pub half: Option<Half>,
 }
 
@@ -166,7 +166,7 @@ pub enum Request {
     Repair(Box<Repair>),
 }
 
-/// A word of `key=`, with the prefix it pointed to and since when.
+/// A value of the option `key=`, with the prefix to which it pointed before and since when.
 pub type KeyBefore = (String, Option<(Prefix, Millis)>);
 
 /// How to undo a grant that still has this generation: it reverts only what the request changed.
@@ -198,9 +198,9 @@ pub enum Reply {
         length: u8,
     },
     Done,
-    /// Not possible before this time; the caller asks again then.
+    /// Not possible before this time; ask again then.
     Wait(Millis),
-    /// The request does not say what the host uses of some pool; these are the bases of all pools. Survey the host for them,
+    /// The request does not include what the host uses of some pool. Survey the host for these prefixes, the bases of all pools,
     /// and ask again.
     Look(Box<[Prefix]>),
 }

@@ -205,7 +205,10 @@ impl<'a> Checked<'a> {
     pub fn add(&mut self, pool: &'a PoolSettings) -> Result<(), SettingsError> {
         let name = &pool.name;
         if pool.bases().next().is_none() {
-            return pool.refused(None, format!("pool {name} has neither v4 nor v6"));
+            return pool.refused(
+                None,
+                format!("pool {name} has neither v4 nor v6; give it a prefix of at least one of them"),
+            );
         }
         for (family, Base { base, size, .. }) in
             Family::BOTH.into_iter().filter_map(|family| Some((family, pool.base(family)?)))

@@ -1,9 +1,9 @@
 //! Siblings are grants of the same prefix: networks that share a subnet and each have their own range, like two macvlan
 //! networks on one LAN.
 //!
-//! Promises: *unique* over all siblings: an address leased by one is not given by another, dynamically or by number. The one
-//! exception is a gateway requested by number: siblings share a router, so it may be the gateway of several. Each keeps its own
-//! leases, memory and PoolID: releasing one does not affect the others. Copies (`overlap=true`) are separate on purpose.
+//! Promises: *unique* over all siblings: an address that one of them leases is not given from another, dynamically or by
+//! number. The one exception is a gateway requested by number: siblings share a router, so it may be the gateway of several. Each
+//! has its own leases, memory and PoolID: releasing one does not affect the others. Copies (`overlap=true`) are not siblings.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ use super::settings::Millis;
 use super::subnet::Subnet;
 use super::{Plan, options};
 
-/// What a network takes of its space, which decides whether another one can be held at the same time.
+/// The part of a space that a network takes. It decides whether another network can be held at the same time.
 #[derive(Clone, Copy, Debug)]
 pub struct Part {
     pub(super) prefix: Prefix,
     /// The network's range, if it is inside the prefix.
     pub(super) range: Option<Prefix>,
-    /// Never a sibling: in Swarm, networks with one subnet are the same network; copies ignore each other.
+    /// Never a sibling: in a Swarm, networks with the same subnet are one network, and copies ignore each other.
     alone: bool,
 }
 
@@ -43,13 +43,13 @@ impl Part {
         Self::new(request.space, prefix, request.range, &request.options)
     }
 
-    /// Whether both can be siblings: they have one prefix, each has a range, and the ranges do not overlap.
+    /// Whether both can be siblings: they have the same prefix, each has a range, and the ranges do not overlap.
     pub(super) fn is_apart_from(self, other: Self) -> bool {
         let ranges = self.range.zip(other.range).filter(|_| self.prefix == other.prefix);
         !self.alone && !other.alone && ranges.is_some_and(|(one, other)| !one.overlaps(other))
     }
 
-    /// Whether both can be held: they do not overlap, or they can be siblings.
+    /// Whether both can be held at the same time: they do not overlap, or they can be siblings.
     pub fn stands_beside(self, other: Self) -> bool {
         !self.prefix.overlaps(other.prefix) || self.is_apart_from(other)
     }
@@ -77,13 +77,13 @@ impl<'a> Siblings<'a> {
 }
 
 impl Plan {
-    /// The held subnets with exactly this prefix in a space: one, unless several share it.
+    /// The held subnets with exactly this prefix in a space: at most one, unless several networks share it.
     pub fn grants_of(&self, space: Space, prefix: Prefix) -> impl Iterator<Item = &Subnet> {
         self.at(space, prefix).iter().filter_map(|serial| self.subnet(*serial))
     }
 
-    /// The other held subnets of the same prefix that share its addresses. A subnet without a range has none,
-    /// and then nothing is searched.
+    /// The other held subnets of the same prefix that share its addresses. A subnet without a range does not have siblings,
+    /// so nothing is searched for it.
     pub(super) fn siblings(&self, subnet: &Subnet) -> Siblings<'_> {
         let state = &subnet.state;
         if state.range.is_none() {
@@ -95,7 +95,8 @@ impl Plan {
         Siblings(others.filter(|other| part.is_apart_from(Part::of(&other.state))).collect())
     }
 
-    /// The memory that a new grant reuses: one with the same range, else one whose range overlaps, else the newest.
+    /// The memory that a new grant reuses: the newest with the same range, else the newest that could not be its sibling (for
+    /// example because the ranges overlap), else the newest of all.
     pub(super) fn memory_for(&self, space: Space, part: Part) -> Option<&Subnet> {
         let newest = |wanted: &dyn Fn(&&Subnet) -> bool| self.memories(space, part.prefix).rev().find(wanted);
         newest(&|subnet| subnet.state.range == part.range)
@@ -103,13 +104,13 @@ impl Plan {
             .or_else(|| newest(&|_| true))
     }
 
-    /// The memories of a prefix that a memory of `part` would replace: one per range is enough.
+    /// The memories of a prefix that a memory of `part` would replace: the plan keeps one for each range.
     pub(super) fn replaced_memories(&self, space: Space, part: Part) -> Vec<Serial> {
         let of_it = self.memories(space, part.prefix).filter(|it| !Part::of(&it.state).is_apart_from(part));
         of_it.map(|subnet| subnet.state.serial).collect()
     }
 
-    /// All memories of a prefix, the longest released first.
+    /// All memories of a prefix, the earliest release first.
     pub(super) fn memories(&self, space: Space, prefix: Prefix) -> impl DoubleEndedIterator<Item = &Subnet> {
         let of_prefix = (space, prefix, 0, 0)..=(space, prefix, Millis::MAX, Serial::MAX);
         self.remembered.range(of_prefix).filter_map(|(.., serial)| self.subnet(*serial))

@@ -1,12 +1,12 @@
 //! Subnets of the Engine's networks that the books lack: from lost books, from a renamed driver, or from other IPAM drivers.
 //!
-//! Promises: pure; what overlaps a candidate is found in O(log n). A subnet over the whole pool does not count, as with routes.
-//! Shows whether the Engine was queried at all.
+//! Promises: pure; what overlaps a candidate is found in O(log n). A subnet that contains the whole pool is ignored, like a route
+//! that does. Records whether the Engine was queried at all.
 
 use super::prefix::Prefix;
 use super::prefix_index::PrefixIndex;
 
-/// The names of their networks, by subnet; `None` until the Engine is queried.
+/// These subnets, each with the name of its network; `None` until the Engine is queried.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Strangers(Option<PrefixIndex<(Prefix, Box<str>)>>);
 
@@ -23,14 +23,14 @@ impl Strangers {
         self.0.is_some()
     }
 
-    /// One that overlaps this candidate from a base: the largest that contains it, else the last inside it.
+    /// A subnet that overlaps this candidate from a base: the largest that contains it, else the last one inside it.
     pub(super) fn at(&self, candidate: Prefix, base: Prefix) -> Option<Prefix> {
         let networks = self.0.as_ref()?;
         let covering = networks.all_covering(candidate).filter(|(prefix, _)| prefix.length() > base.length());
         covering.last().or_else(|| networks.all_inside(candidate).last()).map(|(prefix, _)| *prefix)
     }
 
-    /// All that overlap a part of a base, or the base itself, as text for people.
+    /// All subnets that overlap `part`, which is `base` or a part of it, as text for people.
     pub(super) fn texts(&self, part: Prefix, base: Prefix) -> impl Iterator<Item = String> + use<'_> {
         let texts = move |networks: &'_ PrefixIndex<(Prefix, Box<str>)>| -> Vec<String> {
             let around = networks.all_covering(part).filter(|(prefix, _)| *prefix != part);
