@@ -117,7 +117,7 @@ fn long_work_says_how_long_how_far_and_what_and_leaves_nothing() {
     assert!(!output.contains("gipam: "), "{output:?}");
     assert!(lines.starts_with("\rgipam: 1 s: opening /"), "{lines:?}");
     assert!(!lines.contains('\n'), "one line is redrawn: {lines:?}");
-    for line in text.split('\r').take_while(|line| !line.ends_with("into the books\u{1b}[K")) {
+    for line in text.split('\r').take_while(|line| !line.ends_with("to import the list\u{1b}[K")) {
         assert!(
             line.trim_end_matches("\u{1b}[K").chars().count() < 50,
             "{line:?} is as wide as the terminal"

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use super::compare::compare;
 use super::networks::Unknown;
 use super::run::Reconciler;
-use super::{Finding, unavailable};
+use super::{Finding, name_of, unavailable};
 use crate::ledger::Refusal;
 use crate::plan::change::Kind;
 use crate::plan::error::ErrorKind;
@@ -112,7 +112,10 @@ impl Reconciler {
                 "it was granted less than a minute ago, so its container may just be starting".to_owned()
             });
             match doubt.or(young) {
-                Some(why) => Err(unavailable(format!("{name} is not released: {why}; {WITHOUT}"))),
+                Some(why) => {
+                    let name = name_of(&name, address);
+                    Err(unavailable(format!("{name} is not released: {why}; {WITHOUT}")))
+                }
                 None => Ok(Some(generation)),
             }
         };

@@ -158,7 +158,8 @@ impl Handle {
     pub async fn release(&self, subnet: String, address: Option<IpAddr>) -> Result<(), Refusal> {
         if !self.shared.meters.on {
             let text = "gc.engine is not set, so no Engine can confirm that it is unused";
-            return Err(unavailable(format!("{subnet} is not released: {text}; {WITHOUT}")));
+            let name = name_of(&subnet, address);
+            return Err(unavailable(format!("{name} is not released: {text}; {WITHOUT}")));
         }
         self.wish(Wish::Release { subnet, address }).await.map(drop)
     }
@@ -169,6 +170,11 @@ impl Handle {
         self.commands.send((wish, answer)).await.map_err(|_| off())?;
         findings.await.unwrap_or_else(|_| Err(off()))
     }
+}
+
+/// What a release by hand names: a subnet, or an address in it.
+fn name_of(subnet: &str, address: Option<IpAddr>) -> String {
+    address.map_or_else(|| subnet.to_owned(), |address| format!("{address} of {subnet}"))
 }
 
 /// A refusal because this is not possible now.

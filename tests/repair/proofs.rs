@@ -1,7 +1,7 @@
-//! PROOF OF DEATH, end to end: what an Engine lists and how, and what is still leased after ten minutes of checks.
+//! PROOF OF DEATH, end to end: what an Engine lists, and what is still leased after repeated checks, ten minutes apart.
 //!
-//! Checks: whatever is unreadable, filtered, unspecified, duplicated, foreign, partial or new counts as alive; before a
-//! forced release by a person, the Engine is asked; one address at two endpoints is reported.
+//! Checks: whatever is unreadable, filtered, unspecified, duplicated, foreign, partial or new counts as alive; gipam asks the
+//! Engine before a forced release by a person; one address at two endpoints is reported.
 
 use gipam::plan::change::Kind;
 use gipam::plan::request::{AddressRequest, Request};
@@ -19,7 +19,7 @@ async fn leaked(now: fn() -> u64) -> World {
     world
 }
 
-/// Continues checking until everything dead would be freed; returns whether the lease is still held.
+/// Checks often enough that everything dead is freed; returns whether the lease is still held.
 async fn stands(world: &World, clock: &std::sync::atomic::AtomicU64) -> bool {
     for _ in 0..4 {
         later(clock, GRACE);
@@ -99,7 +99,7 @@ async fn another_data_root_another_engine_and_everything_dead_are_reported_and_f
     for (key, value) in [("ID", "another"), ("DockerRootDir", "/mnt/docker")] {
         clock!(CLOCK, now);
         let world = leaked(now).await;
-        world.look().await; // identifies this Engine
+        world.look().await; // records this Engine as the one of the books
         world.info.lock().unwrap()[key] = json!(value);
         assert!(stands(&world, &CLOCK).await, "{key}");
         let findings = world.look().await;
@@ -191,7 +191,7 @@ async fn a_fixed_address_asked_for_at_once_is_an_endpoint_and_found_dead() {
     assert_eq!(world.leases().len(), 2);
 }
 
-/// Older versions guessed an address's kind by the clock, and their books are still in use.
+/// Older versions guessed an address's kind from the time of the request, and their books are still in use.
 #[tokio::test]
 async fn what_was_taken_for_auxiliary_and_is_not_listed_as_such_is_an_endpoints() {
     clock!(CLOCK, now);
@@ -227,8 +227,7 @@ fn doubled(findings: &[gipam::reconcile::Finding]) -> bool {
 }
 
 /// The networks are read first, the containers later: a container that was stopped meanwhile may still be shown with an
-/// address that another one has already got. A container that is restarted
-/// gets the address that was just released.
+/// address that another container has received since: a container that restarts gets the address that was just released.
 #[tokio::test]
 async fn an_address_that_passes_from_one_container_to_another_during_a_look_is_not_a_duplicate() {
     clock!(CLOCK, now);
@@ -270,7 +269,7 @@ async fn one_address_at_two_living_endpoints_is_a_finding_and_an_event() {
     assert_eq!(world.handle.meters().last().found[0], 0);
 }
 
-/// A check may see the network before the books have its subnet: the event follows once they have it.
+/// A check may see the network before the books have its subnet: the event follows once the books have the subnet.
 #[tokio::test]
 async fn one_address_at_two_endpoints_is_an_event_also_if_the_books_get_the_subnet_later() {
     clock!(CLOCK, now);
@@ -287,7 +286,7 @@ async fn one_address_at_two_endpoints_is_an_event_also_if_the_books_get_the_subn
     assert_eq!(told, 1);
 }
 
-/// Also with an address that the books lacked, and in a subnet that they lack altogether.
+/// A duplicate is also found at an address that the books lacked, and in a subnet that they lack altogether.
 #[tokio::test]
 async fn one_address_at_two_living_endpoints_is_found_whatever_the_books_hold() {
     clock!(CLOCK, now);
@@ -360,7 +359,10 @@ async fn a_release_by_hand_asks_the_engine_first_and_names_who_holds_it() {
     world.info.lock().unwrap()["ID"] = json!("another");
     world.show("web", "10.9.0.0/24", &[]);
     let other = release("10.9.0.0/24", Some("10.9.0.10")).await.unwrap_err();
+    assert!(other.text.starts_with("10.9.0.10 of 10.9.0.0/24 is not released: "), "{other}");
     assert!(other.text.ends_with("repeat with --without-engine"), "{other}");
+    let whole = release("10.9.0.0/24", None).await.unwrap_err();
+    assert!(whole.text.starts_with("10.9.0.0/24 is not released: "), "{whole}");
 }
 
 #[tokio::test]
