@@ -1,6 +1,6 @@
-//! A DESK AT THE PURE PLAN: a plan, what it holds, and its caller.
+//! DESK: a pure plan with the requested occupancy, and a caller that times requests to it.
 //!
-//! Promises: the grants of a batch are undone between the timed parts, so that the occupancy stays as requested. The
+//! Promises: the occupancy stays as requested: grants are undone between the timed parts, or follow as many releases. The
 //! settings are the defaults, including the storm guard. The benchmark times the plan, and the guard counts its
 //! instructions.
 
@@ -16,7 +16,7 @@ use gipam::plan::request::{
 };
 use gipam::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
 
-/// Requests between two restorations; below the storm guard's limit.
+/// Requests in a batch, whose grants are then undone; below the storm guard's limit.
 pub const BATCH: u64 = 16;
 
 const NOW: u64 = 1_800_000_000_000;
@@ -87,7 +87,7 @@ impl Desk {
         decision
     }
 
-    /// Holds one subnet (IPv6: a range of a /64) with `bits` host bits and this many leases, in order or at random
+    /// A plan with one subnet (IPv6: a range of a /64) of `bits` host bits and with this many leases, in order or at random
     /// places.
     pub fn with_leases(family: Family, bits: u8, leases: u64, scattered: bool) -> Self {
         let mut desk = Self::new(family, settings(["10.0.0.0/8", "2001:db8::/32"], [16, 64]));
@@ -117,7 +117,7 @@ impl Desk {
             let address = subnet.address(subnet.first() + u128::from(place));
             let mut request = desk.address_request();
             if let Request::Address(request) = &mut request {
-                // The lease must look dynamic: an address that is asked for by number is pinned.
+                // As for an endpoint.
                 request.gateway = false;
             }
             desk.lease_at(address, &request);
@@ -144,7 +144,7 @@ impl Desk {
         self.held.push(address);
     }
 
-    /// Holds `count` subnets of mixed sizes, each with its gateway.
+    /// A plan with `count` subnets of mixed sizes, each with its gateway.
     pub fn with_subnets(family: Family, count: usize) -> Self {
         let mut desk = Self::new(family, settings(["10.0.0.0/8", "2001:db8::/32"], [24, 64]));
         for _ in 0..count {
@@ -192,7 +192,7 @@ impl Desk {
         })
     }
 
-    /// Runs `step` in batches for `rounds` requests in all, and returns the total time.
+    /// Runs `step` in batches for `rounds` requests in total, and returns the total time.
     fn time(&mut self, rounds: u64, mut step: impl FnMut(&mut Self, u64) -> Duration) -> Duration {
         let (mut left, mut total) = (rounds, Duration::ZERO);
         while left > 0 {
@@ -250,7 +250,7 @@ impl Desk {
         })
     }
 
-    /// Times RequestPool next to the subnets that are held.
+    /// Times RequestPool while the plan holds its other subnets.
     pub fn time_subnets(&mut self, rounds: u64) -> Duration {
         self.time(rounds, |desk, count| {
             let requests: Vec<Request> = (0..count).map(|_| desk.any_subnet()).collect();

@@ -65,7 +65,7 @@ pub struct Growth {
     pub granted: f64,
     /// How long it took to make the books, in seconds.
     pub making: f64,
-    /// What looking at the big books costs.
+    /// What views of the big books cost.
     pub looks: Looks,
 }
 
@@ -147,7 +147,7 @@ fn granted(directory: &Path, program: &Path) -> io::Result<f64> {
     let mut crew = Crew::connect(&server.door, CONNECTIONS)?;
     let mut play = Play::new(SUBNETS as u64, vec![false, true]);
     play.names = true;
-    // A gateway comes with each subnet.
+    // One of the leases of each subnet is its gateway, which the first phase requests.
     for (what, requests) in [(Phase::Pools, u64::MAX), (Phase::Addresses, (SUBNETS * (LEASES - 1)) as u64)] {
         let outcome = phase(&mut crew, &mut play, what, unbounded(requests), None)?;
         if let Some(text) = &outcome.run.failure {

@@ -1,8 +1,8 @@
-//! BENCH: what gipam costs, measured in the open, and how to measure any other IPAM plugin next to it.
+//! BENCH: measures what gipam costs, and measures any other IPAM plugin in the same way.
 //!
-//! `make bench` runs it. Its parts are programs of their own: `bench load` is the load client, `bench fixed` the bare
-//! loop it is compared with. It is an example of the package, so that it is built with the program's profile and never
-//! shipped. Starts nothing that outlives it.
+//! `make bench` runs it. Its parts also run separately: `bench load` is the load client, and `bench fixed` is the bare
+//! loop with which gipam is compared. It is a Cargo example, so that it is built with the same profile as gipam and never
+//! shipped. Every process that it starts ends with it.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its table is its purpose")]
 

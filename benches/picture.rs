@@ -1,7 +1,7 @@
-//! PICTURES: two line charts as SVG, drawn by hand.
+//! PICTURES: two line charts as SVG, drawn without a library.
 //!
-//! Promises: readable on white and on dark ground, without script, fonts or colours of a page around them; each line
-//! bears its name at its end. Knows no measurements but as points.
+//! Promises: readable in light and in dark pages, without scripts, and without fonts or colours of the page around them; the
+//! name of each line is at its end. Receives the measurements as points, and does not make any.
 
 use std::fmt::Write as _;
 
@@ -20,21 +20,21 @@ const COLOURS: [&str; 8] =
 
 struct Line {
     name: String,
-    /// Position on the axis below (0 to 1), and the value.
+    /// Position on the horizontal axis (0 to 1), and the value.
     points: Vec<(f64, f64)>,
 }
 
 struct Chart {
     title: &'static str,
     below: &'static str,
-    /// Marks on the axis below: position and text.
+    /// Marks on the horizontal axis: position and text.
     marks: Vec<(f64, String)>,
     lines: Vec<Line>,
     /// A target, as a dashed line.
     bound: Option<(f64, &'static str)>,
 }
 
-/// Requests a second over connections.
+/// Requests per second, by number of connections.
 pub fn throughput(found: &Findings) -> String {
     let place = |connections: usize| (connections as f64).log2() / 7.0;
     let line = |name: String, who: &str, phase: Phase, at: &[usize]| Line {
@@ -58,7 +58,7 @@ pub fn throughput(found: &Findings) -> String {
     draw(&Chart { title: "Requests a second", below: "connections", marks, lines, bound: None })
 }
 
-/// Nanoseconds of RequestAddress over occupancy.
+/// Nanoseconds that RequestAddress takes, by occupancy.
 pub fn occupancy(found: &Findings) -> String {
     let mut lines = Vec::new();
     for family in ["IPv4", "IPv6"] {
@@ -79,7 +79,7 @@ pub fn occupancy(found: &Findings) -> String {
     })
 }
 
-/// A round number at or above, and the step between grid lines.
+/// The end of the vertical axis, a round number that is at least `most`, and the step between grid lines.
 fn scale(most: f64) -> (f64, f64) {
     let magnitude = 10f64.powf(most.max(1.0).log10().floor());
     let step = [0.1, 0.2, 0.25, 0.5, 1.0, 2.0].map(|factor| factor * magnitude);
@@ -153,7 +153,7 @@ fn draw_lines(svg: &mut String, chart: &Chart, x: impl Fn(f64) -> f64, y: impl F
             names.push((y(*value) + 4.0, &line.name, colour));
         }
     }
-    // Names are next to the ends of their lines, moved apart where they would touch.
+    // Names are next to the ends of their lines, moved apart where they would overlap.
     names.sort_by(|a, b| a.0.total_cmp(&b.0));
     let bound = chart.bound.map(|bound| y(bound.0) + 4.0);
     let mut free = f64::MIN;
@@ -168,7 +168,7 @@ fn draw_lines(svg: &mut String, chart: &Chart, x: impl Fn(f64) -> f64, y: impl F
     }
 }
 
-/// 12,000 as people write it.
+/// A number with a comma before the thousands, such as 12,000.
 fn thousands(value: f64) -> String {
     let number = value.round() as u64;
     if number < 1000 { number.to_string() } else { format!("{},{:03}", number / 1000, number % 1000) }

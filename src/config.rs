@@ -1,8 +1,8 @@
 //! The configuration: flags, variables, a TOML file and defaults are merged into one [`Config`].
 //!
 //! Promises: everything the daemon needs is resolved and checked here, with the precedence of R69; every error
-//! names where the mistake is (flag, variable, or file, line, column and key); the process is read only
-//! through [`Surroundings`], so that every rule can be tested. Paths are absolute, times are in milliseconds.
+//! names where the mistake is (flag, variable, or file, line, column and key); the process's environment is read
+//! only through [`Surroundings`], so that every rule can be tested. Paths are absolute, times are in milliseconds.
 //! Does not open books, sockets or listeners' certificates, and does not know which pools the books already have, so
 //! missing pools are not an error here. Reads the certificates of hooks, so that a reload applies new ones or is refused.
 
@@ -113,7 +113,7 @@ pub struct PluginDirs {
 pub struct Gc {
     /// The Engine's API socket; `None` turns repair off.
     pub engine: Option<PathBuf>,
-    /// How long a lease must be found unused before it is freed.
+    /// The time between the two checks that must find a lease dead before it is freed.
     pub grace: crate::plan::settings::Millis,
     /// Whether subnets that this Engine does not know may be freed, because no other Engine uses these books.
     pub free_unknown_subnets: bool,
@@ -129,7 +129,7 @@ pub struct Http {
     pub subnets: usize,
 }
 
-/// How full a pool or subnet may be before there is a warning, in percent; `None` = never warn.
+/// How full a pool or subnet may be, in percent, before gipam warns; `None` = never.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WarnAt {
     /// For pools without their own threshold, and for subnets outside of all pools.
@@ -161,7 +161,8 @@ impl Config {
         resolve::resolve(flags, surroundings, Files::Serve)
     }
 
-    /// Like [`Config::load`], for commands that only read: files it names need not be readable; hooks trust no server.
+    /// Like [`Config::load`], for commands that only read: does not read the files that the configuration names, so its hooks
+    /// do not trust any server.
     pub fn outline(flags: &Options, surroundings: &Surroundings) -> Result<Self, ConfigError> {
         resolve::resolve(flags, surroundings, Files::Named)
     }

@@ -1,6 +1,6 @@
 //! Processes of this machine, so that a process can be distinguished from a later one with the same id.
 //!
-//! Promises: reads only `/proc`; what cannot be read is `None`, never a guess. Start times are in clock ticks since booting,
+//! Promises: reads only `/proc`; what cannot be read is `None`, never a guess. Start times are in clock ticks since the boot,
 //! from field 22 of `/proc/PID/stat` (proc(5)). Knows nothing about Docker.
 
 use std::fs;
@@ -22,8 +22,8 @@ pub fn started(pid: i32) -> Option<u64> {
     started_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Whether a process runs whose name begins with `prefix`; `None` if `/proc` does not show all processes. It does not if
-/// it lacks `witness`, a process of another user or with other rights than this one.
+/// Whether a process runs whose name begins with `prefix`; `None` if `/proc` may hide processes. It may if it does not show
+/// `witness`, a process of another user or with other rights than this one. A process with an unreadable name counts as found.
 pub fn any_named(prefix: &str, witness: i32) -> Option<bool> {
     let (mut seen, mut found) = (false, false);
     for entry in fs::read_dir("/proc").ok()? {
@@ -37,13 +37,13 @@ pub fn any_named(prefix: &str, witness: i32) -> Option<bool> {
     seen.then_some(found)
 }
 
-/// The second field, in brackets: at most 15 bytes of the name.
+/// The name, from the second field (in brackets): at most 15 bytes of it.
 fn name_in(stat: &str) -> Option<&str> {
     let (before, _) = stat.rsplit_once(')')?;
     before.split_once('(').map(|(_, name)| name)
 }
 
-/// The second field is the name, in brackets, and may itself contain brackets and spaces.
+/// The start time. The fields after the name are counted from the last bracket, as the name may contain brackets and spaces.
 fn started_in(stat: &str) -> Option<u64> {
     let (_, after) = stat.rsplit_once(')')?;
     let mut fields = after.split_ascii_whitespace();

@@ -2,7 +2,7 @@
 //!
 //! Promises: everyone who can open the socket may do everything; views read the ledger's plan in short steps, on separate
 //! threads, and only a few run at a time, even if clients disconnect; changes go through the ledger like all others. Does not
-//! know tables or exit codes.
+//! know about tables or exit codes.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -46,11 +46,11 @@ const TURNS: usize = 1;
 const LONG_TURNS: usize = 1;
 /// How long a client may take to accept the next piece of a long list.
 const SLOWEST: Duration = Duration::from_secs(30);
-/// The longest query on the page's listener: many times as long as a search, a sort order and a page need.
+/// The longest query on the page's listener: far longer than a search, a sort order and a page number need.
 const LONGEST_QUERY: usize = 1_024;
 /// The most lines of history in one answer on the page's listener.
 const MOST_LINES: u32 = 1_000;
-/// What everyone who can reach the page may see.
+/// The paths that everyone who can reach the page may read.
 const FOR_EVERYBODY: [&str; 10] = [
     "/v1/status",
     "/v1/pools",
@@ -88,7 +88,7 @@ pub struct Admin {
     counting: Arc<Counting>,
     /// The clients that follow events.
     pub moments: Moments,
-    /// Limits of the admin socket, and of the page: for short views, and for long lists.
+    /// The limits of the admin socket and of the page, each for short views and for long lists.
     turns: [[Readers; 2]; 2],
 }
 
@@ -284,7 +284,7 @@ impl Admin {
     async fn view(&self, path: &str, query: &str, asker: Asker) -> Result<Response, Refusal> {
         let answer = self.rows(path, query, asker).await;
         if path == "/v1/who" && answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Missing) {
-            // Engines before 29 do not send names: the name of a container that has just started is known after a query.
+            // Engines before 29 do not send names: gipam learns a new container's name when repair queries the Engine.
             let _ = timeout(A_LOOK, self.repair.look(false)).await;
             return self.rows(path, query, asker).await;
         }
@@ -322,7 +322,7 @@ impl Admin {
             }
         };
         tokio::spawn(async move {
-            // On an error, end the connection, so that the client does not take the answer for a complete one.
+            // On an error, end the connection, so that the client does not mistake the answer for a complete one.
             let rest = reading.await.map_err(|_| CutOff);
             let _ = timeout(SLOWEST, pieces.send(rest)).await;
         });
@@ -389,7 +389,7 @@ impl Admin {
         Ok(b"{}".to_vec())
     }
 
-    /// The subnet, and the address in it if the request means one.
+    /// The subnet that the request names, and the address in it if the request names one.
     async fn meant(&self, asked: Release) -> Result<(String, Option<IpAddr>), Refusal> {
         let Release { subnet, address, .. } = asked;
         if let Some(address) = address.filter(|text| !text.is_empty()) {

@@ -3,8 +3,8 @@
 //! Each answer is a short stream of one server-sent event, after which the client sends a new request with the id of that event.
 //! So every connection has a limited lifetime, and no event is missed between two answers.
 //!
-//! Promises: an answer begins immediately and ends with its event; the ledger never waits for a client, and a daemon without
-//! followers does not wake up; the number of followers is limited, and further clients are refused and poll instead. Reports
+//! Promises: an answer begins immediately and ends with its event; the ledger never waits for a client, and without followers,
+//! events do not wake the daemon; the number of followers is limited, and further clients are refused and poll instead. Reports
 //! that something changed, with counters, but not what changed.
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::view::rows::WaitMoment;
 const SEATS: usize = 32;
 /// The event is sent after this time even if nothing has happened.
 const HOLD: Duration = Duration::from_secs(20);
-/// Changes within this time become one event.
+/// Changes within this time are combined into one event.
 const TOGETHER: Duration = Duration::from_millis(50);
 
 /// The clients that follow events.
@@ -39,7 +39,7 @@ pub struct Moments {
 struct Follower {
     running: RunningDaemon,
     commits: watch::Receiver<u64>,
-    /// Counts the changes that are not commits.
+    /// Counts the changes of the hooks' progress, which are not commits.
     turns: watch::Receiver<u64>,
     stop: watch::Receiver<bool>,
     seen: Option<String>,
@@ -62,13 +62,13 @@ impl Moments {
         *self.stop.borrow()
     }
 
-    /// How many clients follow now.
+    /// How many clients follow events now.
     pub fn count(&self) -> usize {
         SEATS - self.seats.available_permits()
     }
 
-    /// Answers with the next event after the one with the id `seen`, within `hold` seconds. The head of the answer is sent
-    /// immediately, so that the client knows that the daemon answers even on a host where nothing happens.
+    /// Answers with the next event after the one with the id `seen`, within `hold` seconds, or at once without `seen`. The head
+    /// of the answer is sent immediately, so that the client knows that the daemon answers even on a host where nothing happens.
     pub fn wait(&self, seen: Option<String>, hold: Option<u64>) -> Response {
         let Ok(seat) = self.seats.clone().try_acquire_owned() else {
             let text = "too many clients follow the events already; poll instead\n";

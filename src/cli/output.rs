@@ -1,8 +1,8 @@
 //! Requests to the daemon or the books, and the output of answers.
 //!
-//! Promises: if a view comes from the books, standard error says so; if the caller named a daemon, books that the
-//! caller did not name are never shown instead; a reader that closes early (`| head`) is not an error. JSON is printed
-//! as received, one row per line.
+//! Promises: if a view comes from the books, standard error says so, except under `gipam top`; if the caller named a daemon,
+//! books that the caller did not name are never shown instead; a reader that closes early (`| head`) is not an error. JSON is
+//! printed as received, one row per line.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ impl Asking {
         Ok(answer)
     }
 
-    /// A view without a progress line and without a note.
+    /// A view for `gipam top`: without a progress line and without a note.
     pub(super) fn quiet_view(&self, path: &str) -> Result<Vec<u8>, CliError> {
         Ok(self.whole(path, &ShownLine::nothing().work(task(path)))?.0)
     }

@@ -1,8 +1,8 @@
 //! Every key of the configuration file, declared once: its type, default, options, when a change takes effect, and what it
 //! sets.
 //!
-//! Promises: this table produces the types that the reader fills, the defaults, the list of what waits for the next start, and
-//! `docs/configuration.md`. Does not read files or texts; the page itself is made in `keys_page`.
+//! Promises: this table produces the types that the reader fills, the defaults, the list of keys that a reload does not change,
+//! and `docs/configuration.md`. Does not read files or texts; `keys_page` writes that page.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -33,11 +33,11 @@ pub struct Section {
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
     pub name: &'static str,
-    /// Its value if it is absent, as written in the file, or in words.
+    /// The value if the key is absent, as written in the file, or in words.
     pub default: &'static str,
     /// The flags and variables for the same setting.
     pub(super) options: &'static [Spelling],
-    /// When a change of it takes effect.
+    /// When a change takes effect.
     pub(super) follows: Follows,
     /// What it sets.
     pub meaning: &'static str,
@@ -58,20 +58,20 @@ impl std::fmt::Display for Follows {
 }
 
 impl Key {
-    /// Whether the default is written as a value of TOML, not in words.
+    /// Whether the default is written as a TOML value, not in words.
     pub(super) fn is_value(&self) -> bool {
         let number = self.default.bytes().all(|byte| byte.is_ascii_digit());
         number || self.default == "true" || self.default.starts_with(['"', '['])
     }
 }
 
-/// Whether a change of this setting, as `gipam config show` calls it, waits for the next start.
+/// Whether a change of this setting takes effect only at the next start; `shown` is its name in `gipam config show`.
 pub fn waits(shown: &str) -> bool {
     let top = shown.split('.').next();
     TOP.iter().any(|key| Some(key.name) == top && key.follows == Follows::Start)
 }
 
-/// The whole file.
+/// All tables of the file.
 pub const SECTIONS: &[Section] = &[
     Section { table: "", about: "At the top of the file, before the first table:", keys: TOP },
     Section {
@@ -304,7 +304,7 @@ keys! {
     }
 }
 
-/// Declares which keys `gipam config show` shows as they are written.
+/// Declares which keys `gipam config show` prints as they are written.
 macro_rules! plain {
     ($($name:ident)*) => {
         impl Top {
@@ -331,7 +331,7 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR"))
     }
 
-    /// The keys that the reader lists as known when it meets an unknown one.
+    /// The keys that the reader lists as known when it finds an unknown one.
     fn accepted(toml: &str) -> Vec<String> {
         let error = read(toml).unwrap_err();
         let ConfigError::Document { problem, .. } = error else { panic!("{error}") };

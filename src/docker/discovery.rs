@@ -7,8 +7,8 @@
 //!
 //! Promises: a file is either complete or absent (written under another name, then renamed); stale files of the other
 //! kinds are removed, because they would take precedence over ours or mislead people; a live driver of another program
-//! is never displaced; on exit a file is removed only if it is still as we wrote it. Creates and removes no live
-//! socket, and opens no listener. Call [`announce`] once the listeners are open, and before serving.
+//! is never displaced; on exit a file is removed only if it is still as we wrote it. Does not create sockets,
+//! remove live ones, or open listeners. Call [`announce`] once the listeners are open, and before serving.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -66,7 +66,7 @@ pub struct Announcement {
 /// addresses at which this process itself listens, so that a file pointing there is not attributed to another process.
 ///
 /// # Errors
-/// If another program serves that name, nothing has been changed.
+/// If another program serves that name (then nothing was changed), or if a file cannot be read, written or removed.
 pub fn announce(
     dirs: &PluginDirs,
     name: &str,
@@ -88,7 +88,7 @@ pub fn announce(
             Some((file(&dirs.specs, name, "json"), json(name, *address, *host, files)))
         }
     };
-    // The other files through which the Engine would find that name: each kind, also in a subdirectory of that name.
+    // The Engine would also find the name through these files: of each kind, also in a subdirectory of that name.
     let mut stale = Vec::new();
     for (base, kind) in [(&dirs.sockets, "sock"), (&dirs.specs, "spec"), (&dirs.specs, "json")] {
         for path in [file(base, name, kind), file(&base.join(name), name, kind)] {
@@ -119,7 +119,7 @@ impl Announcement {
         self.written.as_ref().map(|(path, _)| path.as_path())
     }
 
-    /// Removes the file, unless somebody has changed it since.
+    /// Removes the file, unless it has been changed since it was written.
     ///
     /// # Errors
     /// If the file is still as we wrote it and cannot be removed.

@@ -1,4 +1,4 @@
-//! What the ledger counts (commits, batches, failures, storms), and a signal to those who follow commits.
+//! What the ledger counts (commits, batches, failures, storms), and a signal for each commit.
 //!
 //! Promises: counting takes nanoseconds and never waits for readers; followers of commits are notified only after the answers
 //! were sent. Knows nothing about metrics formats.
@@ -33,7 +33,7 @@ pub struct Meters {
     pub failures: Counter,
     /// Number of subnet storms that were stopped.
     pub storms: Counter,
-    /// Which generation was reached at which time.
+    /// Which generation had been reached at which time.
     pub(super) youth: Youth,
     synced_at: AtomicU64,
     sick: AtomicBool,
@@ -61,7 +61,7 @@ impl Default for Meters {
 }
 
 impl Meters {
-    /// When the books were last synced, in milliseconds since the UNIX epoch; `None` before the first sync after the start.
+    /// The time of the last successful sync, in milliseconds since the UNIX epoch; `None` before the first sync after the start.
     pub fn synced_at(&self) -> Option<Millis> {
         Some(self.synced_at.load(Ordering::Relaxed)).filter(|at| *at != 0)
     }
@@ -71,7 +71,7 @@ impl Meters {
         !self.is_sick() && self.stalled().is_none()
     }
 
-    /// Whether the last commit met a full or busy disk.
+    /// Whether the last commit failed and no write has succeeded since, usually because the disk is full or busy.
     pub(super) fn is_sick(&self) -> bool {
         self.sick.load(Ordering::Relaxed)
     }

@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 client, for commands that talk to a running daemon and for the daemon itself (Docker's Engine, webhooks).
 //!
 //! Promises: one request and one answer on one connection, which is closed when the answer is dropped; an error that
-//! distinguishes "nothing listens" from "no answer". It follows no redirects, and does not retry.
+//! distinguishes "nothing listens" from "no answer". Does not follow redirects, and does not retry.
 
 pub use super::exchange::root;
 use http_body_util::{BodyExt, Full};
@@ -28,12 +28,12 @@ pub struct HttpReply {
     pub body: Vec<u8>,
 }
 
-/// An answer of which the head has arrived.
+/// An answer whose head has arrived.
 pub struct HttpAnswer {
     /// The status code.
     pub status: u16,
     body: Incoming,
-    /// The task that drives the connection; ends with the answer.
+    /// The task that drives the connection; it ends when the answer is dropped.
     _connection: JoinSet<hyper::Result<()>>,
 }
 
@@ -47,7 +47,7 @@ pub enum ClientError {
         #[source]
         error: io::Error,
     },
-    /// The socket may not be used, or its daemon gave no whole answer in time. It may still have carried out the request.
+    /// Access was denied, or the daemon did not send a complete answer in time. It may still have carried out the request.
     #[error("{0}")]
     NoAnswer(String),
 }
@@ -117,10 +117,10 @@ pub async fn piece(socket: &Path, answer: &mut HttpAnswer) -> Result<Option<Byte
     answer.piece().await.map_err(|error| ClientError::broken(socket, root(&error)))
 }
 
-/// Gives up after `limit`.
+/// Does `work`, but gives up after `limit`.
 ///
 /// # Errors
-/// Those of `work`, and that `limit` has passed.
+/// Those of `work`, or if `limit` has passed.
 pub async fn within<T>(
     socket: &Path,
     limit: Duration,
@@ -137,7 +137,7 @@ pub async fn within<T>(
 /// Reads an answer from `socket` to its end.
 ///
 /// # Errors
-/// If the connection breaks before that, or the answer is longer than anything that a daemon says.
+/// If the connection breaks before that, or the answer is longer than 1 GiB.
 pub async fn whole(socket: &Path, mut answer: HttpAnswer) -> Result<HttpReply, ClientError> {
     let mut body = Vec::new();
     while let Some(piece) = piece(socket, &mut answer).await? {
@@ -163,10 +163,10 @@ pub async fn request(
     within(socket, limit, async { whole(socket, open(socket, method, path, body).await?).await }).await
 }
 
-/// Runs this to its end, for callers without a runtime; must not be called from within one.
+/// Runs `work` to its end, for callers without a runtime; must not be called from within one.
 ///
 /// # Errors
-/// Those of `work`, and that a runtime cannot be had.
+/// Those of `work`, or if a runtime cannot be created.
 pub fn blocking<T, E: From<ClientError>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     runtime.map_err(|error| ClientError::NoAnswer(format!("cannot ask: {error}")))?.block_on(work)

@@ -1,7 +1,7 @@
 //! One request and its answer, converted between the HTTP library's types and ours.
 //!
 //! Promises: a handler sees only complete requests; the answer is marked as given in the same step in
-//! which the library receives it; the owner writes every refusal. It does not write to the connection.
+//! which the library receives it; the owner of the listener writes every refusal. Does not write to the connection itself.
 
 use super::delivery::Delivery;
 use super::message::{CutOff, DoorRefusal, Handler, HttpRequest, Later, Limits, Peer, Response};
@@ -37,7 +37,7 @@ impl<H: Handler> Exchange<H> {
                 let request = HttpRequest { method, uri, fields, body, peer: self.peer };
                 let response = self.handler.handle(request).await;
                 // From here until the return, this future cannot be dropped.
-                // An answer without a body has no later part either.
+                // The answer to HEAD does not have a body, so its later part is dropped.
                 self.give(if bare { Response { later: None, ..response } } else { response }, false)
             }
             Err(why) => {
@@ -132,7 +132,7 @@ async fn collect(mut body: Incoming, limit: usize) -> Result<Vec<u8>, DoorRefusa
     Ok(whole)
 }
 
-/// A status code, or 500 for a number that is not a valid one.
+/// A status code, or 500 if the number is invalid or informational (1xx).
 pub(super) fn status(code: u16) -> StatusCode {
     match StatusCode::from_u16(code) {
         Ok(status) if !status.is_informational() => status,

@@ -1,9 +1,9 @@
 //! The gate between the HTTP library and a connection: every byte, end and error passes through it.
 //!
 //! Promises: it reports everything to [`Delivery`]: an end of file or a read error is noticed even if
-//! the library ignores it, a failed write withdraws the answer, and after that no byte is written. It holds
+//! the library ignores it, a failed write withdraws the answer, and nothing is written after that. It holds
 //! back the library's own bare error pages (the owner's are sent instead). It closes idle connections in
-//! the only order that loses no request: stop receiving, read what has arrived, and only then report the end.
+//! the only order in which requests are not lost: stop receiving, read what has arrived, and only then report the end.
 
 use super::delivery::{Delivery, Ending, Outlet};
 use super::stream::Stream;
@@ -21,7 +21,7 @@ pub(super) struct Gate<S = Stream> {
 
 /// What the gate needs from a stream besides reading and writing.
 pub(super) trait Kernel {
-    /// Tells the kernel, where possible, to accept nothing more from the client, so that the client's next
+    /// Tells the kernel, where possible, to stop accepting data from the client, so that the client's next
     /// write fails before a byte of it is sent, and can safely be repeated on another connection. Bytes that have
     /// already arrived can still be read.
     fn go_deaf(&self);
@@ -62,7 +62,7 @@ impl<S: AsyncRead + Kernel + Unpin> AsyncRead for Gate<S> {
             }
             Poll::Ready(Ok(())) if !room => return Poll::Ready(Ok(())),
             Poll::Ready(result) => result,
-            // Nothing has arrived and nothing more can arrive: for the library, that is the end.
+            // Nothing has arrived and nothing more can arrive, so the library gets the end of the stream.
             Poll::Pending if closing && !self.stream.has_more() => Ok(()),
             Poll::Pending => return Poll::Pending,
         };

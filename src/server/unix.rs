@@ -1,8 +1,8 @@
 //! The file of a UNIX socket: created with its final mode, replaced if stale, removed if still ours.
 //!
 //! Promises: the file never has a wider mode than requested, and nobody can connect before owner and
-//! mode are final; a live socket is never taken away from its process; two processes of ours that start at the same
-//! time take turns; only the very file that was created here is removed; every wait is bounded. It accepts no connections.
+//! mode are final; a live socket is never taken away from its process; two gipam processes that start at the same time
+//! take turns; only the file that was created here is removed, not a later one; waits are bounded. Does not accept connections.
 
 use super::door::DoorError;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Uid};
@@ -14,7 +14,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Connections that may wait in the kernel, which limits this to `net.core.somaxconn`.
+/// How many connections may wait in the kernel, which limits this to `net.core.somaxconn`.
 pub(super) const BACKLOG: i32 = 1024;
 
 /// How long to wait for another process that starts in the same directory: it needs only milliseconds.
@@ -121,7 +121,7 @@ fn clear(path: &Path) -> Result<(), DoorError> {
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        // A listener that is of another kind, or whose queue is full, is alive too.
+        // A socket of another type, and a listener whose queue is full, are alive too.
         _ => Err(DoorError(format!(
             "a process is already listening on {}; stop it, or choose another path",
             path.display()
@@ -145,7 +145,7 @@ pub fn knock(path: &Path) -> io::Result<()> {
     Ok(rustix::net::connect(&socket, &address)?)
 }
 
-/// Locks the directory, so that starting processes take turns; if that fails or takes too long, they go on without it.
+/// Locks the directory, so that starting processes take turns. `None` if that fails or takes too long: go on without it.
 fn lock_directory(path: &Path) -> Option<OwnedFd> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

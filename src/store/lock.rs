@@ -30,7 +30,7 @@ pub(super) const REPLACED: &str = ".replaced-";
 #[derive(Debug)]
 pub(super) struct Lock {
     path: PathBuf,
-    /// The descriptor is closed only here; the top of this file says why.
+    /// Closed only when this lock is dropped; the documentation of this module explains why.
     file: Option<(File, Identity)>,
     _lock_file: File,
 }
@@ -43,7 +43,7 @@ fn identity(file: &Metadata) -> Identity {
     (file.dev(), file.ino())
 }
 
-/// The real path of the file. Symbolic links are followed, so that WAL and lock file lie next to it.
+/// The real path of the file. Symbolic links are followed, so that the WAL and the lock file are next to the file itself.
 pub(super) fn real(path: &Path) -> Result<PathBuf, StoreError> {
     match fs::symlink_metadata(path) {
         Ok(file) if file.is_symlink() => {}
@@ -147,7 +147,7 @@ fn interrupted(path: &Path, file: &Metadata) -> Vec<PathBuf> {
     ours.map(|entry| entry.path()).filter(same).collect()
 }
 
-/// Removes those names; the books keep their original one.
+/// Removes these names; the books keep their original name.
 fn forget_interrupted(path: &Path) -> Result<(), StoreError> {
     let file = fs::metadata(path).map_err(io(path, "looking for the file"))?;
     let names = if file.nlink() > 1 { interrupted(path, &file) } else { Vec::new() };
@@ -157,7 +157,7 @@ fn forget_interrupted(path: &Path) -> Result<(), StoreError> {
     if names.is_empty() { Ok(()) } else { sync_directory(path) }
 }
 
-/// The check for readers: the name that has the WAL next to it shows everything.
+/// The check for readers: through the name that has the WAL next to it, they see everything that was written.
 pub(super) fn check_name(path: &Path) -> Result<(), StoreError> {
     let log = real(path).is_ok_and(|path| suffixed(&path, "-wal").exists());
     if log { Ok(()) } else { check_names(path) }

@@ -35,7 +35,7 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
-/// A count in digit groups of three; above a trillion as a power of two.
+/// A count in digit groups of three; above a trillion as a power of two, rounded down.
 pub fn digits(count: u128) -> String {
     if count > 1_000_000_000_000 {
         return format!("2^{}", count.ilog2());

@@ -1,6 +1,6 @@
 //! Usage over time: how many addresses were leased and subnets held, computed backwards from now through the history.
 //!
-//! Promises: exact as far back as the history reaches, and reports how far that is; the number of points is limited. Reads only.
+//! Promises: exact as far back as the history reaches, and reports how far that is; limits the number of points. Reads only.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use crate::plan::settings::{Millis, rfc3339};
 
 /// Number of steps of a curve.
 const POINTS: u64 = 120;
-/// The longest time that a curve spans: as long as a history may reach back.
+/// The longest time that a curve spans, even if the history reaches further back.
 const LONGEST: Millis = 400 * 86_400_000;
 /// The maximum number of history lines that are read.
 const LINES: u32 = 200_000;
@@ -55,7 +55,7 @@ fn effect(event: &str) -> (i64, i64) {
     }
 }
 
-/// Computes backwards: `lines` are newest first, `known` is how far back they reach.
+/// Computes the curve backwards from now: `lines` are newest first, `known` is how far back they reach.
 fn reckon(
     (lines, known): (&[(Millis, SmolStr)], Option<Millis>),
     (now, span): (Millis, Millis),

@@ -33,7 +33,7 @@ pub struct Scrape {
     /// What is filling up, and whether a reader keeps the WAL from being reset.
     pub found: WatchFound,
     pub hooks: Vec<HookRow>,
-    /// Subnets that are written one by one.
+    /// The maximum number of subnets that are written one by one.
     pub subnets: usize,
     /// Number of pages that follow events.
     pub viewers: usize,

@@ -77,7 +77,7 @@ fn operation() -> impl Strategy<Value = Op> {
 }
 
 fn mac(n: u8) -> Mac {
-    // One of these MACs belongs to a network card and is not made up.
+    // MAC 3 is a network card's; the others are locally administered, like those that Docker generates.
     Mac([if n == 3 { 0 } else { 2 }, 0, 0, 0, 0, n])
 }
 

@@ -88,7 +88,7 @@ fn p31_a_range_that_leaves_containers_nothing_is_a_warning_when_the_network_is_m
     }
 }
 
-/// Two subnets that share the LAN, each with half of it as its range.
+/// Two subnets that share the LAN, each with a quarter of it as its range.
 fn pair(desk: &mut Desk) -> (String, String) {
     let first = desk.subnet(exact("10.77.0.0/24").range("10.77.0.64/26"));
     let second = desk.subnet(exact("10.77.0.0/24").range("10.77.0.128/26"));

@@ -1,4 +1,4 @@
-//! Steps while the daemon runs.
+//! Steps of the wall clock while the daemon runs.
 
 use serde_json::Value;
 
@@ -107,7 +107,7 @@ fn the_log_tells_each_step_once() {
     assert_eq!(lines(), 3, "{}", house.log());
 }
 
-/// Seconds since the only endpoint's lease was granted, as the command shows it to a person.
+/// Seconds since the only endpoint's lease was granted, according to `gipam leases --json`.
 fn age_of_the_lease(house: &crate::daemon::House) -> i64 {
     let leases = house.json(&["leases"]);
     let since = leases[0]["since"].as_str().unwrap().to_owned();

@@ -1,6 +1,6 @@
 //! The listeners, tested from outside: real sockets, raw bytes, hostile clients.
 //!
-//! No test waits for time to pass; every wait is for a condition, with a limit that only a bug reaches.
+//! The tests wait for conditions, with time limits that only a bug reaches; only the test for spinning takes a fixed time.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot continue must stop")]
 

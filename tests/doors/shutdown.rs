@@ -1,4 +1,4 @@
-//! Stopping without losing a request (facts P6 and P8: a lost one is repeated with an empty body).
+//! Stopping without losing a request (facts P6 and P8: Docker repeats a lost request with an empty body).
 
 use crate::support::*;
 use gipam::server::Limits;
@@ -51,8 +51,7 @@ async fn idle_tcp_connections_are_closed() {
 #[tokio::test]
 async fn p8_a_request_written_while_we_close_is_served_or_not_sent_at_all() {
     // The client writes at the moment of the shutdown. Either its write fails with nothing sent (it may then
-    // safely try elsewhere), or it gets an answer; what must not happen is that a request is accepted and then
-    // lost.
+    // safely try elsewhere), or it gets an answer; a request must not be accepted and then lost.
     for round in 0..200 {
         let mut server = Running::unix();
         let mut client = server.connect().await;
@@ -77,7 +76,7 @@ async fn p8_who_connected_before_the_shutdown_is_still_served() {
     let mut first = server.connect().await;
     first.write_all(&post("/wait", "1")).await.unwrap();
     server.began("/wait").await;
-    // It waits in the kernel's queue: only one connection is served at a time.
+    // This connection waits in the kernel's queue, because only one is served at a time.
     let mut second = server.connect().await;
     second.write_all(&post("/x", "2")).await.unwrap();
     server.stop();

@@ -1,4 +1,4 @@
-//! Fact 5 of the lessons from the prototype: an undo depends on the connection.
+//! When a grant is undone: whether the answer could be delivered depends on what happened to the connection.
 
 use crate::support::*;
 use tokio::io::AsyncWriteExt;
@@ -60,7 +60,7 @@ async fn undo_pipelined_bytes_hide_a_close_until_the_write_fails() {
     client.write_all(&[post("/wait", ""), post("/second", "")].concat()).await.unwrap();
     server.began("/wait").await;
     drop(client);
-    // A request of another client: by its answer, the server has seen everything that the first client sent.
+    // Another client sends a request: when it is answered, the server has seen everything that the first client sent.
     let mut other = server.connect().await;
     ask(&mut other, &post("/other", "")).await;
     server.began("/other").await;
@@ -78,7 +78,7 @@ async fn undo_client_gone_with_an_unread_answer_keeps_that_answer() {
     assert_eq!(server.event().await, Event::Kept("/first".into()));
     client.write_all(&post("/never", "")).await.unwrap();
     server.began("/never").await;
-    // The first answer was not read, so the server's next read is a reset, which the library hides.
+    // The first answer was not read, so the server's next read returns a connection reset, which hyper hides.
     drop(client);
     assert_eq!(server.event().await, Event::Dropped("/never".into()));
 }
@@ -150,7 +150,7 @@ async fn undo_at_the_deadline_of_a_shutdown() {
 
 #[tokio::test]
 async fn undo_and_delivery_exclude_each_other_however_the_client_goes() {
-    // Clients leave at every possible moment. Each request that reached the handler ends in exactly one way;
+    // Clients disconnect at every possible moment. Each request that reached the handler ends in exactly one way;
     // an answer that was undone was never seen by its client, not even in part.
     let mut server = Running::unix();
     let (mut undone, mut kept, mut dropped) = (0, 0, 0);

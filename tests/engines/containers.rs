@@ -110,7 +110,7 @@ fn stop_start(w: &mut World) {
     assert_eq!(w.addresses("fixed-again", "n1"), fixed);
 }
 
-/// As with Docker's own driver, whatever the Engine sends about the container.
+/// A restarted container keeps its addresses, as with Docker's own driver, whatever the Engine sends about it.
 fn restart(w: &mut World) {
     w.network("--ipv6 n1");
     for name in ["c1", "c2", "c3"] {
@@ -209,7 +209,7 @@ fn twenty(w: &mut World) {
     w.agree();
 }
 
-/// A dual-stack start whose IPv6 address is refused: no Engine so far releases the IPv4 address.
+/// A dual-stack start whose IPv6 address is refused: the tested Engines do not release the IPv4 address.
 fn refused_v6(w: &mut World) {
     w.network(&format!("{BOTH} n1"));
     w.run("--name c1 --network n1 --ip6 fd88:9::50");

@@ -157,7 +157,7 @@ fn lost_answers(w: &mut World) {
     proxy.lose("ReleasePool");
     w.docker("network rm n3");
     assert_eq!(proxy.take_lost(), (1, 1));
-    w.finish(); // while the proxy is there
+    w.finish(); // while the proxy still runs
 }
 
 fn waits(w: &mut World) {

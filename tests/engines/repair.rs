@@ -47,7 +47,7 @@ fn names_and_adoption(w: &mut World) {
         let wanted = Some(("first".to_owned(), "n1".to_owned()));
         until("the lease shows its container's name and network", SOON, || shown(w, address) == wanted);
     }
-    // No Engine here sends a name with a request: the history shows it when gipam learns it.
+    // No Engine here sends names with its requests: the history shows when gipam learned the name.
     for address in [&v4, &v6] {
         let rows: Vec<serde_json::Value> = gipam::view(w.engine, &["history", address]);
         let named = rows.iter().filter(|row| row["event"] == "named").count();
@@ -75,13 +75,13 @@ fn the_dead(w: &mut World) {
     w.run("--name gone --network n1");
     let leaked = w.v4("gone", "n1");
     w.stop();
-    // Docker tries for 15 s each, then loses the release
+    // Docker retries each release for 15 s, then gives it up.
     w.docker("stop -t 1 fixed");
     w.docker("rm -f gone");
     w.start();
     until("the leak is found", SOON, || finding(w, &leaked).is_some());
     assert!(finding(w, "10.211.50.50").is_some(), "a stopped container holds no address");
-    // The checks of the proof are the daemon's own; docker only requests.
+    // The daemon makes the checks for the proof by itself; `docker start` only sends requests.
     until_every(PAUSE, "the container with its own address starts again", PROOF, || {
         w.engine.docker(&["start", "fixed"]).ok
     });

@@ -1,4 +1,4 @@
-//! The old gipam's lease file taken over while its networks and containers run.
+//! gipam takes over the old gipam's lease file while its networks and containers run.
 
 use crate::engine::until;
 use crate::gipam;
@@ -16,7 +16,7 @@ pub fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// A restart with a different option for its file.
+/// gipam starts with an option that names the old file.
 fn lease_file(w: &mut World) {
     let file = "lease.json";
     takeover(
@@ -84,7 +84,7 @@ fn takeover(w: &mut World, v4: &'static str, v6: &'static str, file: &str, launc
     assert_ne!(w.addresses("new", "n1").1, late.1);
     w.ping("new", &w.v4("late", "n1"));
     if !w.v6("c1", "n1").starts_with("fe80") {
-        w.ping("new", &w.v6("c1", "n1")); // a link-local address would have to name its interface
+        w.ping("new", &w.v6("c1", "n1")); // a link-local address would need its interface's name
     }
     w.docker("rm -f late"); // a release of an address that the books never contained
     w.agree();
@@ -109,7 +109,7 @@ fn takeover(w: &mut World, v4: &'static str, v6: &'static str, file: &str, launc
     the_way_back(w, file, &written, &ids);
 }
 
-/// The old file is untouched, and can be written again.
+/// The old file is untouched, and `gipam export` writes such a file with the same ids.
 fn the_way_back(w: &World, file: &str, written: &str, ids: &[String]) {
     let there = w.inside(&format!("cat {DIRECTORY}/{file}"));
     assert_eq!(there, written, "the old file is untouched");

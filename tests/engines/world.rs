@@ -69,7 +69,7 @@ impl<'a> World<'a> {
         self.restart_as(Launch::with(words));
     }
 
-    /// The same on a socket other than the one that Docker uses.
+    /// Deletes the books and starts gipam with the usual pools on a socket other than the one that Docker uses.
     pub fn restart_at(&mut self, socket: &str) {
         let words = [POOLS.as_slice(), &["--socket", socket, "--admin", "/run/gipam/admin.sock"]].concat();
         self.restart_as(Launch { socket: socket.into(), ..Launch::with(&words) });
@@ -87,7 +87,7 @@ impl<'a> World<'a> {
         self.configure_as(toml, Launch::with(&[]));
     }
 
-    /// The same on a socket other than the one that Docker uses.
+    /// Like [`Self::configure`], on a socket other than the one that Docker uses.
     pub fn configure_at(&mut self, socket: &str, toml: &str) {
         let words = ["--socket", socket, "--admin", "/run/gipam/admin.sock"];
         self.configure_as(toml, Launch { socket: socket.into(), ..Launch::with(&words) });
@@ -142,7 +142,7 @@ impl<'a> World<'a> {
 
     // --- the Engine --------------------------------------------------------------------------------------------------
 
-    /// Runs a docker command, with its arguments separated by blanks, that must succeed.
+    /// Runs a docker command, with its arguments separated by spaces, that must succeed.
     pub fn docker(&self, line: &str) -> String {
         let said = self.engine.docker(&line.split_whitespace().collect::<Vec<_>>());
         assert!(said.ok, "docker {line}: {}{}", said.out, said.err);
@@ -187,7 +187,7 @@ impl<'a> World<'a> {
         said.out
     }
 
-    /// The same, with another command that undoes it at the end of the scenario.
+    /// Runs such a command, and at the end of the scenario another one that undoes it.
     pub fn change_host(&mut self, line: &str, undo: &str) {
         self.inside(line);
         self.undo.push(undo.into());
@@ -292,7 +292,7 @@ impl<'a> World<'a> {
     }
 
     /// Engine 20.10 releases IPv6 addresses of endpoints only if they are global unicast: link-local ones, of which the
-    /// old gipam's example pool is made, stay in the books until their subnet goes.
+    /// old gipam's example pool is made, stay in the books until their subnet is released.
     fn never_returned(&self, held: &Held) -> bool {
         let link_local = |address| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
         self.engine.version.0 <= 20
@@ -300,8 +300,8 @@ impl<'a> World<'a> {
             && held.address.is_some_and(link_local)
     }
 
-    /// Releases come shortly after Docker's answer to its user, and the check that follows a change within seconds decides
-    /// whether a requested address is an endpoint's or auxiliary: this gives both sides that long to agree.
+    /// Waits at most 20 seconds for books and Engine to agree: releases come shortly after Docker's answer to its user, and
+    /// only the check that follows a change within seconds shows whether a requested address is an endpoint's or auxiliary.
     fn settle(&self, good: impl Fn(&[Held], &[Held]) -> bool) -> (Vec<Held>, Vec<Held>) {
         let start = Instant::now();
         loop {
@@ -327,7 +327,7 @@ impl<'a> World<'a> {
         assert!(self.gipam.as_mut().is_some_and(Gipam::runs), "gipam died: {}", gipam::log_tail(self.engine));
     }
 
-    /// Frees by hand grants that are less than a minute old, which the Engine cannot prove dead.
+    /// Frees a leak by hand without asking the Engine, because the grant may be less than a minute old.
     fn release(&self, leak: &Leak) {
         let said = match leak {
             Leak::Subnet(prefix) => {
@@ -380,8 +380,7 @@ impl<'a> World<'a> {
         assert!(leases.is_empty(), "still in the books after all containers were removed: {leases:#?}");
     }
 
-    /// Cleans the engine for the next scenario, whatever happened. If Docker itself cannot remove something, all of
-    /// its data
+    /// Cleans the engine for the next scenario, whatever happened. If Docker itself cannot remove something, all of its data
     /// is deleted.
     pub fn reset(&mut self) {
         let tidied = catch_unwind(AssertUnwindSafe(|| self.tidy()));
@@ -399,8 +398,8 @@ impl<'a> World<'a> {
     /// Undoes the scenario's changes with ordinary commands.
     fn tidy(&mut self) {
         self.gipam = None;
-        // answers releases, which would otherwise each wait 15 s for a driver that is gone
         gipam::forget(self.engine);
+        // A new gipam answers the releases; otherwise each of them would wait 15 s for a driver that is gone.
         self.launch = Launch::with(&POOLS);
         self.start();
         for line in self.undo.iter().rev() {

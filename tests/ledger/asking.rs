@@ -1,4 +1,4 @@
-//! Requests: many at once, one commit per batch, answers after it, and waiting for a recently released subnet.
+//! Requests: many at once, one commit per batch, answers only after the commit, and waiting for a recently released subnet.
 //!
 //! Promises: the invariants *unique* and *durable* (R2, R4), seen through the ledger.
 
@@ -63,7 +63,7 @@ async fn hold_and_release(
 ) {
     let mut first = None;
     for _ in 0..2 {
-        // 200 callers want up to 253 addresses, so that some requests are refused.
+        // 200 callers request 400 addresses of a /24, so some requests may be refused.
         let Some(address) = address_of(&ledger.ask(any_address(&id)).await) else { continue };
         assert_eq!(held.lock().unwrap().insert(address, me), None, "unique: {address}");
         first.get_or_insert(address);
@@ -187,7 +187,7 @@ fn neither_looks_nor_requests_wait_for_all_of_the_others() {
     let (id, _) = house.subnet();
     let gate = house.gate();
     gate.reached();
-    // Each takes long, and ends only when a request waits behind it.
+    // Each look takes long, and ends only when a request waits behind it.
     let (began, begun) = mpsc::channel();
     let looks: Vec<_> = (0..20)
         .map(|_| {

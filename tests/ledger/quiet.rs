@@ -1,4 +1,4 @@
-//! The ledger tidies the books between requests, without a command.
+//! The ledger folds new rows of the history into the table of addresses between requests, without a command.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ fn rows(path: &Path, table: &str) -> i64 {
 fn faithful_what_waits_is_folded_while_nobody_asks() {
     let house = House::new(&settings("198.18.0.0/16", 16));
     let (id, _) = house.subnet();
-    // All of them are in the queue at once, so that there is never a pause between them.
+    // All requests are in the queue at once, so that there is no pause between them.
     let before = house.gate();
     before.reached();
     let pending: Vec<_> = (0..5_200).map(|_| house.begin(any_address(&id))).collect();

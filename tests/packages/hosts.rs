@@ -49,7 +49,7 @@ fn mentions(m: &Machine) -> String {
           find /run -iname '*gipam*'")
 }
 
-/// Not started without pools; started with them; unchanged when reinstalled after a removal; a purge leaves only the books.
+/// The package starts gipam only if there are pools; a reinstallation continues as before; a purge leaves only the books.
 pub fn life(m: &mut Machine) {
     let before = m.sh(LISTING);
     install(m);
@@ -108,7 +108,7 @@ pub fn upgrade(m: &mut Machine) {
     let (subnets, held) = (granted(m), held(m));
     let (process, engine) = (m.show("gipam.service", "MainPID"), m.show("docker.service", "MainPID"));
     let socket = m.sh(&format!("stat -c %i {SOCKET}"));
-    // as fast as Docker can, until it is stopped; the first failure ends it, too
+    // the load runs as fast as Docker can, until the test stops it or a command fails
     m.write("/srv/load.sh", LOAD);
     m.sh("sh /srv/load.sh >/srv/load 2>&1 &");
     let rounds = || m.try_sh("cat /srv/rounds").out.parse::<u32>().unwrap_or(0);

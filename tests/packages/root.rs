@@ -1,4 +1,4 @@
-//! A fresh Debian root without systemd: a suite's cached root of `scripts/engine.sh` below, a writable directory above.
+//! A fresh Debian root without systemd: a writable directory over a suite's root, which `scripts/engine.sh` caches.
 //!
 //! Promises: the cached root is never changed; mounts and network belong to each command and end with it.
 
@@ -72,7 +72,7 @@ impl Root {
         said.text
     }
 
-    /// Lists every file of the root, except those that dpkg keeps for itself and its log.
+    /// Lists every file of the root, except mounts, temporary files, caches, logs and dpkg's own database.
     pub fn files(&self) -> String {
         self.sh("find / -xdev \\( -path /proc -o -path /dev -o -path /run -o -path /srv -o -path /tmp -o \
                  -path /var/lib/dpkg -o -path /var/log -o -path /var/cache \\) -prune -o -print | sort")

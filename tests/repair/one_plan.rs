@@ -1,4 +1,4 @@
-//! A check reads the plan of the ledger, in short looks, and not a copy that it makes from the books.
+//! A check reads the ledger's plan in short steps; it does not build a copy from the books.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ async fn a_check_compares_the_plan_of_the_ledger_and_does_not_rebuild_it_from_th
     world.show("web", "10.9.0.0/24", &[("one", "10.9.0.9")]);
     later(&CLOCK, 60_000);
     world.look().await;
-    // The ledger goes on with its open file.
+    // The ledger still has the file open.
     std::fs::rename(&world.books, world.books.with_extension("away")).unwrap();
     let findings = world.handle.look(false).await;
     std::fs::rename(world.books.with_extension("away"), &world.books).unwrap();
@@ -51,7 +51,7 @@ async fn every_lease_is_compared_however_many_looks_it_takes() {
     assert_eq!(world.leases().len(), 800, "everything that the Engine shows is adopted");
 }
 
-/// The Engine is asked first and the plan is read later: what was granted meanwhile is not in the lists.
+/// The Engine answers first and the plan is read later: an address that was granted in between is missing from the lists.
 #[tokio::test]
 async fn what_is_granted_while_the_engine_answers_is_not_compared() {
     clock!(CLOCK, now);

@@ -49,7 +49,7 @@ async fn p30_a_rename_is_followed_and_the_renamed_container_keeps_its_address() 
     }
     assert_eq!(asks(&world, &id, "web-old").await, old);
     assert_eq!(asks(&world, &id, "web").await, new);
-    // Hooks get it once, and the books have it after a start, too.
+    // Hooks get the new name once, and the books still have it when they are opened again.
     let lines = Reader::open(&world.books).unwrap().lines_after(0, 100).unwrap();
     let named: Vec<_> = lines.iter().filter(|line| line.event == "named").collect();
     let [line] = named[..] else { panic!("{named:?}") };
@@ -81,7 +81,7 @@ async fn a_name_is_written_once_although_a_list_lacked_it_in_between() {
     assert_eq!(named, 1, "{lines:?}");
 }
 
-/// While a container starts, the Engine shows its endpoint's ID where the container's comes later: the history has one name.
+/// While a container starts, the Engine shows the endpoint's ID in place of the container's: the history names it only once.
 #[tokio::test]
 async fn p26_a_container_that_gets_its_id_later_is_named_once() {
     clock!(CLOCK, now);

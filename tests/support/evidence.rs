@@ -30,7 +30,7 @@ fn held(plan: &Plan) -> impl Iterator<Item = &Subnet> {
     plan.subnets().filter(|subnet| subnet.is_held_locally())
 }
 
-/// Proves dead what is absent from two views of these lists, ten minutes apart.
+/// Proves dead what two views of these lists, ten minutes apart, do not show.
 pub fn twice(
     plan: &Plan,
     lists: &Lists,
@@ -43,7 +43,7 @@ pub fn twice(
     Death::of(&absent(&at(1_000)?)?, &absent(&at(601_000)?)?, 600_000)
 }
 
-/// Proves that this lease is dead, under this generation, if that can be proven.
+/// Proves that this lease, with this generation, is dead, if that can be proven.
 pub fn dead_lease(plan: &Plan, subnet: &Subnet, address: u128, generation: u64) -> Option<Death> {
     let record = Record { generation, ..subnet.addresses.get(address)?.clone() };
     let lists = lists(held(plan).map(|subnet| subnet.state.prefix));
@@ -51,7 +51,7 @@ pub fn dead_lease(plan: &Plan, subnet: &Subnet, address: u128, generation: u64) 
     twice(plan, &lists, |view| view.lease_absent(subnet, address, &record))
 }
 
-/// Proves that this subnet is dead, under this generation, if that can be proven.
+/// Proves that this subnet, with this generation, is dead, if that can be proven.
 pub fn dead_subnet(plan: &Plan, subnet: &Subnet, generation: u64) -> Option<Death> {
     let prefix = subnet.state.prefix;
     let others: BTreeSet<Prefix> = held(plan).map(|subnet| subnet.state.prefix).collect();

@@ -1,8 +1,8 @@
-//! Scenarios by name, played by libtest-mimic, several at a time.
+//! Scenarios, selected by name and run by libtest-mimic, several at a time.
 //!
-//! Promises: a scenario is played if its name contains one of the words; words that match nothing end the program
-//! before it has started anything. The files that a failure leaves are in one folder; the last lines list what took
-//! longest, the reason and folder of each failure, then `N passed, N failed`. Does not know what a scenario needs.
+//! Promises: a scenario runs if its name contains one of the words; a word that does not match any name ends the program
+//! before it starts anything. One folder contains a file for each failure; the last lines list what took longest, the
+//! reason and the file of each failure, then `N passed, N failed`. Does not know what a scenario needs.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what it prints is its purpose")]
 
@@ -41,7 +41,7 @@ impl Words {
             || self.mimic.filter.iter().chain(&self.more).any(fits)
     }
 
-    /// Every word has to match something.
+    /// The error for the first word that does not match any name.
     pub fn mistake(&self, names: &[&str]) -> Option<String> {
         let mut words = self.mimic.filter.iter().chain(&self.more);
         let idle = words.find(|word| !names.iter().any(|name| name.contains(word.as_str())))?;
@@ -76,12 +76,12 @@ pub fn scenario(name: &str, kind: &str, play: impl FnOnce() -> End + Send + 'sta
     Scenario { name: name.to_owned(), kind: kind.to_owned(), play: Box::new(play) }
 }
 
-/// Plays; if it fails, returns where and why.
+/// Runs this; if it panics, returns where and why.
 pub fn played(play: impl FnOnce()) -> Option<String> {
     catch_unwind(AssertUnwindSafe(play)).err().map(|_| LAST_PANIC.take())
 }
 
-/// The end of a scenario whose machine, browser or Engine is not available: a failure if CI=true, otherwise skipped.
+/// The end of a scenario whose machine, browser or Engine is not available: failed if CI=true, otherwise skipped.
 pub fn not_to_be_had(what: &str, reason: &str) -> End {
     println!("*** NOT TESTED {what}: {reason}");
     if std::env::var("CI").is_ok_and(|value| value == "true") {
@@ -90,7 +90,7 @@ pub fn not_to_be_had(what: &str, reason: &str) -> End {
     End::Skipped(format!("not tested {what}"))
 }
 
-/// Plays the selected scenarios, `players` at a time, in their order.
+/// Runs the selected scenarios, `players` at a time, in their order.
 pub fn play(what: &'static str, words: &Words, players: usize, mut scenarios: Vec<Scenario>) -> ExitCode {
     let names: Vec<&str> = scenarios.iter().map(|one| one.name.as_str()).collect();
     if let Some(mistake) = words.mistake(&names) {
@@ -151,7 +151,7 @@ pub fn last_lines(mut results: Vec<Played>) -> Vec<String> {
     longest.chain(failed).collect()
 }
 
-/// Reports a failed assertion with its scenario and not when it happens.
+/// Keeps the text of a failed assertion, so that it is reported with its scenario and not as soon as it happens.
 fn hear_panics() {
     std::panic::set_hook(Box::new(|info| {
         let payload = info.payload();

@@ -26,7 +26,7 @@ fn house() -> (House, Volume) {
     (house, volume)
 }
 
-/// Load, the cut, and the end of the daemon.
+/// Puts load on the daemon, cuts off its disk, and kills it or waits until it exits.
 fn cut(house: &House, volume: &Volume, mut daemon: Daemon, journal: &Journal, seed: u64, answers: u64) {
     let cutter = volume.cutter();
     let crew = Crew::start(CLIENTS, &house.socket(), journal, seed);

@@ -1,8 +1,8 @@
 //! LOAD: too many clients, and clients that never finish. Honest clients are served meanwhile, and
 //! the daemon's memory stays within a bound.
 //!
-//! Promises: everything goes over the UNIX socket of a separate daemon. The bound is on the peak of the daemon's
-//! resident memory (`VmHWM`), and honest requests are timed: see the constants and docs/reliability.md.
+//! Promises: everything goes over the UNIX socket of a separate daemon. The bound applies to the peak of the
+//! daemon's resident memory (`VmHWM`), and honest requests are timed: see the constants and docs/reliability.md.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -19,12 +19,12 @@ use crate::daemon::{Daemon, House, PATIENCE, until};
 use crate::http::{Wire, half_close};
 use crate::journal::Journal;
 
-/// The most memory at any time, in KiB: 512 connections of 100 KiB each (64 KiB of body, 16 of head, an answer), plus
+/// The bound on the daemon's memory, in KiB: 512 connections of 100 KiB each (64 KiB of body, 16 of head, an answer), plus
 /// the program itself in its test build.
 const BOUND_KIB: u64 = 96 * 1024;
 /// The longest that an honest request may take during the load, on a separate connection.
 const HONEST: Duration = Duration::from_secs(5);
-/// The same if it must first wait for idle connections to be closed.
+/// The longest that it may take if idle connections must be closed for it first.
 const HONEST_BEHIND_A_CROWD: Duration = Duration::from_secs(20);
 
 /// A daemon with a subnet, and the honest client's measurements.
@@ -56,7 +56,7 @@ impl Scene {
         self.honest += 2;
     }
 
-    /// Opens this many connections that send nothing or half a request.
+    /// Opens this many connections, without sending anything.
     fn crowd(&self, count: usize) -> Vec<UnixStream> {
         let connect = |_| {
             let stream = UnixStream::connect(self.house.socket()).unwrap();
@@ -183,12 +183,12 @@ pub fn endless_headers(_: bool) -> Counts {
             !over
         });
     }
-    // A listener discards input so that its refusal can be read; that, too, is bounded.
+    // After a refusal, the listener reads and discards more input, so that the client can read the refusal; that is bounded.
     assert!(most < 20 << 20, "{most} bytes were taken");
     scene.finish(HONEST, "endless clients refused with 431", refused)
 }
 
-/// Clients that close their half in the middle of a request, or before one: nothing is left of them.
+/// Clients that close their half in the middle of a request, or before one: the daemon closes their connections.
 pub fn half_closed(long: bool) -> Counts {
     let mut scene = Scene::new();
     let request = Wire::request("", "IpamDriver.RequestAddress", b"{\"PoolID\":");
@@ -222,7 +222,7 @@ pub fn untaken(_: bool) -> Counts {
             let taken =
                 (0..64).take_while(|_| matches!(stream.write(&request), Ok(it) if it == request.len()));
             match taken.count() as u64 {
-                0 => stuck += 1, // its pipe is full: the daemon no longer reads from it
+                0 => stuck += 1, // its buffer is full: the daemon no longer reads from it
                 count => sent += count,
             }
         }
@@ -241,7 +241,7 @@ pub fn idle(long: bool) -> Counts {
     assert!(wanted >= 10_500, "10,000 connections need as many descriptors: {limit:?}");
     setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum }).unwrap();
     let mut scene = Scene::new();
-    // In a separate thread: when the kernel's queue is full, connecting blocks, as it should.
+    // In a separate thread, because connecting blocks, as it should, when the kernel's queue is full.
     let socket = scene.house.socket();
     let crowd = std::thread::spawn(move || -> Vec<UnixStream> {
         (0..crowded).map(|_| UnixStream::connect(&socket).unwrap()).collect()

@@ -3,7 +3,7 @@
 //!
 //! `scripts/torture.sh` runs it: `--short` for `make test`, `--long` for `make torture`, a word for the rows whose
 //! names contain it. Every row counts what it did; a row that did nothing fails. Needs root, for its own mounts in a
-//! separate mount namespace; it leaves nothing behind. Row by row: docs/reliability.md.
+//! separate mount namespace; it leaves nothing behind. docs/reliability.md describes each row.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot continue must fail")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its table is its purpose")]

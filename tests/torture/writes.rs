@@ -1,8 +1,8 @@
-//! CRASH AT EVERY WRITE: a recorded workload is run repeatedly, and each time another of its calls that write, sync
-//! or name files kills the daemon, fails, or finds the disk full: the n-th call, for every n.
+//! CRASH AT EVERY WRITE: a recorded workload is run repeatedly, and each time a different one of its calls that write,
+//! sync, create, rename or remove files kills the daemon, fails, or finds the disk full: the n-th call, for every n.
 //!
-//! Promises: every call, also in the short run; always the same workload, from the first start with empty books to the clean
-//! shutdown; then the daemon starts without faults and its books are compared. A call that kills is not carried out.
+//! Promises: covers every call, also in the short run; always the same workload, from the first start with empty books to the
+//! clean shutdown; then the daemon starts without faults and its books are compared. A call that kills is not carried out.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -18,7 +18,7 @@ use crate::trace;
 const CALLS: [&str; 8] =
     ["pwrite64", "fdatasync", "fsync", "ftruncate", "openat", "unlink", "rename", "mkdir"];
 
-/// The workload: every kind of request twice; stops at the first request that was not answered.
+/// The workload: every kind of request, for IPv4 and then for IPv6; stops after IPv4 if a request was not answered.
 fn workload(client: &mut Client) -> Outcome {
     for v6 in [false, true] {
         let (outcome, subnet) = client.subnet(v6, "");
@@ -41,7 +41,7 @@ fn workload(client: &mut Client) -> Outcome {
 /// The result of one run.
 struct Run {
     injected: bool,
-    /// Whether every request was answered as it should be.
+    /// Whether the daemon started and answered every request, without a 503.
     whole: bool,
     /// The exit code; `None` after a signal.
     exit: Option<i32>,
@@ -59,7 +59,7 @@ enum When {
     Work,
 }
 
-/// Runs the workload under a fault, until the daemon has ended.
+/// Runs the workload with an injected fault, until the daemon has ended.
 fn run(when: When, words: &[&str]) -> Run {
     let house = House::with_toml(POOLS);
     let journal = Journal::default();
@@ -102,10 +102,10 @@ fn recover(run: &Run, what: &str) {
     compare(&run.house.path("gipam.db"), &run.journal).assert_clean(what);
 }
 
-/// How many runs go on at the same time; each waits more than it works.
+/// How many runs are active at the same time; each spends most of its time waiting.
 const WORKERS: usize = 4;
 
-/// Runs the fault at every n-th call of each kind; `judge` checks the result of each.
+/// Injects the fault at every call of each kind, one in each run. `judge` checks a run and returns whether it was cut short.
 fn sweep(fault: &str, calls: &[&str], judge: impl Fn(&Run, &str) -> bool + Sync) -> Counts {
     let trace = format!("trace={}", CALLS.join(","));
     let mut points = Vec::new();

@@ -1,4 +1,4 @@
-//! An installation of the old gipam under /opt/gipam continues: with its own unit, and with the units of this package.
+//! An installation of the old gipam under /opt/gipam keeps working: with its own unit, and with the units of this package.
 
 use crate::machine::{Machine, SOCKET, SOON, until};
 use crate::oldgipam::OldGipam;

@@ -30,7 +30,7 @@ pub fn changed_pool(m: &mut Machine) {
     assert_eq!(m.show("gipam.service", "ActiveState"), "active");
 }
 
-/// Exit code 2: the service does not restart it; the socket does so a few times while a request waits in it.
+/// After exit code 2, systemd does not restart the service; the socket starts it a few times while a request waits in it.
 pub fn exit_code_2(m: &mut Machine) {
     page::install(m);
     m.sh(&format!(

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::daemon::{Daemon, House, PATIENCE, until};
 use super::http::{Answer, Wire};
 
-/// The pools of these tests.
+/// The configuration of these tests.
 pub const TOML: &str = "http = \"0\"\nreserved = [\"198.51.100.0/28\"]\n[gc]\nengine = \"\"\n\
     [[pool]]\nname = \"lan\"\nv4 = { base = \"198.51.100.0/24\", size = 28 }\n\
     v6 = { base = \"2001:db8:77::/48\", size = 64 }\n";
@@ -57,7 +57,7 @@ impl Site {
         serde_json::from_slice(&answer.body).unwrap()
     }
 
-    /// The value of one sample; `series` as it is written in the text.
+    /// The value of one sample; `series` is its name and labels, as the metrics text contains them.
     pub fn sample(&self, series: &str) -> Option<f64> {
         let text = self.get("/metrics").text();
         let line =

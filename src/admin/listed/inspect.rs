@@ -1,7 +1,7 @@
 //! Reads the output of `docker network inspect` as a list of subnets.
 //!
 //! Promises: tolerates fields that Engines add; lists only networks with one of our driver names and local scope; reports the
-//! others with advice on what a person can do about them. Decides nothing.
+//! others with advice on what a person can do about them. Makes no decisions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -80,7 +80,7 @@ fn listed(network: &Network, subnet: &Configured) -> ListedSubnet {
     ListedSubnet { place, places: BTreeMap::new(), shown: true, network }
 }
 
-/// Addresses of the subnet that two containers have: the list is inconsistent, or both containers are alive.
+/// Addresses of the subnet that several containers have: the list is inconsistent, or all of them are alive.
 fn twice(network: &Network, subnet: &Configured) -> Option<Twice> {
     let mut holders: BTreeMap<IpAddr, Vec<&Endpoint>> = BTreeMap::new();
     for endpoint in &network.endpoints {

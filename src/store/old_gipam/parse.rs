@@ -1,7 +1,7 @@
 //! Parses the bytes of a lease file into [`OldBooks`], with a list of oddities.
 //!
 //! Rules: a pool, subnet or address that cannot be understood is an error, since a wrong guess could give a running
-//! container's address to another one. An address that can be understood is kept, however odd it is.
+//! container's address to another one. A held address that can be understood is kept, however odd it is.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::iter::successors;

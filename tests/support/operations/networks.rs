@@ -1,6 +1,6 @@
-//! RANDOM OPERATIONS on networks that the books lack: adopted, named, used by Docker with any PoolID.
+//! RANDOM OPERATIONS on networks that the books lack: gipam adopts and names them, and Docker uses them with any PoolID.
 //!
-//! Promises: old PoolIDs also arrive late; prefixes are small, so that networks overlap held ones. Makes no decisions.
+//! Promises: requests with old PoolIDs also arrive late; networks are small and overlap held ones. Makes no decisions.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ pub fn wish(op: &Op, plan: &Plan) -> Option<Repair> {
                 ShownLease { address, kind, name, mac, evidence: "seen".into() }
             };
             let mut shown: Vec<_> = (0..16).filter(|offset| leases >> offset & 1 == 1).map(lease).collect();
-            // An auxiliary address may be shown as the gateway, too.
+            // The Engine may show an address twice, for example an auxiliary one that is also the gateway.
             shown.extend(shown.first().cloned());
             let read = Fence { generation: plan.counters().0, at: plan.now().saturating_sub(*ago) };
             let one = Adoption {
@@ -67,7 +67,7 @@ pub fn wish(op: &Op, plan: &Plan) -> Option<Repair> {
     }
 }
 
-/// Docker's request with a PoolID that does not name any grant.
+/// A request from Docker with a PoolID that does not belong to any held subnet.
 pub fn stranger(op: &Op, plan: &Plan) -> Option<Request> {
     let Op::Stranger { pool, random, over, number, what } = op else { return None };
     let over = over.and_then(|n| plan.subnets().filter(|subnet| !subnet.is_held()).nth(n));
