@@ -86,7 +86,7 @@ fn configuration_files() {
             .collect();
         blocks
     });
-    // The packaged file consists of comments only; uncommented, it has settings.
+    // Most settings of the packaged file are in comments, so it is a seed as it is and with them uncommented.
     let packaged = files("packaging", "gipam.toml");
     let open = packaged.iter().map(|file| String::from_utf8_lossy(file).replace("\n#", "\n").into_bytes());
     let seeds = open.chain(packaged.clone()).chain(pages).collect();

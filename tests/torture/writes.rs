@@ -157,7 +157,8 @@ pub fn fail(_long: bool) -> Counts {
     })
 }
 
-/// The n-th write finds the disk full, once: the daemon refuses that request, keeps running, and serves the next one.
+/// The n-th write finds the disk full, once: the daemon refuses that request and serves the next one, or it ends and its log
+/// says that the disk is full.
 pub fn full(_long: bool) -> Counts {
     sweep("error=ENOSPC", &["pwrite64", "ftruncate"], |run, what| {
         let log = run.house.log();
