@@ -361,6 +361,7 @@ async fn a_release_by_hand_asks_the_engine_first_and_names_who_holds_it() {
     let other = release("10.9.0.0/24", Some("10.9.0.10")).await.unwrap_err();
     assert!(other.text.starts_with("10.9.0.10 of 10.9.0.0/24 is not released: "), "{other}");
     assert!(other.text.ends_with("repeat with --without-engine"), "{other}");
+    world.shown.lock().unwrap().remove("web");
     let whole = release("10.9.0.0/24", None).await.unwrap_err();
     assert!(whole.text.starts_with("10.9.0.0/24 is not released: "), "{whole}");
 }
