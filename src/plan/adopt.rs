@@ -64,8 +64,9 @@ impl Subnet {
 
     /// Whether it is adopted and its PoolID is not known yet.
     pub fn awaits_id(&self) -> bool {
-        // No PoolID that Docker or a person gives contains this.
-        self.state.id.contains("#?")
+        let SubnetState { id, space, prefix, range, .. } = &self.state;
+        let is = |range| *id == unlearned_id(*space, *prefix, range);
+        id.contains("#?") && (is(None) || is(*range))
     }
 }
 
