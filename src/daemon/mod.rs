@@ -130,11 +130,7 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     let callers =
         Arc::new(Callers::new(ledger.clone(), callers, processes::boot(), crate::docker::containers()));
     let names: Vec<String> = config.drivers.iter().map(|driver| driver.name.clone()).collect();
-    let settings = reconcile::RepairSettings {
-        engine: config.gc.engine.clone(),
-        grace: config.gc.grace,
-        only_engine: config.gc.free_unknown_subnets,
-    };
+    let settings = repair_settings(config);
     let clock = clock::Clock::of_this_machine();
     let (ledger_of, books_of, callers_of) = (ledger.clone(), books.clone(), callers.clone());
     let (repair, reconciler) =
@@ -182,21 +178,32 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     let drained = async { drained.await.unwrap_or_else(|_| Ok(Drained::default())) };
     let drained = tokio::try_join!(server.serve(shutdown, DRAIN), drained).map_err(DaemonError::start)?;
     let cut_off = drained.0.cut_off + drained.1.cut_off;
-    watching.abort();
-    sweeping.abort();
-    if let Some(reconciling) = reconciling {
-        reconciling.abort();
+    for task in [Some(watching), Some(sweeping), reconciling].into_iter().flatten() {
+        task.abort();
     }
+    withdraw(doors.announcements);
+    stopped(receiver.await.unwrap_or(Ok(None)), cut_off)
+}
+
+/// Logs how many requests were cut off and what stopped the daemon, or returns that if it was a failure of the ledger.
+fn stopped(why: Result<Option<&'static str>, Fatal>, cut_off: usize) -> Result<(), DaemonError> {
     if cut_off > 0 {
         tracing::warn!("requests cut off by the shutdown: {cut_off}");
     }
-    withdraw(doors.announcements);
-    match receiver.await {
-        Ok(Err(fatal)) => return Err(DaemonError::new("gipam stopped").because(fatal)),
-        Ok(Ok(Some(signal))) => tracing::info!("stopped by {signal}"),
-        Ok(Ok(None)) | Err(_) => {}
+    match why {
+        Ok(Some(signal)) => tracing::info!("stopped by {signal}"),
+        Ok(None) => {}
+        Err(fatal) => return Err(DaemonError::new("gipam stopped").because(fatal)),
     }
     Ok(())
+}
+
+fn repair_settings(config: &Config) -> reconcile::RepairSettings {
+    reconcile::RepairSettings {
+        engine: config.gc.engine.clone(),
+        grace: config.gc.grace,
+        only_engine: config.gc.free_unknown_subnets,
+    }
 }
 
 /// The handler of one listener.

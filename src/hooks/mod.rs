@@ -152,7 +152,7 @@ impl Desk {
         for running in gone {
             end(running.task).await;
         }
-        // Cursors of hooks that are no longer configured go.
+        // Deletes the cursors of hooks that the configuration does not contain.
         let begin = |hook: &Hook| if hook.from_start { oldest.saturating_sub(1) } else { newest };
         let number = |hook: &Hook| known.get(&hook.name).copied().unwrap_or_else(|| begin(hook));
         let numbers = hooks.iter().map(|hook| (hook.name.clone(), number(hook))).collect();

@@ -29,7 +29,7 @@ pub struct ExplainStep {
 /// Why something would be given or refused, as a row for programs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
-    /// The question, in the words of the person who asks it.
+    /// What is explained, as a person would say it.
     pub question: String,
     /// The address or subnet that would be given, or when an answer would come.
     pub given: Option<String>,

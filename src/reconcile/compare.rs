@@ -1,6 +1,6 @@
 //! One check: compares the ledger's plan with the Engine's lists.
 //!
-//! Promises: there is no copy of the plan; it is read in short looks between two batches, after the lists. What was granted
+//! Promises: does not copy the plan, but reads it in short looks between two batches, after the lists. What was granted
 //! since the lists were requested is left alone, and the ledger refuses whatever has changed since then. Does not decide what
 //! is dead; see the plan's `evidence`. Matches by space and prefix, since the Engine does not show PoolIDs; if subnets share
 //! a prefix, the addresses of a network are adopted into only one of them (`home_of`). What the lists show alive counts as

@@ -96,7 +96,7 @@ mod tests {
         let (happens, _happened) = mpsc::channel(1);
         let mut events = Events::new(PathBuf::from("/nowhere"), happens);
         let due = events.ended();
-        assert_eq!(events.open(), Some(due), "otherwise there is no watch until the next scheduled check");
+        assert_eq!(events.open(), Some(due), "otherwise nothing watches until the next scheduled check");
         assert!(events.stream.is_none());
     }
 

@@ -300,7 +300,7 @@ impl Reconciler {
         }
     }
 
-    /// Adopts the networks of one prefix if there is no obstacle, and returns whether it did.
+    /// Adopts the networks of one prefix unless one of them has an obstacle; returns whether it did.
     async fn adopt(&mut self, sharing: &[&Unknown]) -> Result<bool, String> {
         if sharing.iter().any(|unknown| unknown.obstacle.is_some()) {
             return Ok(false);

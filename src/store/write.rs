@@ -8,7 +8,7 @@ use rusqlite::params;
 use super::history::shown_text;
 use super::lines::{self, Happening};
 use super::sqlite::{Books, CommitError};
-use crate::plan::change::{Change, Kind, Marks, Record, Serial, ShownHolder, SubnetState, Why};
+use crate::plan::change::{Change, KeptRelease, Kind, Marks, Record, Serial, ShownHolder, SubnetState, Why};
 use crate::plan::settings::Millis;
 use crate::plan::{Plan, Subnet};
 
@@ -102,19 +102,7 @@ impl Books {
             Change::SubnetReleased { serial, at, cool_until, why } => {
                 self.release_subnet(plan, *serial, *at, *cool_until, why)
             }
-            Change::SubnetForgotten { serial } => {
-                self.undone_subnet(plan, *serial)?;
-                for sql in [
-                    "DELETE FROM addresses WHERE subnet = ?1",
-                    "DELETE FROM names WHERE subnet = ?1",
-                    "DELETE FROM networks WHERE subnet = ?1",
-                    "DELETE FROM kept_releases WHERE subnet = ?1",
-                    "DELETE FROM subnets WHERE serial = ?1",
-                ] {
-                    self.execute(sql, [signed(*serial)])?;
-                }
-                Ok(())
-            }
+            Change::SubnetForgotten { serial } => self.forget_subnet(plan, *serial),
             Change::SubnetListed { serial } => {
                 self.execute("UPDATE subnets SET start_beyond = NULL WHERE serial = ?1", [signed(*serial)])
             }
@@ -122,14 +110,7 @@ impl Books {
                 "INSERT OR REPLACE INTO networks VALUES (?1, ?2, ?3)",
                 params![signed(*serial), signed(*generation), network],
             ),
-            Change::ReleaseKept { serial, address, kept } => {
-                let Some(subnet) = plan.subnet(*serial) else { return Ok(()) };
-                let address = subnet.state.prefix.address(*address).to_string();
-                self.execute(
-                    "INSERT OR REPLACE INTO kept_releases VALUES (?1, ?2, ?3, ?4, ?5)",
-                    params![signed(*serial), address, signed(kept.generation), kept.id, signed(kept.at)],
-                )
-            }
+            Change::ReleaseKept { serial, address, kept } => self.keep_release(plan, *serial, *address, kept),
             Change::AddressNamed { serial, address, generation, shown } => {
                 self.name_address(plan, *serial, *address, *generation, shown)
             }
@@ -168,6 +149,31 @@ impl Books {
             | Change::AddressesLoaded { .. }
             | Change::Counted { .. } => Ok(()),
         }
+    }
+
+    /// Writes a release that waits for the PoolID of an adopted subnet.
+    fn keep_release(&self, plan: &Plan, serial: Serial, address: u128, kept: &KeptRelease) -> Written {
+        let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
+        let address = subnet.state.prefix.address(address).to_string();
+        self.execute(
+            "INSERT OR REPLACE INTO kept_releases VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![signed(serial), address, signed(kept.generation), kept.id, signed(kept.at)],
+        )
+    }
+
+    /// Deletes every row of a subnet except its history.
+    fn forget_subnet(&mut self, plan: &Plan, serial: Serial) -> Written {
+        self.undone_subnet(plan, serial)?;
+        for sql in [
+            "DELETE FROM addresses WHERE subnet = ?1",
+            "DELETE FROM names WHERE subnet = ?1",
+            "DELETE FROM networks WHERE subnet = ?1",
+            "DELETE FROM kept_releases WHERE subnet = ?1",
+            "DELETE FROM subnets WHERE serial = ?1",
+        ] {
+            self.execute(sql, [signed(serial)])?;
+        }
+        Ok(())
     }
 
     fn put_subnet(&self, state: &SubnetState) -> Written {
