@@ -17,6 +17,8 @@ use gipam::plan::settings::{Base, PoolSettings, Settings};
 use gipam::store::Books;
 use serde_json::{Value, json};
 
+use crate::offline::whole_answer;
+
 #[path = "support/daemon.rs"]
 mod daemon;
 #[path = "page/engine.rs"]
@@ -24,17 +26,8 @@ mod daemon;
 mod engine;
 #[path = "support/http.rs"]
 mod http;
-
-/// The answer of a view from these books, in one piece.
-fn whole_answer(books: &std::path::Path, path: &str) -> Result<Vec<u8>, gipam::view::Refusal> {
-    let mut whole = Vec::new();
-    let last = gipam::admin::offline::answer(books, path, &mut |piece| {
-        whole.extend(piece);
-        Ok(())
-    })?;
-    whole.extend(last);
-    Ok(whole)
-}
+#[path = "support/offline.rs"]
+mod offline;
 
 /// Books with a pool `lan`, a network 192.0.2.0/28, a gateway, web (.2, leased), db (.3, released a moment ago), and an
 /// address that was once requested by number (.9, leased).

@@ -10,6 +10,8 @@ mod calls;
 mod gone;
 #[path = "../support/ledger.rs"]
 mod ledger;
+#[path = "../support/offline.rs"]
+mod offline;
 mod one_plan;
 mod patience;
 mod proofs;
@@ -24,6 +26,7 @@ use gipam::plan::request::{AddressRequest, Request};
 use gipam::reconcile::{self, Reconciler};
 use gipam::store::Reader;
 
+use crate::offline::whole_answer;
 use crate::world::{GRACE, World, clock_of, later};
 
 #[tokio::test]
@@ -71,17 +74,6 @@ async fn fenced_a_lease_granted_again_between_two_looks_is_left_alone() {
     later(&CLOCK, GRACE);
     world.look().await;
     assert_eq!(world.leases().len(), 1, "the new lease was seen dead once only");
-}
-
-/// The answer of a view from these books, in one piece.
-fn whole_answer(books: &std::path::Path, path: &str) -> Result<Vec<u8>, gipam::view::Refusal> {
-    let mut whole = Vec::new();
-    let last = gipam::admin::offline::answer(books, path, &mut |piece| {
-        whole.extend(piece);
-        Ok(())
-    })?;
-    whole.extend(last);
-    Ok(whole)
 }
 
 const ANOTHERS: &str = "only reported: another Engine may own it";
