@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::Counts;
 use crate::books::compare;
 use crate::crew::{Client, Outcome, POOLS};
-use crate::daemon::{House, until};
+use crate::daemon::{Daemon, House, until};
 use crate::http::Wire;
 use crate::journal::Journal;
 use crate::trace;
@@ -68,6 +68,7 @@ fn run(when: When, words: &[&str]) -> Run {
         When::Start => trace::spawn(&house, words),
         When::Work => {
             let daemon = house.start();
+            settle(&house, &daemon);
             tracer = Some(trace::attach(&house, &daemon, words));
             daemon
         }
@@ -85,6 +86,17 @@ fn run(when: When, words: &[&str]) -> Run {
     let injected = trace::injected(&house, &daemon);
     drop(tracer);
     Run { injected, whole, exit, said: client.reasons, house, journal }
+}
+
+/// Waits until the start's own work is over. After its first batch the daemon makes the WAL longer and syncs it; if a tracer
+/// sees that sync in one run and not in the next, the n-th sync is not the same one. The answer comes from the thread
+/// that makes the WAL longer, thus after the sync.
+fn settle(house: &House, daemon: &Daemon) {
+    let log = house.path("gipam.db-wal");
+    until("the WAL has been made longer", || {
+        std::fs::metadata(&log).is_ok_and(|log| log.len() >= 1 << 20).then_some(())
+    });
+    assert_eq!(daemon.wire().call("Plugin.Activate", "").status, 200);
 }
 
 /// Whether the daemon has announced that it stops.
