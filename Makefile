@@ -16,15 +16,15 @@ build:
 run:
 	scripts/demo.sh run
 
-# The same, but ends by itself; exit code 0 only if every step succeeded.
+# Does what `make run` does, but ends by itself; exit code 0 only if every step succeeded.
 demo:
 	scripts/demo.sh demo
 
-# The fast part of `make test`: format, lints, and the tests that need no Docker Engine.
+# Runs the fast part of `make test`: format, lints, and the tests that do not need a Docker Engine.
 check:
 	scripts/check.sh
 
-# Every scenario on every Docker Engine in Debian's suites.
+# Runs every scenario on every Docker Engine in Debian's suites.
 engines:
 	$(CARGO) test --locked --quiet --test engines -- $(SCENARIOS)
 
@@ -60,8 +60,8 @@ arm64:
 faults:
 	scripts/torture.sh --short
 
-# The same for longer, with the plan's model, every interleaving and the fuzz targets; prints a table, then "N passed,
-# N failed".
+# Runs the tests of `make faults` for longer, and also the plan's model, every interleaving and the fuzz targets; prints a
+# table, then "N passed, N failed".
 # WORDS selects rows: make torture WORDS=power_cut
 WORDS ?=
 torture:

@@ -16,7 +16,7 @@ use crate::rounds::{BARE, OURS, SHOWN};
 use crate::script::Phase;
 
 /// What follows it is written by hand.
-const BY_HAND: &str = "## What bounds it";
+const BY_HAND: &str = "## What limits performance";
 
 /// Writes the page and its pictures.
 pub fn write(docs: &Path, found: &Findings) -> io::Result<()> {
@@ -56,7 +56,7 @@ fn head(found: &Findings) -> String {
     let machine = &found.machine;
     format!(
         "# Benchmarks\n\n\
-         Written by `make bench`; the tables and pictures come from one run. Times depend on the machine, so compare the ratios.\n\n\
+         `make bench` measures gipam and writes this page; the tables and pictures come from one run. Times depend on the machine, so compare the ratios.\n\n\
          | | |\n|---|---|\n\
          | processor | {}, {} cores |\n| memory | {} GiB |\n| kernel | Linux {} |\n| file system of the books | {} |\n\
          | commit | {} |\n| rounds | {}; every figure is their median |\n\n\
@@ -64,7 +64,7 @@ fn head(found: &Findings) -> String {
          `make bench PEERS=\"--peer NAME=/path/to/plugin.sock\"`. To run only the client against any plugin, use `make load WORDS=\"--socket PATH\"`.\n\n\
          How the run works: the client and the server share the machine. In each round the phases run one after the other on fresh\n\
          books, each on every server, so that noise affects all of them; ratios are taken within a round, and the table shows the\n\
-         median of the rounds. Every durable answer waits for a real sync. Nothing may be given twice, or the run fails. After each\n\
+         median of the rounds. Every durable answer waits for a real sync. The run fails if gipam gives an address or a subnet twice. After each\n\
          phase the client waits until the server is idle: the CPU time that the server uses meanwhile is in the column \"later\".\n\n",
         machine.processor,
         machine.cores,
@@ -123,7 +123,7 @@ fn wire(found: &Findings) -> String {
     let sync = crate::stats::median(found.rounds.sync.iter().copied());
     let _ = write!(
         text,
-        "\nA bare append of 128 bytes with its fdatasync took {sync:.0} µs in the same rounds. After the last round gipam had {:.1} MiB resident.\n\n\
+        "\nIn the same rounds, appending 128 bytes to a file and calling fdatasync took {sync:.0} µs. After the last round gipam had {:.1} MiB resident.\n\n\
          ![Requests a second over connections](throughput.svg)\n\n",
         found.rounds.resident.unwrap_or(0) as f64 / 1024.0
     );
@@ -132,7 +132,7 @@ fn wire(found: &Findings) -> String {
 
 fn peers(found: &Findings) -> String {
     if found.rounds.peers.is_empty() {
-        return "No other plugin's socket was given in this run.\n\n".to_owned();
+        return "This run did not measure another plugin.\n\n".to_owned();
     }
     let mut text = String::from("## Other plugins in the same rounds\n\n");
     for (name, resident) in &found.rounds.peers {
@@ -150,8 +150,8 @@ fn peers(found: &Findings) -> String {
 /// What looking costs, at the big books.
 fn looked(found: &Findings) -> String {
     let mut text = String::from(
-        "## Looking at a million leases\n\nCommands from their start to their end, the page over its listener.\n\n\
-         | look | ms | daemon's CPU ms |\n|---|---|---|\n",
+        "## Queries over a million leases\n\nThe time of a command is that from its start to its end; `/metrics` is queried over HTTP.\n\n\
+         | query | ms | daemon's CPU ms |\n|---|---|---|\n",
     );
     for (name, time, cpu) in &found.growth.looks.rows {
         let _ = writeln!(text, "| `{name}` | {time:.1} | {cpu:.1} |");

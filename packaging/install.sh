@@ -3,7 +3,7 @@
 #
 #   ./install.sh              install or upgrade: program, manual pages and completions below /usr/local, units in
 #                             /etc/systemd/system, configuration in /etc/gipam unless it exists
-#   ./install.sh --remove     stop gipam and remove these files except the configuration; the books stay, too
+#   ./install.sh --remove     stop gipam and remove these files, but keep the configuration and the books
 #   --prefix DIR              install below DIR instead of /usr/local
 #   --root DIR                install below DIR instead of /, for images; starts and stops nothing
 #

@@ -53,7 +53,8 @@ alone() {
   say "gipam --version, gipam config check"
 }
 
-start() { # OPTION... ; until it listens
+# Starts the daemon, and waits until it answers.
+start() { # OPTION...
   "${RUN[@]}" "$PROGRAM" serve --config "$PLACE/gipam.toml" --file "$PLACE/gipam.db" --admin "$PLACE/admin.sock" "$@" >>"$PLACE/log" 2>&1 &
   DAEMON=$!
   local _
@@ -73,7 +74,7 @@ stop() { # SIGNAL EXIT_CODE
   [ "$code" = "$2" ] || fail "after SIG$1 the daemon ended with $code"
 }
 
-# ask METHOD BODY: sends a request as the Engine does, to WHERE with the options of DOOR.
+# ask METHOD BODY: sends a request as the Engine does, to the URL WHERE, with curl's options DOOR.
 ask() { curl -sS --max-time 30 "${DOOR[@]}" "$WHERE/$1" -d "$2"; }
 # field NAME: prints a field of an answer.
 field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
@@ -152,7 +153,7 @@ TOML
   DOOR=(--cacert "$PLACE/ca.pem")
   ! ask IpamDriver.GetDefaultAddressSpaces '{}' >/dev/null 2>&1 || fail "gipam answers a client without a certificate"
   stop TERM 0
-  say "TLS 1.2 and 1.3 with a client certificate; refused without"
+  say "TLS 1.2 and 1.3: a client with a certificate is served, a client without one is refused"
 }
 
 inside() {

@@ -4,7 +4,7 @@
 #
 # Builds the benchmark or the guard in the same way as the packages, together with the packaged program. `check` counts
 # instructions; if valgrind is missing, it installs it and leaves it installed. Load goes only to daemons that the benchmark
-# starts and to the sockets named.
+# starts and to the named sockets.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 MODE=${1:-}

@@ -6,7 +6,7 @@
 #                                      pipes DIRECTORY/in and DIRECTORY/out (Chromium's --remote-debugging-pipe)
 #
 # Only the root file system stays, in the cache. Chromium uses the host's network, so that it can open a page on this
-# machine's loopback; it looks no names up. Building the root file system needs root and apt.
+# machine's loopback; it does not look up names. Building the root file system needs root and apt.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$(readlink -f "$0")")/engine.sh"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# check.sh [build|run] - format, lints, and the tests that need no Docker Engine; without an argument both.
+# check.sh [build|run] - format, lints, and the tests that do not need a Docker Engine; without an argument, it does both.
 #
 #   check.sh build   checks format and lints (a warning is an error), and compiles the test programs
 #   check.sh run     runs the test programs, two at a time, because many only wait; prints a line for each and the output of failures
@@ -45,7 +45,7 @@ run() {
   logs=${CARGO_TARGET_DIR:-$PWD/target}/tmp/suite/check
   rm -rf "$logs"; mkdir -p "$logs"
   programs >"$logs/programs"
-  [ "$(wc -l <"$logs/programs")" -gt 20 ] || { echo "check.sh: cargo names too few programs: $logs/programs"; return 1; }
+  [ "$(wc -l <"$logs/programs")" -gt 20 ] || { echo "check.sh: cargo lists too few programs: $logs/programs"; return 1; }
   xargs -P 2 -I {} scripts/check.sh __one {} "$logs" <"$logs/programs" || { echo "check.sh: tests failed; logs: $logs"; return 1; }
   if command -v shellcheck >/dev/null; then
     shellcheck -x scripts/*.sh packaging/install.sh packaging/debian/p* .ci/run examples/hooks/*.sh

@@ -1,5 +1,5 @@
 #!/bin/bash
-# demo.sh run|demo - gipam at work on this machine's Docker Engine.
+# demo.sh run|demo - demonstrates gipam on this machine's Docker Engine.
 #
 # Builds gipam (the same program that the packages contain), starts it as driver gipam-demo with its own pools, books
 # and web page, creates a dual-stack network and two containers from an image built on the spot, pings one from the
@@ -111,7 +111,7 @@ find_busybox() {
 
 # --- after ----------------------------------------------------------------------------------------------------------
 
-# Removes our containers, and every network whose addresses come from this driver: without the driver it would be stuck.
+# Removes our containers, and every network of this driver: without the driver, Docker would wait 15 s for each address.
 remove_ours() {
   local network container
   docker ps -aq --filter "label=$NAME" | xargs -r docker rm -f >/dev/null

@@ -175,8 +175,8 @@ up() { # NAME [FLAG...]
 down() { # NAME SIGNAL
   local pid i
   pid=$(inside "$1" busybox pidof dockerd) || return 0
-  # dockerd starts itself again for a moment to change a namespace, so pidof may print two, and one may have ended before the
-  # signal; whether dockerd itself has ended is what is waited for.
+  # dockerd starts itself again for a moment to change a namespace, so pidof may print two processes, and one may have
+  # ended before the signal. The loop waits until dockerd itself has ended.
   # shellcheck disable=SC2086
   inside "$1" busybox kill "-$2" $pid 2>/dev/null || true
   for ((i = 0; i < 1200; i++)); do runs "$1" dockerd || return 0; sleep 0.05; done

@@ -14,7 +14,7 @@
 # different directory. Times in the packages are SOURCE_DATE_EPOCH, or that of the last commit. Needs cargo and a C
 # compiler, and dpkg-deb for the .deb. A build for another machine needs Debian's cross compiler and Rust's library
 # for it; as root, the script installs them with apt and rustup.
-# `make run` and `make build` use the same program, so it is built once. If the C library has no static archive, the program
+# `make run` and `make build` use the same program, so cargo builds it only once. If the C library has no static archive, the program
 # is dynamic: it runs and can be installed here, but cannot be packed.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
@@ -173,8 +173,9 @@ Priority: optional
 Installed-Size: $(du -k --apparent-size -s --exclude=DEBIAN "$tree" | cut -f1)
 Enhances: docker.io, docker-ce
 Description: Docker IPAM driver with durable, explained addresses
- Gives every Docker network its own routed IPv4 and IPv6 subnet out of pools,
- and every container an address in it; keeps its books on disk and shows them.
+ Gives every Docker network its own routed IPv4 and IPv6 subnet from named
+ pools, and every container an address in each. Stores every address on disk
+ before Docker receives it, and shows which container has which address.
 CONTROL
   settle "$tree"
   stamped dpkg-deb --root-owner-group --uniform-compression -Zxz -b "$tree" "$OUT/gipam_${VERSION}_$ARCH.deb" >/dev/null

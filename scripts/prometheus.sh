@@ -4,7 +4,7 @@
 #   prometheus.sh get                  download and unpack it (once; 19 MB)
 #   prometheus.sh run PROGRAM [FLAG...]   run prometheus or promtool
 #
-# The script does not change the host's list of packages.
+# The script does not install a package on the host.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$(readlink -f "$0")")/engine.sh"

@@ -16,7 +16,7 @@ FUZZ_SECONDS=${FUZZ_SECONDS:-30}
 ROOT=()
 [ "$(id -u)" = 0 ] || ROOT=(sudo)
 
-# strace injects the faults; mkfs.ext4 and perl create and cut the disks; mount, umount and unshare exist everywhere.
+# strace injects the faults, mkfs.ext4 and perl create and cut off the disks, and unshare separates the mounts.
 missing=()
 for tool in strace:strace mkfs.ext4:e2fsprogs perl:perl unshare:util-linux; do
   PATH=$PATH:/usr/sbin:/sbin command -v "${tool%:*}" >/dev/null || missing+=("${tool#*:}")

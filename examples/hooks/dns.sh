@@ -6,7 +6,8 @@
 #   command = ["/usr/local/lib/gipam/dns.sh", "lan.example", "192.0.2.53", "/etc/gipam/tsig.key"]
 #   events = ["leased", "released", "undone", "adopted", "identified", "named"]
 #
-# A container `web` with 198.51.100.2 gets web.lan.example A 198.51.100.2, and 2.100.51.198.in-addr.arpa PTR; the same in IPv6.
+# A container `web` with 198.51.100.2 gets web.lan.example A 198.51.100.2, and 2.100.51.198.in-addr.arpa PTR; an IPv6
+# address gets AAAA and PTR records.
 # REVERSE=no in the environment skips PTR records, for servers that do not have the zone: nsupdate would fail, and gipam would
 # retry forever. TTL sets the time to live of the records, 60 s by default. If an event comes twice, the result is the same.
 # Engines before 29 do not send the name when they request an address: the event `named` follows when gipam has seen
@@ -14,7 +15,7 @@
 set -eu
 zone=${1%.} server=${2:-} key=${3:-} ttl=${TTL:-60}
 
-# One record's name: lower case, letters, digits and "-", at most 63 of them.
+# Prints the name of a record: lower case, letters, digits and "-", at most 63 of them.
 label() {
   printf '%s' "$1" | tr '[:upper:]' '[:lower:]' | tr -c 'a-z0-9-' '-' | sed 's/^-*//' | cut -c1-63 | sed 's/-*$//'
 }

@@ -14,8 +14,8 @@
 #   IdentityFile /etc/gipam/router_key
 #   UserKnownHostsFile /etc/gipam/router_known_hosts
 #
-# If an event comes twice, the result is the same. If a prefix pair for the whole host is already routed, this hook is
-# not needed.
+# If an event comes twice, the result is the same. You do not need this hook if the router already sends all of a pool to
+# this host.
 set -eu
 router=$1 subnet=${EVENT_SUBNET:-}
 case ${EVENT_FAMILY:-} in

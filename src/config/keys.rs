@@ -87,7 +87,7 @@ pub const SECTIONS: &[Section] = &[
     Section {
         table: "[driver.NAME]",
         about: "A driver that Docker may use as `--ipam-driver NAME`. The first driver (`name`) may have such a table, \
-                every further driver must:",
+                every further driver must have one:",
         keys: DRIVER,
     },
     Section {
@@ -98,8 +98,8 @@ pub const SECTIONS: &[Section] = &[
     },
     Section {
         table: "[gc]",
-        about: "Repair: gipam compares the books with the Engine's own lists to find what Docker lost, and frees it once at \
-                least two checks found it dead:",
+        about: "Repair: gipam compares the books with the Engine's own lists to find the releases that Docker lost, and frees \
+                a lease once at least two checks have found it dead:",
         keys: GC,
     },
     Section {
@@ -147,7 +147,7 @@ keys! {
             "plugin socket of the first driver";
         address: Option<At<TcpAddress>> = "none", &[ADDRESS], Start,
             "TCP instead of the socket: `HOST:PORT` or `:PORT`";
-        advertise: Option<At<TcpAddress>> = "the address; 127.0.0.1 for all", &[], Start,
+        advertise: Option<At<TcpAddress>> = "`address`, with 127.0.0.1 if that listens on all addresses", &[], Start,
             "`HOST:PORT` announced to Docker instead of `address`; over plain TCP, also the only host name that requests may use";
         unix: Option<At<bool>> = "none", &[UNIX], Start,
             "true: the socket, even if `address` is set; false: TCP, `:9090`";
@@ -180,7 +180,7 @@ keys! {
         restart_window: At<Time> = "\"15s\"", &[], Reload,
             "for Engines that do not send container names (before 29): if only one address of a subnet was released within this time, the next container without a known MAC gets it, so that a restart keeps the address; \"0\" = off";
         storm_limit: At<u32> = "64", &[], Reload,
-            "how many subnets Docker may request directly after one another within a minute, without using them, before the next is refused; 16 times as many if they are requested one by one or in parallel; 0 = off";
+            "how many subnets Docker may request one right after another within a minute, without using them, before gipam refuses the next; 16 times as many if they are requested one by one or in parallel; 0 = off";
         history: At<u32> = "10000", &[], Start,
             "entries of the history that the books keep; 0 = none";
         max_connections: At<NonZeroU16> = "512", &[], Start,
@@ -188,11 +188,11 @@ keys! {
         http: Option<At<PageAddress>> = "none", &[HTTP], Start,
             "where the page and the metrics are served: `PORT` or `:PORT` on loopback, or `HOST:PORT`; see page.md";
         http_hosts: At<Vec<At<HostName>>> = "[]", &[], Start,
-            "host names that the page answers to, besides IP addresses and `localhost`: those of this host, or of a proxy in front of it";
+            "host names by which a browser may request the page, in addition to IP addresses and `localhost`: those of this host, or of a proxy in front of it";
         metrics_subnets: At<u16> = "100", &[], Start,
             "subnets whose addresses the metrics count one by one, the fullest first; the others are counted together";
         warn_at: At<Share> = "\"80%\"", &[], Reload,
-            "share of a pool's space, or of a subnet's addresses, from which gipam warns that it is filling up; \"off\" = never";
+            "share of a pool's space, or of a subnet's addresses, from which gipam warns that the pool or subnet is filling up; \"off\" = never";
         reserved: Vec<At<AddressRange>> = "[]", &[], Reload,
             "addresses, prefixes and ranges (`A-B`) that are never given dynamically";
         #[serde(default)] pool: Vec<PoolTable> = "none", &[V4, V4AB, V6, V6AB], Reload,

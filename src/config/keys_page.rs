@@ -11,6 +11,8 @@ const BEFORE: &str = "\
 
 <!-- Made by `gipam config keys`; change src/config/keys.rs, not this page. -->
 
+This page lists the keys of the configuration file, with the options and variables that set the same values.
+
 gipam reads `/etc/gipam/gipam.toml` if it exists, or the file that `--config` or `GIPAM_CONFIG` names. An unknown key is
 an error that names the file, the line and the key; `gipam config check FILE` shows it. `gipam config show` prints the settings
 in force and where each value comes from. [packaging/gipam.toml](../packaging/gipam.toml) is a sample to start from.

@@ -138,7 +138,7 @@ metrics! {
             |scrape| optional(scrape.census.as_ref().map(|census| {
                 census.held().saturating_sub(scrape.fullest().count() as u64) as f64
             }));
-        "gipam_subnets" Gauge "" ["family", "state"] "Subnets in and outside of pools: used and cooling"
+        "gipam_subnets" Gauge "" ["family", "state"] "Subnets inside and outside the pools: used and cooling"
             |scrape| scrape.census.iter().flat_map(|census| Family::BOTH.map(|family| (family, census.subnets[family as usize])))
                 .flat_map(|(family, [held, cooling])| {
                     states(&[family.name()], [("used", held.into()), ("cooling", cooling.into())])
@@ -216,7 +216,7 @@ metrics! {
         "gipam_repair_last_look_timestamp" Gauge "seconds" [] "When the last successful check ended"
             |scrape| optional(scrape.running.repair.last().looked_at.map(seconds));
         "gipam_repair_findings" Gauge "" ["what"]
-            "What the last check found and is not fixed yet: leases and subnets that seem dead, networks that are missing from the books"
+            "Findings of the last check that are not fixed yet: leases and subnets that seem dead, networks that are missing from the books"
             |scrape| each(FOUND.into_iter().zip(scrape.running.repair.last().found.map(|count| count as f64)));
         "gipam_repair_freed" Counter "" [] "Leases and subnets freed because the Engine does not know them"
             |scrape| one(scrape.running.repair.freed.get());

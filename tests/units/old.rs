@@ -4,7 +4,7 @@ use crate::machine::{Machine, SOCKET, SOON, until};
 use crate::oldgipam::OldGipam;
 use crate::page;
 
-const HEADING: &str = "From the gipam that you run today (`/opt/gipam`)";
+const HEADING: &str = "Replace the old gipam (`/opt/gipam`)";
 /// The unit as users of the old program have it.
 const UNIT: &str = "[Unit]
 Description=The old gipam
