@@ -67,7 +67,7 @@ fn settings(pools: u64, length: u8) -> Settings {
     let length = if pools == 1 { 8 } else { length };
     let base = |n: u64| {
         let first = (10 << 24) + (u128::from(n) << (32 - length));
-        Base { base: Prefix::new(Family::V4, first, length), size: 24, addresses: AddressOrder::Sequential }
+        Base::new(Prefix::new(Family::V4, first, length), 24, AddressOrder::Sequential)
     };
     let pool = |n: u64| PoolSettings {
         name: format!("pool-{n}"),
@@ -132,6 +132,7 @@ fn request(wanted: Wanted, in_use: HostUse) -> Request {
         in_use,
         in_a_row: 0,
         dead: Default::default(),
+        cannot: Default::default(),
     })
 }
 

@@ -42,9 +42,7 @@ fn prefix(text: &str) -> Prefix {
 
 /// Settings with one pool that has these bases and sizes.
 pub fn settings(base: [&str; 2], sizes: [u8; 2]) -> Settings {
-    let base = |number: usize| {
-        Some(Base { base: prefix(base[number]), size: sizes[number], addresses: AddressOrder::Sequential })
-    };
+    let base = |number: usize| Some(Base::new(prefix(base[number]), sizes[number], AddressOrder::Sequential));
     let pool = PoolSettings {
         name: "default".to_owned(),
         v4: base(0),
@@ -168,6 +166,7 @@ impl Desk {
             in_use: Vec::new().into(),
             in_a_row: 0,
             dead: Default::default(),
+            cannot: Default::default(),
         })
     }
 

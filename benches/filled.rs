@@ -101,6 +101,7 @@ fn subnet(v6: bool) -> Request {
         in_use: Vec::new().into(),
         in_a_row: 0,
         dead: Default::default(),
+        cannot: Default::default(),
     })
 }
 

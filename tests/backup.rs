@@ -64,6 +64,7 @@ impl Trial {
             in_use: [].into(),
             in_a_row: 0,
             dead: Default::default(),
+            cannot: Default::default(),
         }));
     }
 }

@@ -90,6 +90,7 @@ impl World {
             in_use: [].into(),
             in_a_row: 0,
             dead: Default::default(),
+            cannot: Default::default(),
         };
         let Ok(Reply::Subnet { id, .. }) = world.ask(&Request::Subnet(subnet)) else { panic!("no subnet") };
         world.id = id;

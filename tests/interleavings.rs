@@ -69,8 +69,7 @@ struct Held {
 }
 
 fn settings() -> Settings {
-    let base =
-        Base { base: Prefix::parse("192.0.2.0/30").unwrap(), size: 30, addresses: AddressOrder::Sequential };
+    let base = Base::new(Prefix::parse("192.0.2.0/30").unwrap(), 30, AddressOrder::Sequential);
     let pool = PoolSettings {
         name: "one".to_owned(),
         v4: Some(base),
@@ -231,6 +230,7 @@ fn run(batches: &[Vec<Event>]) {
         in_use: [].into(),
         in_a_row: 0,
         dead: Default::default(),
+        cannot: Default::default(),
     };
     let mut subnet = held.batch(START, |held| held.ask(Request::Subnet(exact(Wanted::Any { size: None }))));
     let Some(Ok(Granted { reply: Reply::Subnet { id, .. }, .. })) = polled(&mut subnet) else {
@@ -370,6 +370,7 @@ fn who_waits_for_a_cooling_subnet_gets_it_in_time_and_only_if_still_there() {
             in_use: [].into(),
             in_a_row: 0,
             dead: Default::default(),
+            cannot: Default::default(),
         })
     };
     let subnet = |answer: Option<Answer>| match answer {

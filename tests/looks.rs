@@ -39,7 +39,7 @@ struct Trial {
 }
 
 fn settings() -> Settings {
-    let base = Base { base: Prefix::parse("192.0.2.0/24").unwrap(), size: 28, addresses: Default::default() };
+    let base = Base::new(Prefix::parse("192.0.2.0/24").unwrap(), 28, Default::default());
     let pool = PoolSettings {
         name: "lan".to_owned(),
         v4: Some(base),
@@ -92,6 +92,7 @@ impl Trial {
             in_use: [].into(),
             in_a_row: 0,
             dead: Default::default(),
+            cannot: Default::default(),
         };
         match self.ask(&Request::Subnet(request)) {
             Reply::Subnet { id, .. } => id,

@@ -20,7 +20,7 @@ use gipam::plan::settings::Settings;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use support::explained::explained;
-use support::invariants::{answered_once, conserved, disjoint, faithful, inside, repeatable, unique};
+use support::invariants::{answered_once, conserved, disjoint, faithful, inside, owned, repeatable, unique};
 use support::model::{Model, variant_of};
 use support::operations::{EXACT, Op, hands, operations, prefix, request, settings};
 use support::rows::Rows;
@@ -126,6 +126,7 @@ impl Trial {
         if let Ok(gipam::plan::request::Reply::Subnet { id, .. }) = &decision.reply {
             self.ids.push(id.clone());
         }
+        owned(&self.plan, &request, &decision)?;
         answered_once(&self.plan, &request, &decision)?;
         inside(&self.plan, &request, &decision)
     }

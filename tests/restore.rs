@@ -42,6 +42,7 @@ impl Trial {
             in_use: [].into(),
             in_a_row: 0,
             dead: Default::default(),
+            cannot: Default::default(),
         });
         self.plan.advance(1_000);
         let decision = self.plan.decide(&request, number.into());

@@ -136,7 +136,7 @@ impl Resolver<'_> {
             }
             (order, _) => Ok(*order),
         })?;
-        Ok(Some(Base { base, size, addresses }))
+        Ok(Some(Base::new(base, size, addresses)))
     }
 
     /// The pool `default` that flags and variables define, if they give a base, as the file would have it.

@@ -92,6 +92,7 @@ mod tests {
             in_use: Default::default(),
             in_a_row: 0,
             dead: Default::default(),
+            cannot: Default::default(),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::json::{Json, Object, get};
 use crate::plan::error::Refusal;
 use crate::plan::host_use::HostUse;
 use crate::plan::prefix::{self, Family, Prefix};
-use crate::plan::request::{AddressRequest, Dead, Mac, Reply, Request, Space, SubnetRequest, Wanted};
+use crate::plan::request::{AddressRequest, Cannot, Dead, Mac, Reply, Request, Space, SubnetRequest, Wanted};
 use crate::text;
 
 /// Option of RequestAddress that says what the address is for.
@@ -188,6 +188,7 @@ impl<'a> Body<'a> {
             in_use: HostUse::default(),
             in_a_row: 0,
             dead,
+            cannot: Cannot::default(),
         })
     }
 
@@ -270,7 +271,7 @@ pub fn reply(reply: &Reply) -> String {
             // Nothing in an address needs escaping.
             format!(r#"{{"Address":"{}/{length}","Data":{{}}}}"#, prefix::text(*address))
         }
-        Reply::Done | Reply::Wait(_) | Reply::Look(_) => "{}".to_owned(),
+        Reply::Done | Reply::Wait(_) | Reply::Look(_) | Reply::Claim(_) => "{}".to_owned(),
     }
 }
 

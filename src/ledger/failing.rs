@@ -3,6 +3,7 @@
 //! Promises: after a full or busy disk, the plan is rebuilt from the books, releases are kept, and the ledger continues.
 //! After any other failure, every waiting caller is refused and the ledger ends with the reason. Makes no decisions.
 
+use super::parked::Parked;
 use super::writer::{Batch, Fatal, Writer};
 use super::{Message, Refusal};
 use crate::plan::error::ErrorKind;
@@ -79,14 +80,18 @@ impl Writer {
     }
 
     fn refuse_queue(&mut self, refusal: &Refusal) {
-        for (_, _, answer) in std::mem::take(&mut self.waiting) {
+        for Parked { answer, .. } in std::mem::take(&mut self.parked) {
             let _ = answer.send(Err(refusal.clone()));
         }
         while let Ok(message) = self.messages.try_recv() {
             match message {
                 Message::Ask { answer: Some(answer), .. } => drop(answer.send(Err(refusal.clone()))),
                 Message::Alter(alter) => drop(alter(Err(refusal.clone()))),
-                Message::Ask { answer: None, .. } | Message::Look(_) | Message::Stop => {}
+                Message::Ask { answer: None, .. }
+                | Message::Look(_)
+                | Message::Wants(_)
+                | Message::Cannot { .. }
+                | Message::Stop => {}
             }
         }
     }

@@ -10,6 +10,7 @@
 mod deferred;
 mod failing;
 mod meters;
+mod parked;
 mod repeated;
 mod steps;
 mod timeline;
@@ -27,7 +28,7 @@ pub use self::youth::{YOUNG, Youth};
 use crate::plan::Plan;
 use crate::plan::error::ErrorKind;
 pub use crate::plan::error::Refusal;
-use crate::plan::request::{Reply, Request, Undo};
+use crate::plan::request::{Reply, Request, Undo, Want};
 use crate::plan::settings::{Millis, Settings};
 
 /// Undoes a grant whose answer could not be delivered.
@@ -102,6 +103,8 @@ enum Message {
     Ask { request: Request, answer: Option<oneshot::Sender<Answer>> },
     Alter(Alter),
     Look(PlanLook),
+    Wants(mpsc::UnboundedSender<Want>),
+    Cannot { want: Want, why: Box<str> },
     Stop,
 }
 
@@ -175,6 +178,19 @@ impl Ledger {
     /// not with the time of day.
     pub async fn now(&self) -> Result<Millis, Refusal> {
         self.look(Plan::now).await
+    }
+
+    /// Receives what requests want to have claimed from now on. Each want is answered with a slice in the books
+    /// ([`Request::Slice`]) or with [`Ledger::cannot`]; a request waits at most five seconds for that.
+    pub fn wants(&self) -> mpsc::UnboundedReceiver<Want> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let _ = self.queue.send(Message::Wants(sender));
+        receiver
+    }
+
+    /// Tells the requests that wait for this why it cannot be claimed.
+    pub fn cannot(&self, want: Want, why: &str) {
+        let _ = self.queue.send(Message::Cannot { want, why: why.into() });
     }
 
     /// The record of which grants are young.

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::deferred::{Deferred, gives_back};
 use super::failing::stopped_by;
+use super::parked::{Parked, Wants};
 use super::repeated::Repeated;
 use super::timeline::Timeline;
 use super::{Alter, AlterOutcome, Altered, Answer, Granted, Ledger, Message, Meters, PlanLook, Ticket};
@@ -21,7 +22,6 @@ use crate::clock::Clock;
 use crate::plan::Plan;
 use crate::plan::change::Change;
 use crate::plan::request::{Reply, Request};
-use crate::plan::settings::Millis;
 use crate::store::{Books, CommitError};
 
 /// Why the ledger ended without a request to stop.
@@ -48,8 +48,10 @@ pub struct Writer {
     pub(super) time: Timeline,
     pub(super) messages: mpsc::UnboundedReceiver<Message>,
     queue: mpsc::UnboundedSender<Message>,
-    /// Requests that only a very young cooling subnet can satisfy: (when by the steady clock, request, answer).
-    pub(super) waiting: Vec<(Millis, Request, oneshot::Sender<Answer>)>,
+    /// Requests that only a very young cooling subnet, or a claim, can satisfy.
+    pub(super) parked: Vec<Parked>,
+    /// Where the wants of requests go; `None` if nobody claims slices.
+    pub(super) wants: Option<Wants>,
     looks: VecDeque<PlanLook>,
     pub(super) deferred: Deferred,
     repeated: Repeated,
@@ -74,6 +76,8 @@ pub(super) struct Batch {
     pub(super) changed: bool,
     /// The message to log about the clock once the step is in the books.
     pub(super) stepped: Option<String>,
+    /// Slices that changed and for which requests may wait.
+    pub(super) slices: Vec<Change>,
     /// The books were tidied: this has to be committed, but followers are not notified.
     tidied: bool,
     pub(super) failed: Option<CommitError>,
@@ -92,7 +96,8 @@ impl Writer {
             time: Timeline::new(clock),
             messages,
             queue,
-            waiting: Vec::new(),
+            parked: Vec::new(),
+            wants: None,
             looks: VecDeque::new(),
             deferred: Deferred::default(),
             repeated: Repeated::default(),
@@ -162,7 +167,7 @@ impl Writer {
             self.quiet &= message.is_none();
             return message;
         }
-        let due = self.waiting.iter().map(|(at, ..)| *at).min();
+        let due = self.parked.iter().map(Parked::due).min();
         let due = due.map(|at| Duration::from_millis(at.saturating_sub(self.time.steady()).max(1)));
         let retry = (!self.deferred.is_empty()).then_some(RETRY);
         let untidy = !self.meters.is_sick() && self.books.is_untidy();
@@ -216,8 +221,11 @@ impl Writer {
                 Message::Ask { request, answer } => self.decide(request, answer, batch),
                 Message::Alter(alter) => self.alter(alter, batch),
                 Message::Look(look) => self.looks.push_back(look),
+                Message::Wants(wants) => self.wants = Some(wants),
+                Message::Cannot { want, why } => self.cannot(want, &why, batch),
                 Message::Stop => self.stopping = true,
             }
+            self.retry_met(batch);
             let full = batch.decided.len() >= BATCH || self.stopping;
             next = if full { None } else { self.messages.try_recv().ok() };
         }
@@ -253,15 +261,6 @@ impl Writer {
         }
     }
 
-    fn retry_due(&mut self, batch: &mut Batch) {
-        let (due, later) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|(at, ..)| *at <= self.time.steady());
-        self.waiting = later;
-        for (_, request, answer) in due {
-            self.decide(request, Some(answer), batch);
-        }
-    }
-
     pub(super) fn decide(
         &mut self,
         request: Request,
@@ -285,10 +284,8 @@ impl Writer {
             tracing::warn!("{warning}");
         }
         match (&decision.reply, answer) {
-            (Ok(Reply::Wait(until)), Some(answer)) => {
-                let wait = until.saturating_sub(self.plan.now());
-                self.waiting.push((self.time.steady().saturating_add(wait), request, answer));
-            }
+            (Ok(Reply::Wait(until)), Some(answer)) => self.wait_until(*until, request, answer),
+            (Ok(Reply::Claim(want)), Some(answer)) => self.claim(*want, request, answer, batch),
             (reply, answer) => {
                 let storms =
                     |change: &Change| matches!(change, Change::SubnetMarked { marks, .. } if marks.stormed);
@@ -312,6 +309,9 @@ impl Writer {
             }
             self.plan.apply(change);
             batch.changed = true;
+            if matches!(change, Change::SlicePut(_)) {
+                batch.slices.push(change.clone());
+            }
         }
     }
 

@@ -73,6 +73,8 @@ impl Plan {
             Change::ReleaseKept { serial, address, kept } => {
                 self.kept.insert((*serial, *address), kept.clone());
             }
+            Change::SlicePut(slice) => self.put_slice(slice.prefix, Some(slice.clone())),
+            Change::SliceGone { prefix } => self.put_slice(*prefix, None),
             Change::EngineKnown(identity) => self.engine = Some(identity.as_ref().clone()),
             Change::AddressPinned { space, prefix, address, pin } => {
                 self.put_pin((*space, *prefix), *address, Some(pin.clone()));
@@ -205,7 +207,7 @@ impl Plan {
             self.by_id.remove(&state.id);
             self.unaddressed.remove(&(state.granted_at, serial));
             self.standing[space as usize].remove(prefix, &serial);
-            return self.spaces.leave(prefix, &self.standing, true);
+            return self.spaces.leave(prefix, &self.standing, &self.slices, true);
         };
         self.released.remove(&(released_at, serial));
         self.remembered.remove(&(space, prefix, released_at, serial));
@@ -218,6 +220,6 @@ impl Plan {
     fn cooled(&mut self, prefix: Prefix, released_at: Millis, serial: Serial) {
         self.cooling_by_age[prefix.family() as usize].remove(&(released_at, serial));
         self.standing[COOLING].remove(prefix, &serial);
-        self.spaces.leave(prefix, &self.standing, false);
+        self.spaces.leave(prefix, &self.standing, &self.slices, false);
     }
 }

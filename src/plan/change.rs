@@ -14,6 +14,7 @@ use super::prefix::{Family, Prefix};
 use super::request::{Mac, Space};
 use super::settings::Millis;
 use super::shown::EngineIdentity;
+use super::slices::Slice;
 use super::stamps::Shift;
 
 /// The number of a subnet in the books. If a prefix is granted again, it gets its old serial and the records of its addresses.
@@ -236,6 +237,10 @@ pub enum Change {
     CallerForgotten { name: Box<str> },
     /// The Engine whose networks these books hold.
     EngineKnown(Box<EngineIdentity>),
+    /// A slice belongs to this host, or its state changed.
+    SlicePut(Slice),
+    /// A slice no longer belongs to this host.
+    SliceGone { prefix: Prefix },
     /// Two running endpoints have the same address. Only for the history: the plan does not store it.
     AddressDoubled { serial: Serial, address: u128, evidence: Box<str> },
     /// The time of day stepped; every stored time is shifted with it.

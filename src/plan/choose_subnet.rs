@@ -15,7 +15,7 @@ use super::options::PoolOptions;
 use super::place::PoolPlace;
 use super::pool_spaces::Vacancy;
 use super::prefix::Prefix;
-use super::request::{SubnetRequest, Wanted};
+use super::request::{Space, SubnetRequest, Want, Wanted};
 use super::settings::{Millis, rfc3339};
 
 /// For this long after its release, a subnet is not given to another network (its bridge may still exist, P17).
@@ -46,6 +46,8 @@ pub(super) enum Offer {
     Wait(Millis),
     /// The request does not say which parts of this pool the host uses.
     Unknown,
+    /// The first pool with room for it is sliced, and this host first has to claim a slice of it.
+    Claim(Want),
 }
 
 /// The search for one subnet.
@@ -169,6 +171,23 @@ impl<'a> SubnetSearch<'a> {
         Box::new(self.places().filter(room).filter(hopeful))
     }
 
+    /// The first sliced pool of which another slice may be claimed for this request.
+    fn claimable(&self) -> Option<(usize, Offer)> {
+        if self.request.space == Space::Global {
+            return None;
+        }
+        let sliced = self.plan.spaces.sliced(self.request.family).filter_map(|at| Some((self.rank(at)?, at)));
+        let claimable = sliced.filter_map(|(rank, at)| {
+            let (place, want) = (self.place(at)?, |base| Want::Room { base });
+            let fits = place.space.slice().is_some_and(|slice| slice <= place.length);
+            let cannot = self.request.cannot.contains_key(&want(place.base));
+            let known = self.request.in_use.knows(place.base);
+            let offer = if known { Offer::Claim(want(place.base)) } else { Offer::Unknown };
+            (fits && !cannot && place.hopeless().is_none()).then_some((rank, offer))
+        });
+        claimable.min_by_key(|(rank, _)| *rank)
+    }
+
     /// The rank of a pool in the search order; `None` if it is not searched.
     fn rank(&self, at: usize) -> Option<usize> {
         self.open.as_ref().map_or(Some(at), |open| open.iter().position(|other| *other == at))
@@ -198,12 +217,19 @@ fn keyed(search: &SubnetSearch<'_>) -> Option<Offer> {
     let place = search.place(at).filter(|_| search.rank(at).is_some())?;
     let known = request.in_use.knows(place.base);
     let free = plan.held_anywhere(prefix).is_none() && place.blocked_by(prefix).is_none();
+    let free = free && plan.unowned(prefix).is_none();
     let good = known && free && place.hopeless().is_none() && prefix.length() == place.length;
     good.then_some(Offer::Free(prefix, None))
 }
 
 fn first_free(search: &SubnetSearch<'_>) -> Option<Offer> {
-    search.with_room(Vacancy::Free).find_map(|place| free_in(&place, search))
+    let claimable = search.claimable();
+    let before = |place: &PoolPlace<'_>| {
+        let rank = place.space.pool;
+        claimable.as_ref().is_none_or(|(claimed, _)| search.rank(rank).is_some_and(|rank| rank <= *claimed))
+    };
+    let found = search.with_room(Vacancy::Free).take_while(before).find_map(|place| free_in(&place, search));
+    found.or(claimable.map(|(_, offer)| offer))
 }
 
 /// The best fit in one pool.
@@ -284,7 +310,15 @@ impl PoolPlace<'_> {
         let used: Vec<String> = blocks.flat_map(|block| self.texts_in(block)).take(NAMED).collect();
         let used =
             if used.is_empty() { String::new() } else { format!(", in use here: {}", used.join(", ")) };
-        format!("pool {} ({base}) has no free /{length} (subnets held: {}{used})", pool.name, space.held)
+        let owned = space.slice().map_or_else(String::new, |slice| {
+            let slices = self.slices_held();
+            format!(" in the {slices} slices (/{slice}) of this host")
+        });
+        let cannot = self.cannot().map_or_else(String::new, |why| format!("; {why}"));
+        format!(
+            "pool {} ({base}) has no free /{length}{owned} (subnets held: {}{used}){cannot}",
+            pool.name, space.held
+        )
     }
 }
 

@@ -98,6 +98,9 @@ impl Plan {
             (Ok(Reply::Look(_)), _) => {
                 unsaid("which addresses of a pool the host uses, which was not checked".to_owned())
             }
+            (Ok(Reply::Claim(want)), _) => {
+                given(format!("a subnet of a slice that this host first claims: {want}"))
+            }
             (Ok(Reply::Done), _) => given("done".to_owned()),
             (Err(refusal), _) => Explanation { refused: Some(refusal.text), ..told },
         }
@@ -258,6 +261,7 @@ fn found_text(search: &SubnetSearch<'_>, found: Option<Offer>) -> Result<String,
     match found {
         None => Err("none".to_owned()),
         Some(Offer::Unknown) => Err("gipam has not checked what the host uses here".to_owned()),
+        Some(Offer::Claim(want)) => Err(format!("none before this host claims {want}")),
         Some(Offer::Wait(until)) => Err(format!("one, not before {}", rfc3339(until))),
         Some(Offer::Free(prefix, _)) => {
             let pool = search.plan.pool_around(prefix).map_or("none", |pool| pool.name.as_str());

@@ -60,6 +60,14 @@ impl Plan {
             }
             return Ok(decision);
         }
+        if request.space == Space::Local
+            && let Some(want) = self.unowned(prefix)
+        {
+            return match request.cannot.get(&want) {
+                Some(why) => Err(Refusal::no_available_pool(format!("{prefix} is not this host's: {why}"))),
+                None => Ok(Decision::unchanged(Reply::Claim(want))),
+            };
+        }
         let (cleared, heir) = match options.overlap {
             true => (Vec::new(), None),
             false => self.clear_the_way(request, prefix)?,
@@ -107,6 +115,7 @@ impl Plan {
         let (prefix, warning) = match search.first().ok_or_else(|| search.nothing_left())? {
             Offer::Wait(until) => return Ok(Decision::unchanged(Reply::Wait(until))),
             Offer::Unknown => return Ok(Decision::unchanged(Reply::Look(self.bases()))),
+            Offer::Claim(want) => return Ok(Decision::unchanged(Reply::Claim(want))),
             Offer::Free(prefix, warning) => (prefix, warning),
         };
         let mut decision = self.grant_subnet(request, prefix, None, random);

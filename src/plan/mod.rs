@@ -48,6 +48,7 @@ mod reserve;
 pub mod settings;
 pub mod shown;
 mod siblings;
+pub mod slices;
 pub mod stamps;
 pub mod strangers;
 pub mod stretch;
@@ -67,6 +68,7 @@ use prefix_index::PrefixIndex;
 use request::{Decision, Request, Space, SubnetRequest};
 use settings::{Millis, PoolSettings, Settings};
 use shown::EngineIdentity;
+use slices::Slices;
 use subnet::Reserved;
 
 /// The place of the cooling subnets among those that dynamic choice must avoid; those before it are held.
@@ -106,6 +108,8 @@ pub struct Plan {
     kept: BTreeMap<(Serial, u128), change::KeptRelease>,
     /// The callers, by name.
     callers: BTreeMap<Box<str>, Caller>,
+    /// The slices of this host, in pools that it shares with others.
+    slices: Slices,
     /// The Engine whose networks these books hold.
     engine: Option<EngineIdentity>,
     next_generation: u64,
@@ -124,7 +128,7 @@ impl Plan {
     pub fn configure(&mut self, settings: Settings) {
         self.settings = settings;
         self.reserved = subnet::merged(self.settings.reserved.iter().chain(&self.settings.reserved_by_hand));
-        self.spaces = PoolSpaces::new(&self.settings.pools, &self.standing);
+        self.spaces = PoolSpaces::new(&self.settings.pools, &self.standing, &self.slices);
         for subnet in self.subnets.values_mut() {
             subnet.bound(&self.reserved);
         }
@@ -152,6 +156,7 @@ impl Plan {
                 Decision::done(self.decide_force(subnet, *address, *generation))
             }
             Request::Undo(undo) => self.decide_undo(undo),
+            Request::Slice(request) => self.decide_slice(request),
             Request::Repair(repair) => Decision::done(self.decide_repair(repair)),
         }
     }

@@ -10,8 +10,9 @@ use super::host_use::HostUse;
 use super::intervals::Intervals;
 use super::pool_spaces::PoolSpace;
 use super::prefix::Prefix;
-use super::request::{InUse, InUseKind, SubnetRequest};
+use super::request::{InUse, InUseKind, SubnetRequest, Want};
 use super::settings::{Base, PoolSettings};
+use super::slices::{SliceState, Slices};
 use super::subnet::usable;
 
 /// One pool to search for subnets of one length, and what must not be offered from it.
@@ -25,6 +26,7 @@ pub(super) struct PoolPlace<'a> {
     /// The reservations of this family.
     reserved: &'a Intervals,
     request: &'a SubnetRequest,
+    slices: &'a Slices,
 }
 
 impl<'a> PoolPlace<'a> {
@@ -38,7 +40,16 @@ impl<'a> PoolPlace<'a> {
         let Base { base, size: usual, .. } = *pool.base(request.family)?;
         let (space, in_use) = (plan.spaces.at(base)?, request.in_use.blocked(base));
         let reserved = &plan.reserved[base.family() as usize];
-        Some(Self { pool, base, space, length: size.unwrap_or(usual), in_use, reserved, request })
+        Some(Self {
+            pool,
+            base,
+            space,
+            length: size.unwrap_or(usual),
+            in_use,
+            reserved,
+            request,
+            slices: &plan.slices,
+        })
     }
 
     /// Why no subnet can come from this pool, even if parts of it are free.
@@ -51,6 +62,16 @@ impl<'a> PoolPlace<'a> {
             return Some(format!("pool {} ({base}) has no room for a /{length}", pool.name));
         }
         Some(format!("pool {} ({base}) {}", pool.name, refused_whole(*base, &self.request.in_use)?))
+    }
+
+    /// How many slices of the base this host holds.
+    pub(super) fn slices_held(&self) -> usize {
+        self.slices.meeting(self.base).filter(|slice| slice.state == SliceState::Held).count()
+    }
+
+    /// Why this host cannot claim another slice of the base, if that is known.
+    pub(super) fn cannot(&self) -> Option<&'a str> {
+        self.request.cannot.get(&Want::Room { base: self.base }).map(|why| &**why)
     }
 
     /// What is in use in a part of the base, or in all of it, for people: by the host, and by networks that the books lack.

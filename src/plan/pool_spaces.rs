@@ -12,6 +12,7 @@ use super::free_space::{FreeSpace, Standing};
 use super::prefix::{Family, Prefix, meeting};
 use super::prefix_index::PrefixIndex;
 use super::settings::PoolSettings;
+use super::slices::{Occupied, Slices};
 
 /// The kind of room to look for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub(super) struct PoolSpace {
     /// Length of a subnet if the request does not give one.
     size: u8,
     closed: bool,
+    /// The length of a slice, if the base is shared with other hosts: what lies outside of this host's slices is occupied.
+    slice: Option<u8>,
     /// The free parts, by vacancy.
     parts: [FreeSpace; 2],
     /// How many held subnets lie inside.
@@ -43,6 +46,11 @@ impl PoolSpace {
     /// The part that is not occupied, or the part that is not held.
     pub(super) const fn part(&self, kind: Vacancy) -> &FreeSpace {
         &self.parts[kind as usize]
+    }
+
+    /// The length of a slice, if the base is shared with other hosts.
+    pub(super) const fn slice(&self) -> Option<u8> {
+        self.slice
     }
 
     const fn base(&self) -> Prefix {
@@ -115,28 +123,37 @@ pub(super) struct PoolSpaces {
     spaces: BTreeMap<Prefix, PoolSpace>,
     /// The number of bases, by family.
     counts: [usize; 2],
+    /// The open pools that are sliced, by family.
+    sliced: [BTreeSet<usize>; 2],
     rooms: Rooms,
 }
 
 impl PoolSpaces {
-    /// Builds everything from the settings and from held and cooling subnets.
-    pub(super) fn new(pools: &[PoolSettings], standing: &[PrefixIndex<Serial>; 3]) -> Self {
+    /// Builds everything from the settings, from held and cooling subnets, and from the slices of this host.
+    pub(super) fn new(pools: &[PoolSettings], standing: &[PrefixIndex<Serial>; 3], slices: &Slices) -> Self {
         let held = &standing[..COOLING];
         let mut all = Self::default();
         for (number, pool) in pools.iter().enumerate() {
             all.by_name.entry(pool.name.clone()).or_insert(number);
             for base in Family::BOTH.into_iter().filter_map(|family| pool.base(family)) {
+                let owned = base.slice.map(|_| slices);
+                let free = |standing| FreeSpace::new(base.base, &Occupied { standing, owned });
                 let space = PoolSpace {
                     pool: number,
                     size: base.size,
                     closed: pool.closed,
-                    parts: [FreeSpace::new(base.base, &standing[..]), FreeSpace::new(base.base, held)],
+                    slice: base.slice,
+                    parts: [free(&standing[..]), free(held)],
                     held: held.iter().map(|held| held.all_inside(base.base).count() as u64).sum(),
                 };
                 for kind in [Vacancy::Free, Vacancy::Reclaimable] {
                     space.note(kind, &mut all.rooms, None, space.part(kind).shortest());
                 }
-                all.counts[base.base.family() as usize] += 1;
+                let family = base.base.family() as usize;
+                all.counts[family] += 1;
+                if base.slice.is_some() && !pool.closed {
+                    all.sliced[family].insert(number);
+                }
                 all.spaces.insert(base.base, space);
             }
         }
@@ -174,6 +191,11 @@ impl PoolSpaces {
         self.spaces.range(meeting(&self.spaces, prefix)).map(|(_, space)| space)
     }
 
+    /// The open pools of a family that are sliced, in order.
+    pub(super) fn sliced(&self, family: Family) -> impl Iterator<Item = usize> {
+        self.sliced[family as usize].iter().copied()
+    }
+
     /// The next pool, from this one on, that has room for this size or (if `None`) for a subnet of its own size.
     pub(super) fn next(&self, kind: Vacancy, family: Family, from: usize, size: Option<u8>) -> Option<usize> {
         self.rooms[kind as usize][family as usize].next(from, size)
@@ -192,17 +214,52 @@ impl PoolSpaces {
     }
 
     /// Removes a subnet that was held or, if `held` is false, cooling; `standing` has the others.
-    pub(super) fn leave(&mut self, prefix: Prefix, standing: &[PrefixIndex<Serial>; 3], held: bool) {
+    pub(super) fn leave(
+        &mut self,
+        prefix: Prefix,
+        standing: &[PrefixIndex<Serial>; 3],
+        slices: &Slices,
+        held: bool,
+    ) {
         // Looking this up among ten thousand subnets is slow, so it is done once for both kinds of room.
         let alone = !standing.covers(prefix) && !standing.is_in(prefix);
         let others = if alone { &[] } else { &standing[..] };
         let Self { spaces, rooms, .. } = self;
         each(spaces, prefix, |space| {
-            space.change(Vacancy::Free, rooms, |part| part.vacate(prefix, others));
+            let owned = space.slice.map(|_| slices);
+            space.change(Vacancy::Free, rooms, |part| {
+                part.vacate(prefix, &Occupied { standing: others, owned })
+            });
             if held {
                 space.held -= u64::from(space.base().contains(prefix));
-                let others = &others[..COOLING.min(others.len())];
-                space.change(Vacancy::Reclaimable, rooms, |part| part.vacate(prefix, others));
+                let standing = &others[..COOLING.min(others.len())];
+                space.change(Vacancy::Reclaimable, rooms, |part| {
+                    part.vacate(prefix, &Occupied { standing, owned });
+                });
+            }
+        });
+    }
+
+    /// Records that a slice is now held or not; only the base that contains it changes, if that is sliced.
+    pub(super) fn slice_changed(
+        &mut self,
+        prefix: Prefix,
+        is_held: bool,
+        standing: &[PrefixIndex<Serial>; 3],
+        slices: &Slices,
+    ) {
+        let Self { spaces, rooms, .. } = self;
+        each(spaces, prefix, |space| {
+            if space.slice.is_none() {
+                return;
+            }
+            for (kind, standing) in
+                [(Vacancy::Free, &standing[..]), (Vacancy::Reclaimable, &standing[..COOLING])]
+            {
+                space.change(kind, rooms, |part| match is_held {
+                    true => part.vacate(prefix, &Occupied { standing, owned: Some(slices) }),
+                    false => part.occupy(prefix),
+                });
             }
         });
     }

@@ -134,7 +134,7 @@ fn add_to(pool: &mut PoolSettings, cuts: [Cut; 2]) -> Result<(), Refusal> {
         match pool.base_mut(family) {
             new @ None => {
                 let size = cut.size.unwrap_or(default_size(family));
-                *new = Some(Base { base, size, addresses: AddressOrder::default() });
+                *new = Some(Base::new(base, size, AddressOrder::default()));
             }
             Some(known) if known.base == base && cut.size.is_none_or(|size| size == known.size) => {}
             Some(known) => {

@@ -16,6 +16,7 @@ pub use super::mac::Mac;
 use super::prefix::{Family, Prefix};
 pub use super::repairs::{Adoption, Dead, Fence, Gone, Repair, ShownLease};
 use super::settings::Millis;
+pub use super::slices::{SliceRequest, Want};
 
 /// An address space, with its own table of subnets (P24: a Swarm manager requests the same subnet in both).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,7 +100,12 @@ pub struct SubnetRequest {
     pub in_a_row: u32,
     /// Subnets that are proven dead; an explicit request may replace them.
     pub dead: Arc<Dead>,
+    /// What cannot be claimed, and why: the search goes on without it.
+    pub cannot: Cannot,
 }
+
+/// What cannot be claimed, and why.
+pub type Cannot = Arc<BTreeMap<Want, Box<str>>>;
 
 /// RequestAddress.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -164,6 +170,17 @@ pub enum Request {
     Undo(Box<Undo>),
     /// Repairs what Docker lost.
     Repair(Box<Repair>),
+    /// Records what a claim of a slice came to.
+    Slice(Box<SliceRequest>),
+}
+
+impl Request {
+    /// Records that something cannot be claimed for this request, and why.
+    pub fn note_cannot(&mut self, want: Want, why: &str) {
+        if let Self::Subnet(request) = self {
+            Arc::make_mut(&mut request.cannot).insert(want, why.into());
+        }
+    }
 }
 
 /// A value of the option `key=`, with the prefix to which it pointed before and since when.
@@ -203,6 +220,8 @@ pub enum Reply {
     /// The request does not include what the host uses of some pool. Survey the host for these prefixes, the bases of all pools,
     /// and ask again.
     Look(Box<[Prefix]>),
+    /// Needs space that no slice of this host contains. Claim it, or say in `cannot` why that is impossible, and ask again.
+    Claim(Want),
 }
 
 /// One decision: the answer, and the changes that must be durable before it is sent.

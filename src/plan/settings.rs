@@ -52,6 +52,15 @@ pub struct Base {
     pub size: u8,
     /// Order of dynamic addresses.
     pub addresses: AddressOrder,
+    /// The pool is shared with other hosts in slices of this length, and this host gives only from its own slices.
+    pub slice: Option<u8>,
+}
+
+impl Base {
+    /// A base that belongs to this host alone.
+    pub const fn new(base: Prefix, size: u8, addresses: AddressOrder) -> Self {
+        Self { base, size, addresses, slice: None }
+    }
 }
 
 /// One configured pool.
@@ -210,7 +219,7 @@ impl<'a> Checked<'a> {
                 format!("pool {name} has neither v4 nor v6; give it a prefix of at least one of them"),
             );
         }
-        for (family, Base { base, size, .. }) in
+        for (family, Base { base, size, slice, .. }) in
             Family::BOTH.into_iter().filter_map(|family| Some((family, pool.base(family)?)))
         {
             let (least, most) = (base.length(), family.bits());
@@ -220,6 +229,12 @@ impl<'a> Checked<'a> {
             if *size < least || *size > most {
                 let text = format!(
                     "pool {name}: size /{size} does not fit {base}; give a length from {least} to {most}"
+                );
+                return pool.refused(None, text);
+            }
+            if let Some(slice) = slice.filter(|slice| *slice < least || *slice > *size) {
+                let text = format!(
+                    "pool {name}: slice /{slice} does not fit {base} with subnets of /{size}; give a length from {least} to {size}"
                 );
                 return pool.refused(None, text);
             }

@@ -230,7 +230,7 @@ mod tests {
     fn what_works_but_not_as_meant_is_remarked_upon() {
         let said = |text: &str, size| {
             let base = Prefix::parse(text).unwrap();
-            remark(&Base { base, size, addresses: Default::default() })
+            remark(&Base::new(base, size, Default::default()))
         };
         assert!(said("fe80::/56", 64).unwrap().contains("link-local"));
         assert!(said("10.0.0.0/24", 32).unwrap().contains("one address"));

@@ -113,6 +113,7 @@ mod tests {
             in_use: Default::default(),
             in_a_row: 0,
             dead: Default::default(),
+            cannot: Default::default(),
         };
         let Reply::Subnet { id, .. } = ask(Request::Subnet(request)) else { panic!("a subnet") };
         let address = Some("192.0.2.7".parse().unwrap());

@@ -69,6 +69,11 @@ impl Tables {
             take(super::by_hand::pinned(row)?);
             Ok(())
         })?;
+        // Slices come before them as well, so that the free space is built once.
+        self.table("slices", "SELECT * FROM slices", |row| {
+            take(super::slices::slice(row)?);
+            Ok(())
+        })?;
         // The prefix of each serial, for reading its addresses.
         let mut prefixes = BTreeMap::new();
         self.table("subnets", "SELECT * FROM subnets ORDER BY serial", |row| {

@@ -22,6 +22,7 @@ mod reserve;
 pub mod restore;
 mod schema;
 mod settings;
+mod slices;
 mod sqlite;
 mod stamps;
 mod tail;

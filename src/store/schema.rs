@@ -8,10 +8,10 @@
 pub const APPLICATION_ID: i32 = 0x6769_706d;
 
 /// The version that this program writes.
-pub const VERSION: i32 = 7;
+pub const VERSION: i32 = 8;
 
 /// Migration N turns version N into version N+1, counted from 0; the first one creates the books.
-pub const MIGRATIONS: [&str; 7] = [FIRST, NAMES, CALLERS, TAIL, BY_HAND, NETWORKS, FIND_NAMES];
+pub const MIGRATIONS: [&str; 8] = [FIRST, NAMES, CALLERS, TAIL, BY_HAND, NETWORKS, FIND_NAMES, SLICES];
 
 const FIRST: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -111,4 +111,11 @@ const FIND_NAMES: &str = "
 CREATE INDEX IF NOT EXISTS names_by_container ON names (container);
 CREATE INDEX IF NOT EXISTS names_by_id ON names (container_id);
 CREATE INDEX IF NOT EXISTS names_by_network ON names (network);
+";
+
+/// Pools that are shared with other hosts, and the slices of them that belong to this host.
+const SLICES: &str = "
+ALTER TABLE pools ADD COLUMN v4_slice INTEGER;
+ALTER TABLE pools ADD COLUMN v6_slice INTEGER;
+CREATE TABLE slices (prefix TEXT PRIMARY KEY, state TEXT NOT NULL, claim TEXT NOT NULL) STRICT, WITHOUT ROWID;
 ";

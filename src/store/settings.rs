@@ -59,7 +59,7 @@ impl Books {
             let base = |family| pool.base(family).map(|base| base.base.to_string());
             let size = |family| pool.base(family).map(|base| base.size);
             self.execute(
-                "INSERT INTO pools VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                "INSERT INTO pools VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
                 params![
                     position,
                     pool.name,
@@ -70,7 +70,9 @@ impl Books {
                     pool.v6.map(|base| base.addresses.name()),
                     signed(pool.cooling),
                     signed(pool.subnet_cooling),
-                    pool.closed
+                    pool.closed,
+                    pool.v4.and_then(|base| base.slice),
+                    pool.v6.and_then(|base| base.slice)
                 ],
             )?;
         }
@@ -173,10 +175,19 @@ fn pool(row: &Row<'_>) -> Clear<PoolSettings> {
     let order: Option<String> = row.get("v6_addresses")?;
     let order = order.as_deref().map_or(Some(AddressOrder::default()), AddressOrder::parse);
     let order = order.ok_or_else(|| Unclear("the order of IPv6 addresses is unknown".to_owned()))?;
+    let [mut v4, mut v6] = [
+        base(Family::V4, row.get("v4_base")?, row.get("v4_size")?, AddressOrder::default())?,
+        base(Family::V6, row.get("v6_base")?, row.get("v6_size")?, order)?,
+    ];
+    for (base, column) in [(&mut v4, "v4_slice"), (&mut v6, "v6_slice")] {
+        if let Some(base) = base {
+            base.slice = row.get(column)?;
+        }
+    }
     Ok(PoolSettings {
         name: row.get("name")?,
-        v4: base(Family::V4, row.get("v4_base")?, row.get("v4_size")?, AddressOrder::default())?,
-        v6: base(Family::V6, row.get("v6_base")?, row.get("v6_size")?, order)?,
+        v4,
+        v6,
         cooling: row.get("cooling")?,
         subnet_cooling: row.get("subnet_cooling")?,
         closed: row.get("closed")?,
@@ -193,7 +204,7 @@ fn base(
     match (base, size) {
         (None, None) => Ok(None),
         (Some(base), Some(size)) => match Prefix::parse(&base).filter(|base| base.family() == family) {
-            Some(base) => Ok(Some(Base { base, size, addresses })),
+            Some(base) => Ok(Some(Base::new(base, size, addresses))),
             None => Err(Unclear(format!("{base:?} is not an {} prefix", family.name()))),
         },
         (base, size) => Err(Unclear(format!("the base {base:?} and the size {size:?} do not fit together"))),

@@ -133,6 +133,8 @@ impl Books {
                 params![name, signed(caller.first), caller.until.map(signed)],
             ),
             Change::CallerForgotten { name } => self.execute("DELETE FROM callers WHERE name = ?1", [name]),
+            Change::SlicePut(slice) => self.put_slice(plan, slice),
+            Change::SliceGone { prefix } => self.forget_slice(plan, *prefix),
             Change::ClockStepped(shift) => self.move_stamps(*shift),
             Change::EngineKnown(identity) => self.write_engine(identity),
             // What is known about the address does not change.

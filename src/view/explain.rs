@@ -165,6 +165,7 @@ impl Grounds<'_> {
     fn subnet_request(&self, family: Family, wanted: Wanted, pool: Option<&str>) -> Request {
         let option = pool.map(|pool| ("pool".to_owned(), pool.to_owned()));
         Request::Subnet(SubnetRequest {
+            cannot: Default::default(),
             space: Space::Local,
             family,
             wanted,

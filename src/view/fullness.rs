@@ -57,7 +57,7 @@ mod tests {
 
     fn pool(size: u8, free: u128, reserved: u128) -> Fullness {
         let base = Prefix::parse("10.0.0.0/16").unwrap();
-        let base = Base { base, size, addresses: AddressOrder::Sequential };
+        let base = Base::new(base, size, AddressOrder::Sequential);
         Fullness::of_pool(&base, &SubnetCounts { held: 1, cooling: 0, free, reserved })
     }
 

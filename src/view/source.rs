@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn bites_read_each_subnet_once_and_each_is_bounded() {
         let base = Prefix::parse("10.0.0.0/8").unwrap();
-        let v4 = Some(Base { base, size: 24, addresses: AddressOrder::Sequential });
+        let v4 = Some(Base::new(base, 24, AddressOrder::Sequential));
         let name = "lan".to_owned();
         let pool = PoolSettings { name, v4, v6: None, cooling: 0, subnet_cooling: 0, closed: false };
         let mut plan = Plan::new(Settings { pools: vec![pool], storm_limit: 0, ..Settings::default() });
@@ -152,6 +152,7 @@ mod tests {
                 in_use: HostUse::default(),
                 in_a_row: 0,
                 dead: Arc::default(),
+                cannot: Default::default(),
             });
             for change in &plan.decide(&request, random).changes {
                 plan.apply(change);

@@ -126,6 +126,7 @@ impl Trial {
             in_use: [].into(),
             in_a_row: 0,
             dead: std::sync::Arc::default(),
+            cannot: Default::default(),
         });
         match self.ask(&request) {
             Ok(Reply::Subnet { id, .. }) => id,

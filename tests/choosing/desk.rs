@@ -32,7 +32,7 @@ pub fn ip(text: &str) -> IpAddr {
 pub fn pool(name: &str, v4: &str, v6: &str) -> PoolSettings {
     let base = |text: &str| {
         let (base, size) = text.rsplit_once(':')?;
-        Some(Base { base: prefix(base), size: size.parse().unwrap(), addresses: AddressOrder::Sequential })
+        Some(Base::new(prefix(base), size.parse().unwrap(), AddressOrder::Sequential))
     };
     PoolSettings {
         name: name.into(),
@@ -65,7 +65,18 @@ pub fn any(family: Family) -> SubnetRequest {
     let (space, wanted, range, dead) = (Space::Local, Wanted::Any { size: None }, None, Arc::default());
     // As in Docker's loop: each request immediately after the previous one.
     let in_a_row = u32::MAX;
-    SubnetRequest { space, family, wanted, range, options, pools, in_use, in_a_row, dead }
+    SubnetRequest {
+        space,
+        family,
+        wanted,
+        range,
+        options,
+        pools,
+        in_use,
+        in_a_row,
+        dead,
+        cannot: Default::default(),
+    }
 }
 
 /// `0.0.0.0/N`, `::/N`.

@@ -30,7 +30,7 @@ pub fn prefix(text: &str) -> Prefix {
 
 /// One pool, `lan`, with this IPv4 base and subnet size.
 pub fn settings(base: &str, size: u8) -> Settings {
-    let v4 = Some(Base { base: prefix(base), size, addresses: AddressOrder::Sequential });
+    let v4 = Some(Base::new(prefix(base), size, AddressOrder::Sequential));
     let lan = PoolSettings {
         name: "lan".into(),
         v4,
@@ -252,6 +252,7 @@ fn wanted_subnet(wanted: Wanted) -> Request {
         in_use,
         in_a_row: 0,
         dead: Default::default(),
+        cannot: Default::default(),
     })
 }
 

@@ -156,7 +156,7 @@ pub struct World {
 }
 
 pub fn pool() -> Settings {
-    let base = Base { base: Prefix::parse("10.9.0.0/16").unwrap(), size: 24, addresses: Default::default() };
+    let base = Base::new(Prefix::parse("10.9.0.0/16").unwrap(), 24, Default::default());
     let pool = PoolSettings {
         name: "lan".to_owned(),
         v4: Some(base),
@@ -264,6 +264,7 @@ impl World {
             in_use: [].into(),
             in_a_row: 0,
             dead: self.dead(),
+            cannot: Default::default(),
         };
         match self.ask(Request::Subnet(request)).await? {
             Reply::Subnet { id, .. } => Ok(id),

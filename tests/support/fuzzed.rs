@@ -22,9 +22,7 @@ const NOW: u64 = 1_800_000_000_000;
 
 /// The pools of the recorded conversations.
 fn settings() -> Settings {
-    let base = |text: &str, size| {
-        Prefix::parse(text).map(|base| Base { base, size, addresses: AddressOrder::Stable })
-    };
+    let base = |text: &str, size| Prefix::parse(text).map(|base| Base::new(base, size, AddressOrder::Stable));
     let pool = |name: &str, v4, v6| PoolSettings {
         name: name.to_owned(),
         v4,

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use gipam::plan::change::{Change, Kind, Record, SubnetState};
 use gipam::plan::counts::AddressCounts;
 use gipam::plan::prefix::number;
-use gipam::plan::request::{Decision, Reply, Request, Space};
+use gipam::plan::request::{Decision, Reply, Request, Space, Wanted};
+use gipam::plan::slices::SliceState;
 use gipam::plan::{Plan, Subnet, never_given};
 
 use super::model::siblings::{apart, part};
@@ -134,6 +135,23 @@ pub fn inside(plan: &Plan, request: &Request, decision: &Decision) -> Held {
         format!("inside: {} is outside of {range}", prefix.address(address))
     })?;
     ensure(reserved.is_none(), || format!("inside: {} is reserved", prefix.address(address)))
+}
+
+/// A network of this host that lies in a pool shared with others is cut from slices that this host holds.
+pub fn owned(plan: &Plan, request: &Request, decision: &Decision) -> Held {
+    let (Request::Subnet(request), Ok(Reply::Subnet { prefix, .. })) = (request, &decision.reply) else {
+        return Ok(());
+    };
+    let mut bases = plan.settings().pools.iter().flat_map(|pool| pool.bases());
+    let sliced = bases.any(|base| base.slice.is_some() && base.base.contains(*prefix));
+    let by_others = request.space == Space::Global && request.wanted == Wanted::Exact(*prefix);
+    let held: Vec<_> = plan.slices().iter().filter(|slice| slice.state == SliceState::Held).collect();
+    let is_held = |address| {
+        held.iter()
+            .any(|slice| slice.prefix.family() == prefix.family() && slice.prefix.contains_number(address))
+    };
+    let all = (prefix.first()..=prefix.last()).all(is_held);
+    ensure(!sliced || by_others || all, || format!("owned: {prefix} lies in {held:?}"))
 }
 
 /// Releasing something that is free succeeds and changes nothing; so does a release with an unknown or former PoolID.

@@ -15,8 +15,8 @@ use gipam::plan::change::{Kind, ShownHolder};
 use gipam::plan::host_use::HostUse;
 use gipam::plan::prefix::{AddressRange, Family, Prefix};
 use gipam::plan::request::{
-    AddressRequest, Dead, Fence, InUse, InUseKind, Mac, Repair, Request, ShownLease, Space, SubnetRequest,
-    Undo, Wanted,
+    AddressRequest, Dead, Fence, InUse, InUseKind, Mac, Repair, Request, ShownLease, SliceRequest, Space,
+    SubnetRequest, Undo, Wanted,
 };
 use gipam::plan::settings::{AddressOrder, Base, Millis, PoolSettings, Settings};
 use proptest::prelude::*;
@@ -120,6 +120,11 @@ pub enum Op {
         subnet: usize,
         id: u8,
     },
+    /// Whoever decides about slices changes one.
+    Slice {
+        pick: usize,
+        what: u8,
+    },
     /// Docker uses a PoolID that nobody holds: one for this prefix, or one of a released grant.
     Stranger {
         pool: usize,
@@ -150,7 +155,7 @@ pub fn prefix(text: &str) -> Prefix {
 }
 
 fn base(text: &str, size: u8, addresses: AddressOrder) -> Option<Base> {
-    Some(Base { base: prefix(text), size, addresses })
+    Some(Base::new(prefix(text), size, addresses))
 }
 
 fn pool(name: &str, v4: Option<Base>, v6: Option<Base>) -> PoolSettings {
@@ -172,8 +177,14 @@ pub fn settings(number: usize) -> Settings {
         secret: [7; 32],
         ..Settings::default()
     };
-    match number % 4 {
+    match number % 5 {
         0 => usual,
+        4 => {
+            let sliced = |base: Option<Base>| base.map(|base| Base { slice: Some(29), ..base });
+            let a = PoolSettings { v4: sliced(a.v4), subnet_cooling: 5_000, ..a };
+            let b = PoolSettings { v4: sliced(b.v4), ..b };
+            Settings { pools: vec![b, a, c], reserved: ranges(&["192.0.2.8/30"]), ..usual }
+        }
         1 => Settings {
             pools: vec![PoolSettings { closed: true, ..a }, b],
             reserved: Vec::new(),
@@ -212,6 +223,9 @@ fn host(number: usize) -> HostUse {
         _ => HostUse::from([]),
     }
 }
+
+/// Slices of the pools in `settings(4)`.
+pub const SLICES: [&str; 4] = ["192.0.2.0/29", "192.0.2.8/29", "198.51.100.0/29", "198.51.100.8/29"];
 
 /// The pools of each driver name; any further driver has all of them.
 const DRIVERS: [&[&str]; 3] = [&["b"], &["c", "a"], &["a"]];
@@ -280,6 +294,7 @@ fn exact(space: Space, asked: Prefix, range: Option<Prefix>, overlap: bool) -> S
         in_use: [].into(),
         in_a_row: u32::MAX,
         dead: Arc::default(),
+        cannot: Default::default(),
     }
 }
 
@@ -377,6 +392,15 @@ fn plain_request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
     let address = |prefix: Prefix, number: u128| prefix.address(prefix.first().saturating_add(number));
     Some(match op {
         Op::Pass(_) | Op::Configure(_) | Op::TakeOver { .. } | Op::Proven(_) | Op::Hand(_) => return None,
+        Op::Slice { pick, what } => {
+            let prefix = prefix(SLICES[pick % SLICES.len()]);
+            Request::Slice(Box::new(match what % 6 {
+                0..=2 => SliceRequest::Owned { prefix, claim: what.to_string().into() },
+                3 => SliceRequest::Leave { prefix },
+                4 => SliceRequest::Lost { prefix },
+                _ => SliceRequest::Gone { prefix },
+            }))
+        }
         Op::Any { space, family, size, options, host: seen, driver } => Request::Subnet(SubnetRequest {
             space: *space,
             family: *family,
@@ -389,6 +413,7 @@ fn plain_request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
             in_use: host(*seen),
             in_a_row: if seen % 3 == 0 { 0 } else { 5 },
             dead: Arc::default(),
+            cannot: Default::default(),
         }),
         Op::Exact { space, pool, range, overlap } => {
             let asked = prefix(EXACT[*pool]);

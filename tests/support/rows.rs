@@ -10,6 +10,7 @@ use gipam::plan::prefix::{Family, Prefix};
 use gipam::plan::request::Space;
 use gipam::plan::settings::{Millis, Settings};
 use gipam::plan::shown::EngineIdentity;
+use gipam::plan::slices::Slice;
 use gipam::plan::{Caller, Plan};
 
 /// The tables.
@@ -22,6 +23,7 @@ pub struct Rows {
     engine: Option<Box<EngineIdentity>>,
     pins: BTreeMap<(Space, Prefix, u128), Pin>,
     kept: BTreeMap<(Serial, u128), KeptRelease>,
+    slices: BTreeMap<Prefix, Slice>,
     counters: (u64, Serial),
 }
 
@@ -116,6 +118,12 @@ impl Rows {
                     *stamp = shift.moved(*stamp);
                 }
             }
+            Change::SlicePut(slice) => {
+                self.slices.insert(slice.prefix, slice.clone());
+            }
+            Change::SliceGone { prefix } => {
+                self.slices.remove(prefix);
+            }
             Change::ReleaseKept { serial, address, kept } => {
                 self.kept.insert((*serial, *address), kept.clone());
             }
@@ -139,6 +147,9 @@ impl Rows {
     /// The plan as a starting daemon would rebuild it.
     pub fn rebuild(&self, settings: &Settings, now: Millis) -> Plan {
         let mut plan = Plan::new(settings.clone());
+        for slice in self.slices.values() {
+            plan.apply(&Change::SlicePut(slice.clone()));
+        }
         for state in self.subnets.values() {
             plan.apply(&Change::SubnetGranted(Box::new(state.clone())));
         }

@@ -140,7 +140,7 @@ fn pool(
             format!("subnets of {base} have a prefix length from {} to {}", lengths.start(), lengths.end());
         return Err(size_at.wrong(&size.to_string(), why));
     };
-    Ok(Some(Base { base, size, addresses: AddressOrder::Sequential }))
+    Ok(Some(Base::new(base, size, AddressOrder::Sequential)))
 }
 
 fn subnet(place: &JsonPlace<'_>, oddities: &mut Vec<String>) -> Result<OldSubnet, LeaseFileError> {

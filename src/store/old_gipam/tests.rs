@@ -15,7 +15,7 @@ fn books(text: &str) -> OldBooks {
 }
 
 fn base(prefix: &str, size: u8) -> Base {
-    Base { base: Prefix::parse(prefix).unwrap(), size, addresses: AddressOrder::Sequential }
+    Base::new(Prefix::parse(prefix).unwrap(), size, AddressOrder::Sequential)
 }
 
 fn refused(text: &str) -> String {

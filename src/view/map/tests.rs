@@ -14,7 +14,7 @@ fn prefix(text: &str) -> Prefix {
 }
 
 fn plan(base: &str, size: u8, reserved: &[&str]) -> Plan {
-    let base = Some(Base { base: prefix(base), size, addresses: AddressOrder::Sequential });
+    let base = Some(Base::new(prefix(base), size, AddressOrder::Sequential));
     let (v4, v6) = match base.as_ref().map(|base| base.base.family()) {
         Some(Family::V4) => (base, None),
         _ => (None, base),
@@ -48,6 +48,7 @@ fn subnet(plan: &mut Plan, wanted: Wanted, space: Space, random: u64) -> String 
         in_use: HostUse::default(),
         in_a_row: 0,
         dead: Default::default(),
+        cannot: Default::default(),
     };
     match ask(plan, Request::Subnet(request), random) {
         Reply::Subnet { id, .. } => id,

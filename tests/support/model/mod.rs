@@ -9,6 +9,7 @@ mod adopt;
 mod pins;
 mod repair;
 pub mod siblings;
+mod slices;
 mod subnets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ use gipam::plan::pins::Pin;
 use gipam::plan::prefix::{Family, Prefix, number};
 use gipam::plan::request::{Decision, Reply, Request, Space, Undo};
 use gipam::plan::settings::{Millis, PoolSettings, Settings};
+use gipam::plan::slices::SliceState;
 
 const DAY: Millis = 24 * 3_600_000;
 
@@ -72,6 +74,8 @@ pub struct Model {
     pub pins: Vec<(Space, Prefix, u128, Pin)>,
     /// Releases with a PoolID that nobody knows yet: serial, address, generation, PoolID, time.
     pub kept: Vec<(Serial, u128, u64, String, Millis)>,
+    /// The slices: prefix, state, claim.
+    pub slices: BTreeMap<Prefix, (SliceState, Box<str>)>,
     next_generation: u64,
     next_serial: Serial,
 }
@@ -87,6 +91,7 @@ impl Model {
             grants,
             pins,
             kept: Vec::new(),
+            slices: BTreeMap::new(),
             next_generation: 1,
             next_serial: 1,
         }
@@ -122,6 +127,7 @@ impl Model {
             Request::Force { subnet, address, .. } => self.force(subnet, *address, seen)?,
             Request::Undo(undo) => self.undo(undo, seen)?,
             Request::Repair(repair) => self.repair(repair, seen)?,
+            Request::Slice(request) => self.slice(request, seen)?,
         }
         self.follow_forgotten(&seen.changes)
     }
@@ -407,6 +413,7 @@ pub fn variant_of(refusal: &Refusal) -> &'static str {
             if refusal.text.contains(" is pinned to ") { "Pinned" } else { "AddressInUse" },
         ),
         ("no available pool", "NoAvailablePool"),
+        ("slice ", "Taken"),
         ("no available addresses", "NoAvailableAddresses"),
     ];
     let name = names.into_iter().find(|(phrase, _)| refusal.text.starts_with(phrase));

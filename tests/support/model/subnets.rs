@@ -5,7 +5,7 @@
 use gipam::plan::change::{Marks, SubnetState};
 use gipam::plan::host_use::HostUse;
 use gipam::plan::prefix::Prefix;
-use gipam::plan::request::{Decision, InUse, InUseKind, Reply, Space, SubnetRequest, Wanted};
+use gipam::plan::request::{Decision, InUse, InUseKind, Reply, Space, SubnetRequest, Want, Wanted};
 use gipam::plan::settings::{Base, Millis};
 
 use super::siblings::{apart, asked, part};
@@ -22,6 +22,7 @@ struct Place {
 enum Found {
     Free(Prefix, String, bool),
     Wait(Millis),
+    Claim(Want),
     Nothing,
 }
 
@@ -86,6 +87,10 @@ impl Model {
                 let differs = state.options != request.options || state.range != request.range;
                 return self.expect(seen, &reply, false, differs);
             }
+        }
+        if request.space == Space::Local && self.is_sliced(prefix) && !self.owns(prefix) {
+            let claim = Reply::Claim(Want::These(prefix));
+            return self.expect(seen, &Expected::Reply(claim), false, false);
         }
         let copies = option(request, "overlap") == Some("true");
         let in_the_way: Vec<&&SubnetState> =
@@ -161,6 +166,7 @@ impl Model {
         }
         match self.search(request, &places) {
             Found::Nothing => self.expect(seen, &Expected::Refused("NoAvailablePool"), false, false),
+            Found::Claim(want) => self.expect(seen, &Expected::Reply(Reply::Claim(want)), false, false),
             Found::Wait(until) => self.expect(seen, &Expected::Reply(Reply::Wait(until)), false, false),
             Found::Free(prefix, pool, warns) => self.granted(request, prefix, Some(pool), true, seen, warns),
         }
@@ -236,6 +242,7 @@ impl Model {
         let place = places.iter().find(|place| place.base.base.contains(prefix))?;
         let held = self.subnets.iter().any(|entry| entry.held() && entry.state.prefix.overlaps(prefix));
         let no = held
+            || (place.base.slice.is_some() && !self.owns(prefix))
             || self.hopeless(place, &request.in_use)
             || self.blocked(place.base.base, &request.in_use, prefix);
         (!no && place.length == prefix.length()).then(|| (prefix, place.pool.clone()))
@@ -249,6 +256,10 @@ impl Model {
         for place in &places {
             if let Some(prefix) = self.best(place, &request.in_use, &occupied) {
                 return Found::Free(prefix, place.pool.clone(), false);
+            }
+            let fits = place.base.slice.is_some_and(|slice| slice <= place.length);
+            if fits && request.space == Space::Local {
+                return Found::Claim(Want::Room { base: place.base.base });
             }
         }
         let mut cooling: Vec<&SubnetState> =
@@ -271,7 +282,9 @@ impl Model {
     /// Best fit: the free candidate in the smallest free block, the lowest of several.
     fn best(&self, place: &Place, in_use: &HostUse, occupied: &[&SubnetState]) -> Option<Prefix> {
         let base = place.base.base;
-        let free = |prefix: Prefix| !occupied.iter().any(|state| state.prefix.overlaps(prefix));
+        let owned = |prefix: Prefix| place.base.slice.is_none() || self.owns(prefix);
+        let free =
+            |prefix: Prefix| owned(prefix) && !occupied.iter().any(|state| state.prefix.overlaps(prefix));
         let block = |candidate: Prefix| {
             let mut block = candidate;
             while let Some(parent) = block.parent().filter(|parent| base.contains(*parent) && free(*parent)) {

@@ -76,10 +76,11 @@ pub(super) fn operation() -> impl Strategy<Value = Op> {
         1 => (0usize..6, any::<bool>(), prop::option::of(0u128..8))
             .prop_map(|(subnet, by_id, number)| Op::Force { subnet, by_id, number }),
         2 => (0usize..4).prop_map(|back| Op::Undo { back }),
-        1 => (0usize..4).prop_map(Op::Configure),
+        1 => prop_oneof![1 => 0usize..4, 1 => Just(4)].prop_map(Op::Configure),
         2 => hands::operation().prop_map(Op::Hand),
         1 => (0..EXACT.len(), 0u128..8, any::<u16>())
             .prop_map(|(pool, beyond, leases)| Op::TakeOver { pool, beyond, leases }),
+        3 => (0usize..4, 0u8..6).prop_map(|(pick, what)| Op::Slice { pick, what }),
         2 => repairs(),
     ]
 }

@@ -1,0 +1,228 @@
+//! Slices: the parts of a pool that belong to this host, if several hosts share the pool.
+//!
+//! A slice has the length that its pool sets, and its prefix is its name: two hosts that want the same part want the same slice.
+//! Promises: networks are cut only from slices that are held (*owned*); a slice is given back only when nothing is left in it.
+//! Does not know the other hosts, and does not choose or claim slices: it records what a claim came to.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::Plan;
+use super::change::{Change, Serial};
+use super::error::Refusal;
+use super::free_space::Standing;
+use super::prefix::{Prefix, meeting};
+use super::prefix_index::PrefixIndex;
+use super::request::Decision;
+
+/// What this host may do with a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SliceState {
+    /// It belongs to this host.
+    Held,
+    /// It is being given back: no new subnets, until the others can have it.
+    Leaving,
+    /// It belongs to another host although this host has networks in it: no new subnets.
+    Lost,
+}
+
+impl SliceState {
+    const ALL: [Self; 3] = [Self::Held, Self::Leaving, Self::Lost];
+
+    /// The word in the books and in views.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Leaving => "leaving",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// The state with this name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == text)
+    }
+}
+
+/// A slice of this host, as the books have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slice {
+    pub prefix: Prefix,
+    pub state: SliceState,
+    /// What proves the claim, in the words of whoever decides about slices. The plan does not read it.
+    pub claim: Box<str>,
+}
+
+/// Space of a sliced pool that no slice of this host contains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Want {
+    /// Any slice of this base.
+    Room { base: Prefix },
+    /// The slices that contain this prefix.
+    These(Prefix),
+}
+
+impl fmt::Display for Want {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Room { base } => write!(formatter, "a slice of {base}"),
+            Self::These(prefix) => write!(formatter, "the slice around {prefix}"),
+        }
+    }
+}
+
+/// A change of the slices that whoever decides about them asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SliceRequest {
+    /// The slice belongs to this host.
+    Owned { prefix: Prefix, claim: Box<str> },
+    /// The slice is to be given back; refused while a subnet in it is held or cooling.
+    Leave { prefix: Prefix },
+    /// The slice belongs to another host although this host has networks in it.
+    Lost { prefix: Prefix },
+    /// The slice no longer concerns this host; refused while a subnet in it is held.
+    Gone { prefix: Prefix },
+}
+
+/// The slices of this host. They do not overlap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Slices(BTreeMap<Prefix, Slice>);
+
+impl Slices {
+    /// All slices, by prefix.
+    pub fn iter(&self) -> impl Iterator<Item = &Slice> {
+        self.0.values()
+    }
+
+    /// The slice with exactly this prefix.
+    pub fn get(&self, prefix: Prefix) -> Option<&Slice> {
+        self.0.get(&prefix)
+    }
+
+    pub(super) fn put(&mut self, slice: Slice) {
+        self.0.insert(slice.prefix, slice);
+    }
+
+    pub(super) fn remove(&mut self, prefix: Prefix) {
+        self.0.remove(&prefix);
+    }
+
+    /// The slices that overlap this prefix, in any state.
+    pub fn meeting(&self, prefix: Prefix) -> impl Iterator<Item = &Slice> {
+        self.0.range(meeting(&self.0, prefix)).map(|(_, slice)| slice)
+    }
+
+    fn held(&self, prefix: Prefix) -> impl Iterator<Item = Prefix> {
+        self.meeting(prefix).filter(|slice| slice.state == SliceState::Held).map(|slice| slice.prefix)
+    }
+
+    /// Whether the held slices contain all of this prefix; several that adjoin may contain it together.
+    pub fn cover(&self, prefix: Prefix) -> bool {
+        let mut next = Some(prefix.first());
+        for slice in self.held(prefix) {
+            if next.is_none_or(|next| slice.first() > next) {
+                return false;
+            }
+            next = slice.last().checked_add(1);
+            if slice.last() >= prefix.last() {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// What is occupied in a base: by subnets, and in a sliced pool by everything outside of this host's slices.
+pub(super) struct Occupied<'a> {
+    pub(super) standing: &'a [PrefixIndex<Serial>],
+    /// The slices, if the pool is sliced.
+    pub(super) owned: Option<&'a Slices>,
+}
+
+impl Standing for Occupied<'_> {
+    fn covers(&self, prefix: Prefix) -> bool {
+        self.standing.covers(prefix) || self.owned.is_some_and(|slices| slices.held(prefix).next().is_none())
+    }
+
+    fn is_in(&self, prefix: Prefix) -> bool {
+        self.standing.is_in(prefix) || self.owned.is_some_and(|slices| !slices.cover(prefix))
+    }
+}
+
+impl Plan {
+    /// The slices of this host.
+    pub const fn slices(&self) -> &Slices {
+        &self.slices
+    }
+
+    /// What this host would have to own to hold this prefix; `None` if it does, or if no sliced pool contains the prefix.
+    pub(super) fn unowned(&self, prefix: Prefix) -> Option<Want> {
+        let sliced = self.spaces.around(prefix).is_some_and(|space| space.slice().is_some());
+        (sliced && !self.slices.cover(prefix)).then_some(Want::These(prefix))
+    }
+
+    /// Decides a change of the slices.
+    pub(super) fn decide_slice(&self, request: &SliceRequest) -> Decision {
+        Decision::done(match request {
+            SliceRequest::Owned { prefix, claim } => self.own(*prefix, claim),
+            SliceRequest::Leave { prefix } => {
+                self.leave(*prefix, true).map(|()| self.become_state(*prefix, SliceState::Leaving))
+            }
+            SliceRequest::Lost { prefix } => Ok(self.become_state(*prefix, SliceState::Lost)),
+            SliceRequest::Gone { prefix } => self.leave(*prefix, false).map(|()| self.forget_slice(*prefix)),
+        })
+    }
+
+    fn own(&self, prefix: Prefix, claim: &str) -> Result<Vec<Change>, Refusal> {
+        if let Some(other) = self.slices.meeting(prefix).find(|other| other.prefix != prefix) {
+            return Err(Refusal::invalid_request(format!(
+                "slice {prefix} overlaps slice {} of this host, which is {}",
+                other.prefix,
+                other.state.name()
+            )));
+        }
+        let same = |known: &&Slice| known.state == SliceState::Held && *known.claim == *claim;
+        if self.slices.get(prefix).filter(same).is_some() {
+            return Ok(Vec::new());
+        }
+        let (state, claim) = (SliceState::Held, claim.into());
+        Ok(vec![Change::SlicePut(Slice { prefix, state, claim })])
+    }
+
+    fn become_state(&self, prefix: Prefix, state: SliceState) -> Vec<Change> {
+        let known = self.slices.get(prefix).filter(|known| known.state != state);
+        known.map(|known| Change::SlicePut(Slice { state, ..known.clone() })).into_iter().collect()
+    }
+
+    fn forget_slice(&self, prefix: Prefix) -> Vec<Change> {
+        self.slices.get(prefix).map(|_| Change::SliceGone { prefix }).into_iter().collect()
+    }
+
+    /// Refuses to part with a slice in which a subnet is held or, if `cooling`, still cools.
+    fn leave(&self, prefix: Prefix, cooling: bool) -> Result<(), Refusal> {
+        let held = self.held_anywhere(prefix).and_then(|serial| self.subnet(serial));
+        if let Some(subnet) = held {
+            let text = format!("slice {prefix} is in use: subnet {} lies in it", subnet.state.prefix);
+            return Err(Refusal::new(super::error::ErrorKind::Taken, text));
+        }
+        if cooling && self.cooling_by_prefix().overlapping(prefix).is_some() {
+            let text = format!("slice {prefix} is in use: a released subnet in it still cools");
+            return Err(Refusal::new(super::error::ErrorKind::Taken, text));
+        }
+        Ok(())
+    }
+
+    /// Applies a change of one slice: the space outside of held slices counts as occupied.
+    pub(super) fn put_slice(&mut self, prefix: Prefix, slice: Option<Slice>) {
+        let held = |slices: &Slices| slices.get(prefix).is_some_and(|slice| slice.state == SliceState::Held);
+        let before = held(&self.slices);
+        match slice {
+            Some(slice) => self.slices.put(slice),
+            None => self.slices.remove(prefix),
+        }
+        let after = held(&self.slices);
+        if before != after {
+            self.spaces.slice_changed(prefix, after, &self.standing, &self.slices);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The naive plan's slices: an address belongs to this host if one of the held slices contains it.
+//!
+//! Promises: checks address by address. Does not claim anything.
+
+use gipam::plan::prefix::Prefix;
+use gipam::plan::request::{Decision, Reply, SliceRequest};
+use gipam::plan::slices::SliceState;
+
+use super::{Expected, Model};
+
+impl Model {
+    /// Whether every address of a prefix lies in held slices.
+    pub fn owns(&self, prefix: Prefix) -> bool {
+        let held = |(slice, (state, _)): (&Prefix, &(SliceState, Box<str>))| {
+            (*state == SliceState::Held && slice.family() == prefix.family()).then_some(*slice)
+        };
+        let held: Vec<Prefix> = self.slices.iter().filter_map(held).collect();
+        (prefix.first()..=prefix.last())
+            .all(|address| held.iter().any(|slice| slice.contains_number(address)))
+    }
+
+    /// Whether a prefix lies in a pool that is shared with other hosts.
+    pub fn is_sliced(&self, prefix: Prefix) -> bool {
+        let bases = self.settings.pools.iter().flat_map(|pool| pool.bases());
+        bases.into_iter().any(|base| base.slice.is_some() && base.base.contains(prefix))
+    }
+
+    pub fn slice(&mut self, request: &SliceRequest, seen: &Decision) -> Result<(), String> {
+        let done = Expected::Reply(Reply::Done);
+        let overlaps = |prefix: Prefix, cooling: bool| {
+            self.subnets.iter().any(|entry| {
+                let cools = cooling && entry.state.released_at.is_some() && entry.state.cool_until > self.now;
+                (entry.held() || cools) && entry.state.prefix.overlaps(prefix)
+            })
+        };
+        match request {
+            SliceRequest::Owned { prefix, claim } => {
+                let owned = (SliceState::Held, claim.clone());
+                let changes = self.slices.get(prefix) != Some(&owned);
+                self.expect(seen, &done, changes, false)?;
+                self.slices.insert(*prefix, owned);
+            }
+            SliceRequest::Leave { prefix } if overlaps(*prefix, true) => {
+                self.expect(seen, &Expected::Refused("Taken"), false, false)?;
+            }
+            SliceRequest::Gone { prefix } if overlaps(*prefix, false) => {
+                self.expect(seen, &Expected::Refused("Taken"), false, false)?;
+            }
+            SliceRequest::Leave { prefix } => self.set_state(*prefix, SliceState::Leaving, seen)?,
+            SliceRequest::Lost { prefix } => self.set_state(*prefix, SliceState::Lost, seen)?,
+            SliceRequest::Gone { prefix } => {
+                self.expect(seen, &done, self.slices.contains_key(prefix), false)?;
+                self.slices.remove(prefix);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_state(&mut self, prefix: Prefix, state: SliceState, seen: &Decision) -> Result<(), String> {
+        let changes = self.slices.get(&prefix).is_some_and(|(known, _)| *known != state);
+        self.expect(seen, &Expected::Reply(Reply::Done), changes, false)?;
+        if let Some((known, _)) = self.slices.get_mut(&prefix) {
+            *known = state;
+        }
+        Ok(())
+    }
+}
