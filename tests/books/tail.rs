@@ -93,10 +93,17 @@ fn of_version(version: i32) -> (tempfile::TempDir, PathBuf) {
     let connection = rusqlite::Connection::open(&path).unwrap();
     connection
         .execute_batch(
-            "DROP TABLE networks; DROP TABLE kept_releases; DROP VIEW held;
-             CREATE VIEW held AS SELECT prefix FROM subnets",
+            "DROP TABLE slices; ALTER TABLE pools DROP COLUMN v4_slice; ALTER TABLE pools DROP COLUMN v6_slice",
         )
         .unwrap();
+    if version < 6 {
+        connection
+            .execute_batch(
+                "DROP TABLE networks; DROP TABLE kept_releases; DROP VIEW held;
+                 CREATE VIEW held AS SELECT prefix FROM subnets",
+            )
+            .unwrap();
+    }
     if version < 5 {
         connection.execute_batch("DROP TABLE reserved_by_hand; DROP TABLE pins").unwrap();
     }
@@ -127,7 +134,7 @@ fn before_the_tail(connection: &rusqlite::Connection) {
 
 #[test]
 fn older_books_become_newer_ones() {
-    for version in [2, 3, 4, 5] {
+    for version in [2, 3, 4, 5, 6, 7] {
         let (_directory, path) = of_version(version);
         assert!(Reader::open(&path).is_err(), "reading does not migrate");
         let mut books = open(&path);

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, reason = "a test")]
 
 mod asking;
+mod claims;
 mod clock;
 mod disk;
 mod leaving;
