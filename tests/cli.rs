@@ -306,7 +306,7 @@ fn history_asks_for_the_name_as_it_was_typed() {
     let place = Place::new();
     let daemon = place.daemon("200 OK", "[]", None);
     let done = place.ask(&["history", "2001:db8::1", "--limit", "7"]);
-    let nothing = "gipam: no line of history matches 2001:db8::1\n";
+    let nothing = "gipam: no event matches 2001:db8::1\n";
     assert_eq!((done.code, done.out.as_str(), done.err.as_str()), (3, "", nothing));
     assert!(daemon.join().unwrap().starts_with("GET /v1/history?of=2001%3Adb8%3A%3A1&limit=7 HTTP/1.1\r\n"));
 }
@@ -317,7 +317,7 @@ fn a_filter_that_matches_nothing_is_a_message_and_an_empty_list_is_not_a_table()
         (&["leases", "--holder", "web", "--since", "2h"][..], "no lease matches --holder web, --since 2h"),
         (&["leases", "192.0.2.0/24"], "no lease matches 192.0.2.0/24"),
         (&["leases", "--state", "pinned"], "no lease matches --state pinned"),
-        (&["history", "web"], "no line of history matches web"),
+        (&["history", "web"], "no event matches web"),
     ];
     for (arguments, said) in filtered {
         let place = Place::new();
@@ -354,7 +354,7 @@ fn import_sends_the_file_and_its_name() {
     let file = place.write("lease.json", "{\"v4\": \"10.0.0.0/8\"}");
     let daemon = place.daemon("200 OK", r#"{"subnets":2,"leases":5}"#, None);
     let done = place.ask(&["import", "lease.json", "--replace"]);
-    let expected = format!("{} is taken over\nsubnets: 2\nleases:  5\n", file.display());
+    let expected = format!("imported {}\nsubnets: 2\nleases:  5\n", file.display());
     assert_eq!((done.code, done.out), (0, expected), "{}", done.err);
     let asked = daemon.join().unwrap();
     let body = asked.split_once("\r\n\r\n").unwrap().1;

@@ -147,7 +147,7 @@ fn mistakes_in_a_table_are_named_by_line_and_column_and_change_nothing() {
             "HEAD192.0.2.0/24,192.0.2.9,,,,\n",
             "line 3, column 2 (address): duplicate address 192.0.2.9, already on line 2",
         ),
-        ("HEAD192.0.2.0/24,192.0.2.1,router,,,\n", "line 3, column 3 (kind): it must be gateway, auxiliary"),
+        ("HEAD192.0.2.0/24,192.0.2.1,router,,,\n", "line 3, column 3 (kind): the kind must be gateway, auxiliary"),
         ("HEAD192.0.2.0/24,192.0.2.1,,0200,,\n", "line 3, column 4 (mac): \"0200\" is not a MAC address"),
         (
             "HEAD192.0.2.0/24,,gateway,,,\n",
@@ -156,7 +156,7 @@ fn mistakes_in_a_table_are_named_by_line_and_column_and_change_nothing() {
         ("HEAD192.0.2.0/24,,,,192.0.3.0/26,\n", "line 3, column 5 (range): 192.0.3.0/26 does not lie in"),
         (
             "HEAD192.0.2.0/24,,,,,a\n192.0.2.0/24,,,,,b\n",
-            "line 4, column 6 (pool_id): line 2 has a different one",
+            "line 4, column 6 (pool_id): line 2 has a different PoolID",
         ),
         (
             "HEAD192.0.2.128/25,,,,,\n",
@@ -399,10 +399,10 @@ fn what_is_not_a_list_is_refused_by_the_kind_that_was_named() {
     let house = house();
     let _daemon = house.start();
     for (content, more, said) in [
-        (TABLE, &["--inspect"][..], "is not what docker network inspect prints"),
+        (TABLE, &["--inspect"][..], "is not the output of docker network inspect"),
         (TABLE, &["--replace"], "--replace works only with a lease file"),
-        ("[{\"Name\": 7}]", &[], "line 1, column 11: this is not what docker network inspect prints"),
-        ("[", &[], "line 1, column 1: this is not what docker network inspect prints"),
+        ("[{\"Name\": 7}]", &[], "line 1, column 11: not the output of docker network inspect"),
+        ("[", &[], "line 1, column 1: not the output of docker network inspect"),
         (PODMAN, &["--inspect"], "web is a podman network; give the output of: docker network inspect"),
         (PODMAN, &[], "web is a podman network"),
         (CONTAINER, &["--inspect"], "it describes the container /web, not a network"),
@@ -412,9 +412,9 @@ fn what_is_not_a_list_is_refused_by_the_kind_that_was_named() {
             "the entry web does not have an IPAM section",
         ),
         ("{\"Name\":\"a\",\"IPAM\":{}}\n{\"Name\":\"b\",\"IPAM\":{}}\n", &["--inspect"], "line 2, column 1"),
-        ("{\"Name\":\"a\"}\n{\"Name\":\"b\"}\n", &["--inspect"], "is not what docker network inspect prints"),
+        ("{\"Name\":\"a\"}\n{\"Name\":\"b\"}\n", &["--inspect"], "is not the output of docker network inspect"),
         ("{\"Name\":\"a\"}\n{\"Name\":\"b\"}\n", &[], "lease file"),
-        ("[7]", &["--inspect"], "is not what docker network inspect prints"),
+        ("[7]", &["--inspect"], "is not the output of docker network inspect"),
         (
             "[{\"Name\":\"a\",\"IPAM\":{\"Driver\":\"gipam\",\"Config\":[{\"Subnet\":\"198.18.3.0/33\"}]}}]",
             &[],

@@ -75,7 +75,7 @@ fn status_is_one_screen_with_and_without_the_daemon() {
         "-            198.51.100.0/28          [############....]  76%  10 of 13",
         "3 subnets, 11 addresses; 1 cooling (released recently)",
         "0 pinned (by --ip or by hand), 4 reserved (not given dynamically)",
-        "Engine     not asked: repair is off (gc.engine)",
+        "Engine     not checked: repair is off (gc.engine)",
         "1 refused; the last:",
         "RequestPool invalid request: unknown option pol=x",
     ] {
@@ -86,9 +86,9 @@ fn status_is_one_screen_with_and_without_the_daemon() {
     let books = house.path("gipam.db").display().to_string();
     let down = house.gipam(&["status", "--file", &books]);
     let said = String::from_utf8_lossy(&down.stderr).into_owned();
-    assert!(said.contains("no daemon answers at") && said.contains("this is from the books"), "{said}");
+    assert!(said.contains("no daemon answers at") && said.contains("this answer comes from the books"), "{said}");
     let down = text(&down);
-    assert!(down.starts_with("gipam is not running; this is what its books say.\n"), "{down}");
+    assert!(down.starts_with("gipam is not running; this comes from its books.\n"), "{down}");
     let same = |screen: &str| {
         let end = screen.find("books  ").unwrap();
         screen[screen.find("POOLS").unwrap()..end].to_owned()

@@ -237,7 +237,7 @@ fn an_address_with_its_length_as_docker_prints_it_is_an_address() {
     assert_eq!(code, 0, "{said}");
     assert!(house.json(&["leases"]).as_array().unwrap().is_empty());
     let (code, said) = run(&house, &["release", "192.0.2.7", "--force"]);
-    assert!(code == 3 && said.contains("no network's subnet contains 192.0.2.7"), "{said}");
+    assert!(code == 3 && said.contains("no held subnet contains 192.0.2.7"), "{said}");
 }
 
 #[test]

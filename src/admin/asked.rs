@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// What to reserve.
 #[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
 pub struct ReservationArgs {
-    /// a prefix, an address, or the first and the last of several
+    /// a prefix, an address, or the first and the last address of a range
     #[arg(value_name = "PREFIX|ADDRESS|FROM-TO")]
     pub range: Option<String>,
     /// change nothing unless the range overlaps this pool
@@ -37,7 +37,7 @@ pub struct PinArgs {
 pub struct UnpinArgs {
     /// the address
     pub address: String,
-    /// its subnet, if several have this address: a prefix or a PoolID
+    /// its subnet, if several subnets contain the address: a prefix or a PoolID
     #[arg(long, value_name = "SUBNET")]
     pub subnet: Option<String>,
     /// only print what would change
@@ -52,7 +52,7 @@ pub struct UnpinArgs {
 pub enum PoolArgs {
     /// add a pool, add a family to a pool, or reopen a closed pool
     Add(PoolCut),
-    /// give no new subnets from it, and remove it when it is empty
+    /// stop giving subnets from a pool, and remove it when it is empty
     Close {
         /// the pool
         #[arg(value_name = "NAME")]
@@ -62,7 +62,7 @@ pub enum PoolArgs {
         #[serde(default)]
         dry_run: bool,
     },
-    /// change the length of its future subnets, or extend its prefix to a larger one
+    /// change the length of a pool's future subnets, or extend its prefix
     Resize(PoolCut),
 }
 
@@ -72,16 +72,16 @@ pub struct PoolCut {
     /// the pool
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// from this IPv4 prefix
+    /// the IPv4 prefix of the pool
     #[arg(long, value_name = "PREFIX")]
     pub v4: Option<String>,
-    /// subnets of this length
+    /// the length of its IPv4 subnets
     #[arg(long, value_name = "LENGTH")]
     pub v4_size: Option<u8>,
-    /// from this IPv6 prefix
+    /// the IPv6 prefix of the pool
     #[arg(long, value_name = "PREFIX")]
     pub v6: Option<String>,
-    /// subnets of this length
+    /// the length of its IPv6 subnets
     #[arg(long, value_name = "LENGTH")]
     pub v6_size: Option<u8>,
     /// only print what would change

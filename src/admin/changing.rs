@@ -1,8 +1,8 @@
 //! Changes that a person makes to the running plan: reservations and pins by hand.
 //!
-//! Promises: the ledger decides, commits and answers each change like any other; a change that is not possible is refused with
-//! advice and changes nothing; repeating a change succeeds and changes nothing; a dry run reports the same and changes
-//! nothing. Existing leases stay. Does not know HTTP.
+//! Promises: the ledger decides, commits and answers each change like any other; an impossible change is refused with advice;
+//! repeating a change succeeds and has no effect; a dry run reports the same and has no effect. Existing leases stay. Does not
+//! know HTTP.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -84,7 +84,7 @@ pub(super) async fn reserve(ledger: &Ledger, asked: ReservationArgs) -> Result<C
             )
         }));
         if whole.len() > MET {
-            row.notes.push(format!("nor inside {} more fully reserved subnets", whole.len() - MET));
+            row.notes.push(format!("this also reserves all of {} more subnets", whole.len() - MET));
         }
         let leases = plan.leases_in(range);
         if !leases.is_empty() {
@@ -104,8 +104,8 @@ fn reserve_notes(plan: &Plan, range: AddressRange) -> Vec<String> {
     let mut notes = Vec::new();
     let around = plan.reserved_by().find(|(reserved, _)| reserved.covers(&range));
     notes.extend(around.map(|(reserved, by)| match by {
-        ReservedBy::Configuration => format!("the configuration reserves it too ({reserved})"),
-        ReservedBy::Hand => format!("it lies in {reserved}, which is already reserved by hand"),
+        ReservedBy::Configuration => format!("the configuration also reserves this range ({reserved})"),
+        ReservedBy::Hand => format!("this range is part of {reserved}, which is already reserved by hand"),
     }));
     let whole = plan.settings().pools.iter().flat_map(|pool| [(pool, pool.v4), (pool, pool.v6)]);
     for (pool, base) in whole.filter_map(|(pool, base)| Some((pool, base?.base))) {
@@ -117,9 +117,8 @@ fn reserve_notes(plan: &Plan, range: AddressRange) -> Vec<String> {
         }
     }
     if plan.pools_touching(range).next().is_none() && plan.subnets_touching(range).is_empty() {
-        notes.push(
-            "it lies outside all pools and subnets; it takes effect once one of them overlaps it".to_owned(),
-        );
+        let text = "this range is outside all pools and subnets; the reservation takes effect once one of them overlaps it";
+        notes.push(text.to_owned());
     }
     notes
 }

@@ -18,7 +18,7 @@ pub const CHANGE: Duration = Duration::from_secs(120);
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    #[error("no daemon answers at {socket}; start it with gipam serve, or name another with --admin PATH")]
+    #[error("no daemon answers at {socket}; start it with gipam serve, or give another socket with --admin PATH")]
     Down { socket: String },
     /// The daemon listens, but did not answer.
     #[error(transparent)]
@@ -139,14 +139,14 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_somebody_else_is_quoted() {
+    fn an_answer_of_another_program_is_quoted() {
         let (_directory, socket, _thread) = daemon("HTTP/1.1 400 Bad\r\ncontent-length: 4\r\n\r\nwhat");
         let error = Refusal::from(get(&socket, "/", VIEW).unwrap_err());
         assert_eq!(error.text, "the daemon answered 400: what");
     }
 
     #[test]
-    fn nobody_listening_is_down_and_unreachable() {
+    fn without_a_listener_the_daemon_is_down_and_unreachable() {
         let error = get(Path::new("/nowhere/admin.sock"), "/", VIEW).unwrap_err();
         assert!(matches!(error, AskError::Down { .. }), "{error}");
         assert_eq!(Refusal::from(error).kind, ErrorKind::Unreachable);

@@ -48,7 +48,7 @@ const LONG_TURNS: usize = 1;
 const SLOWEST: Duration = Duration::from_secs(30);
 /// The longest query on the page's listener: far longer than a search, a sort order and a page number need.
 const LONGEST_QUERY: usize = 1_024;
-/// The most lines of history in one answer on the page's listener.
+/// The maximum number of history lines in one answer on the page's listener.
 const MOST_LINES: u32 = 1_000;
 /// The paths that everyone who can reach the page may read.
 const FOR_EVERYBODY: [&str; 10] = [
@@ -237,7 +237,7 @@ impl Admin {
                 Err(Refusal::new(ErrorKind::Missing, format!("unknown path {path}")))
             }
             _ if asker == Asker::Everybody && query.len() > LONGEST_QUERY => {
-                let text = format!("the query has {} bytes; write at most {LONGEST_QUERY}", query.len());
+                let text = format!("the query has {} bytes; the maximum is {LONGEST_QUERY}", query.len());
                 Err(Refusal::new(ErrorKind::Invalid, text))
             }
             "/v1/gc" => self.gc(GcAsked { apply: false, new_engine: false }).await,
@@ -276,7 +276,7 @@ impl Admin {
         json(&rows)
     }
 
-    /// What repair knows from its last query of the Engine.
+    /// What repair learned from its last query of the Engine.
     fn known(&self) -> Arc<Dead> {
         self.repair.proofs().read().map(|proofs| proofs.clone()).unwrap_or_default()
     }
@@ -357,7 +357,7 @@ impl Admin {
         if masked {
             return Err(invalid(format!("{subnet} has host bits set; write {prefix}")));
         }
-        tracing::info!("adoption by hand: {prefix} under PoolID {id:?}");
+        tracing::info!("adoption by hand: {prefix} with PoolID {id:?}");
         let findings = self.repair.adopt(prefix, id).await?;
         json(&findings)
     }
@@ -384,7 +384,7 @@ impl Admin {
                 self.ledger.ask(force).await?;
             }
         }
-        // If it is alive after all, repair adopts it again.
+        // If the released subnet or address is in use after all, repair adopts it again.
         self.repair.changed();
         Ok(b"{}".to_vec())
     }
@@ -437,5 +437,5 @@ impl Admin {
 
 fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body)
-        .map_err(|error| Refusal::new(ErrorKind::Invalid, format!("the body cannot be read: {error}")))
+        .map_err(|error| Refusal::new(ErrorKind::Invalid, format!("cannot parse the body: {error}")))
 }

@@ -1,7 +1,7 @@
 //! Imports and exports old lease files by hand: `gipam import` and `gipam export`.
 //!
-//! Promises: a file that cannot be read changes nothing; books that hold subnets are replaced only on request, and the history
-//! records it; the digest of an imported or exported file is stored, so that the next start recognizes the file.
+//! Promises: a file that cannot be parsed changes nothing; books that hold subnets are replaced only on request, and the
+//! history records this; the digest of an imported or exported file is stored, so that the next start recognizes the file.
 
 use serde_json::{Value, json};
 
@@ -107,7 +107,7 @@ pub fn check_format(query: &str) -> Result<(), Refusal> {
     }
 }
 
-/// The held subnets and leases as an old lease file. Logs whatever the old program cannot handle.
+/// The held subnets and leases as a lease file of the old gipam. Logs everything that the old gipam cannot handle.
 pub fn export(source: &Source) -> Result<Vec<u8>, Refusal> {
     let pools = source.look(|plan| plan.settings().pools.clone())?;
     let mut allocated = Vec::new();

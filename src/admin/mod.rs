@@ -1,4 +1,4 @@
-//! The daemon as people and programs see it from outside: the rows of its views, and how a command requests them.
+//! How people and programs use the daemon: the rows of its views, the changes by hand, and how a command requests both.
 //!
 //! ```text
 //!   cli ──▶ client ──admin socket──▶ daemon          rows: the JSON of both sides

@@ -71,7 +71,7 @@ impl Moments {
     /// of the answer is sent immediately, so that the client knows that the daemon answers even on a host where nothing happens.
     pub fn wait(&self, seen: Option<String>, hold: Option<u64>) -> Response {
         let Ok(seat) = self.seats.clone().try_acquire_owned() else {
-            let text = "too many clients follow the events already; poll instead\n";
+            let text = "too many clients already follow events; poll instead\n";
             return Response::new(503, "text/plain; charset=utf-8", text);
         };
         let waiting = Follower {
@@ -122,7 +122,7 @@ impl Follower {
         format!("id: {id}\nevent: {event}\ndata: {moment}\n\n")
     }
 
-    /// An id for everything that has happened until now.
+    /// An id that changes whenever something happens.
     fn id(&mut self) -> String {
         let (commits, turns) = (*self.commits.borrow_and_update(), *self.turns.borrow_and_update());
         format!("{:x}-{commits}-{turns}", self.running.started)

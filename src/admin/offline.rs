@@ -1,7 +1,7 @@
 //! Answers views from the books when no daemon answers.
 //!
 //! Promises: the same answers as the daemon's; views do not change the books. `import` and `restore` take the lock of the
-//! books; `export` records the digest of what it wrote, if it can.
+//! books; `export` records the digest of the exported file, if it can.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -61,7 +61,7 @@ pub fn backup(books: &Path, copy: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Resul
     Ok(done.to_string().into_bytes())
 }
 
-/// Replaces the books with such a copy, while no daemon runs. Returns a summary as JSON.
+/// Replaces the books with a copy that `backup` wrote, while no daemon runs. Returns a summary as JSON.
 pub fn restore(copy: &Path, file: &BooksFile, tell: &dyn Fn(BackupStep<'_>)) -> Result<Vec<u8>, Refusal> {
     let books = place(file)?;
     let done = store::restore::restore(copy, &books, tell)?;

@@ -1,8 +1,8 @@
 //! Changes that a person makes to the pools: `gipam pool add`, `close` and `resize`.
 //!
-//! Promises: if a configuration file declares the pools, the file decides: nothing is changed, and the answer shows the lines
-//! that the file needs; otherwise the books are changed, with a note about what the next start with the same flags will
-//! warn about. The ledger decides, commits and answers.
+//! Promises: if a configuration file declares the pools, the change is refused, and the answer shows the lines that the file
+//! needs; otherwise the books are changed, with a note about each warning that the next start with the same flags will log.
+//! The ledger decides, commits and answers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -117,7 +117,7 @@ fn notes(plan: &Plan, wanted: &PoolChange, settings: &Settings, config: &Config)
             let closed = driver.pools.as_ref().is_some_and(|pools| !pools.iter().any(|pool| pool == name));
             let driver = &driver.name;
             closed.then(|| {
-                format!("the configuration does not list it for driver {driver}; to use it there: --ipam-opt pool={name}")
+                format!("the configuration does not list pool {name} for driver {driver}; to use it there: --ipam-opt pool={name}")
             })
         })),
         _ => {}
@@ -128,7 +128,7 @@ fn notes(plan: &Plan, wanted: &PoolChange, settings: &Settings, config: &Config)
         };
         if open(plan.settings()) && !open(settings) {
             notes.push(format!(
-                "after this, no open pool has {family}; a network that needs it must name its --subnet"
+                "after this, no open pool has {family}; a network that needs it must set --subnet"
             ));
         }
     }

@@ -1,8 +1,8 @@
 //! Limits how many reads run at a time on behalf of people.
 //!
-//! Promises: all clones together run at most the given number of reads at a time, each to its end. The client may disconnect:
-//! while its request waits for a turn, nothing is left behind; while its read runs, the thread keeps the turn. So abandoned
-//! requests occupy only a few threads, however many there are. Reads nothing itself.
+//! Promises: all clones together run at most the given number of reads at a time, each to its end. If the client disconnects,
+//! a request that waits for a turn is dropped, and a read that runs keeps its thread and its turn. So abandoned requests
+//! occupy only a few threads, however many there are. Reads nothing itself.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn no_more_read_at_a_time_than_there_are_turns_also_when_clients_have_left() {
+    async fn the_number_of_concurrent_reads_is_limited_even_if_clients_disconnect() {
         let (readers, running, most) =
             (Readers::new(2), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         for _ in 0..20 {

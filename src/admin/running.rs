@@ -1,6 +1,6 @@
-//! What only a running daemon knows: its counters, hooks, repair and what is filling up, for the status and the page.
+//! The part of the status that only a running daemon knows: counters, hooks, repair, and pools and subnets that are filling up.
 //!
-//! Promises: reads meters and memory, and the books for what hooks have not delivered; never waits for the ledger.
+//! Promises: reads meters and memory, and the books to count undelivered events; never waits for the ledger.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,7 +30,7 @@ pub struct RunningDaemon {
 }
 
 impl RunningDaemon {
-    /// Adds what only the daemon knows to a status. If everyone can see it, the targets of hooks are left out.
+    /// Adds to a status what only the daemon knows. If everyone can see the status, the targets of hooks are omitted.
     pub fn add_to(&self, mut status: Status, to_everybody: bool) -> Status {
         status.running = true;
         let WatchFound { filling, log } = self.watch.found();

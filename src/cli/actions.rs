@@ -15,7 +15,7 @@ use super::tables::{Width, escaped, optional, pairs, table};
 use crate::config::Surroundings;
 use crate::reconcile::Finding;
 
-/// Sends the request to the daemon and prints the answer: as JSON, or as the text that `words` makes of it.
+/// Sends the request to the daemon and prints the answer: as JSON, or as the text that `words` returns.
 pub(super) fn done<T: DeserializeOwned>(
     asking: &Asking,
     path: &str,
@@ -25,7 +25,7 @@ pub(super) fn done<T: DeserializeOwned>(
     said(asking, path, &asking.change(path, body)?, words)
 }
 
-/// Prints an answer: as JSON, or as the text that `words` makes of it.
+/// Prints an answer: as JSON, or as the text that `words` returns.
 fn said<T: DeserializeOwned>(
     asking: &Asking,
     path: &str,
@@ -41,7 +41,7 @@ fn said<T: DeserializeOwned>(
 /// `gipam import FILE [--replace]` of a lease file of the old gipam.
 pub(super) fn import(asking: &Asking, name: &str, content: &str, replace: bool) -> Result<(), CliError> {
     let answer = asking.import(name, content, replace)?;
-    said(asking, "/v1/import", &answer, |taken| format!("{name} is taken over\n{}", listed(taken)))
+    said(asking, "/v1/import", &answer, |taken| format!("imported {name}\n{}", listed(taken)))
 }
 
 /// The text of an answer, one line per key.
@@ -90,13 +90,13 @@ pub(super) fn gc(asking: &Asking, apply: bool, new_engine: bool) -> Result<(), C
     })
 }
 
-/// Each advice once, in order.
+/// Each piece of advice once, in order.
 pub(super) fn once<'a>(all: impl Iterator<Item = &'a Option<String>>) -> Vec<String> {
     let mut seen = std::collections::BTreeSet::new();
     all.flatten().filter(|advice| seen.insert(*advice)).cloned().collect()
 }
 
-/// Findings as a table, followed by what a person can do, each advice once.
+/// Findings as a table, followed by what a person can do, each piece of advice once.
 fn found(width: Width, findings: Vec<Finding>) -> String {
     let advice = once(findings.iter().map(|finding| &finding.advice));
     let row = |finding: Finding| {
@@ -131,12 +131,12 @@ pub(super) fn release(
     let what = address.map_or_else(|| subnet.to_owned(), |address| format!("{address} of {subnet}"));
     if !force {
         return Err(CliError::Usage(format!(
-            "{what} may still be in use; see whose it is with gipam leases, then repeat with --force, which asks the Engine \
-             first"
+            "{what} may still be in use; look up its holder with gipam leases, then repeat with --force, which asks the \
+             Engine first"
         )));
     }
     let body = json!({
         "subnet": subnet, "address": address, "force": force, "without_engine": without_engine
     });
-    done(asking, "/v1/release", &body, |_: Value| format!("{what} is released\n"))
+    done(asking, "/v1/release", &body, |_: Value| format!("released {what}\n"))
 }

@@ -1,7 +1,7 @@
 //! The arguments, as clap reads them after `compat.rs` has normalized the old spelling.
 //!
-//! Promises: options that name the daemon (`--admin`, `--config`, `--file`, `--json`) come before or after the
-//! command; those that start the driver come with `serve` or alone. Does not resolve anything: see `config`.
+//! Promises: the common options (`--admin`, `--config`, `--file`, `--json`) may come before or after the command;
+//! those that start the driver come with `serve` or alone. Does not resolve anything: see `config`.
 
 use clap::{Args, Parser, Subcommand};
 
@@ -78,15 +78,15 @@ pub(super) enum Command {
     },
     /// why an address or a subnet would be given or refused, step by step
     Explain(Explain),
-    /// what happened, the latest first
+    /// what happened, latest first
     History {
-        /// only of this address, subnet, container, network or MAC
+        /// only events of this address, subnet, container, network or MAC
         #[arg(value_name = "ADDRESS|NAME")]
         of: Option<String>,
-        /// only since this time: a time, or a span before now such as 10m, 2h, 3d
+        /// only events since this time: a time, or a span before now such as 10m, 2h, 3d
         #[arg(long, value_name = "WHEN")]
         since: Option<String>,
-        /// at most this many entries
+        /// at most this many events
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: u32,
     },
@@ -94,11 +94,11 @@ pub(super) enum Command {
     Import(ImportArgs),
     /// print a lease file for the old gipam
     Export {
-        /// its format
+        /// the format of the file
         #[arg(long, default_value = "leases.json", value_parser = ["leases.json"])]
         format: String,
     },
-    /// copy the books to a new file, also while the daemon runs
+    /// copy the books to a new file, even while the daemon runs
     Backup {
         /// the new file
         #[arg(value_name = "FILE")]
@@ -137,11 +137,11 @@ pub(super) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// keep this address for a holder: it gets it at its next start, others only if no other address is free
+    /// keep this address for a holder, which gets it at its next start; others get it only if no other address is free
     Pin(PinArgs),
     /// remove a pin
     Unpin(UnpinArgs),
-    /// add, close or resize pools, where no configuration file declares them
+    /// add, close or resize pools, unless a configuration file declares them
     #[command(subcommand)]
     Pool(PoolArgs),
     /// read the configuration again, and print what changes
@@ -152,19 +152,19 @@ pub(super) enum Command {
     },
     /// compare the books with the Engine's lists, to find what Docker lost
     Gc {
-        /// adopt networks that the books lack; free leases that two checks found dead, a minute apart, or the grace time if that
-        /// is shorter
+        /// adopt networks that the books lack, and free leases that two checks found dead, a minute apart (less if the grace
+        /// time is shorter)
         #[arg(long)]
         apply: bool,
         /// confirm that this Engine has replaced the one that the books know
         #[arg(long)]
         new_engine: bool,
     },
-    /// add a network that Docker has but the books lack, under Docker's PoolID for it
+    /// add a network that Docker has but the books lack, with Docker's PoolID for it
     Adopt {
         /// its subnet, as docker network inspect shows it
         subnet: String,
-        /// the PoolID in the message that refuses a container start
+        /// the PoolID, from the error message when a container fails to start
         #[arg(value_name = "POOLID")]
         id: String,
     },
@@ -175,27 +175,27 @@ pub(super) enum Command {
     Config(Configuration),
 }
 
-/// Which leases.
+/// Which leases to list.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Leases {
-    /// only of this subnet: a prefix or a PoolID
+    /// only leases in this subnet: a prefix or a PoolID
     #[arg(value_name = "SUBNET")]
     pub(super) subnet: Option<String>,
-    /// also cooling and pinned addresses
+    /// include cooling and pinned addresses
     #[arg(long)]
     pub(super) all: bool,
-    /// only of this container, network, container id or MAC
+    /// only leases of this container, network, container id or MAC
     #[arg(long, value_name = "NAME")]
     pub(super) holder: Option<String>,
-    /// only in this state
+    /// only addresses in this state
     #[arg(long, value_parser = ["leased", "cooling", "pinned"])]
     pub(super) state: Option<String>,
-    /// only those that began since this time: a time, or a span before now such as 10m, 2h, 3d
+    /// only leases that began after this time: a time, or a span before now such as 10m, 2h, 3d
     #[arg(long, value_name = "WHEN")]
     pub(super) since: Option<String>,
 }
 
-/// What to explain: a subnet, or with an address or a holder an address.
+/// What to explain: an address if an address, a holder or a MAC is given, otherwise a subnet.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Explain {
     /// a pool's name, or a prefix as for --subnet
@@ -233,13 +233,13 @@ pub(super) enum Configuration {
 }
 
 impl Cli {
-    /// The options as the configuration takes them.
+    /// The options in the form that `config` expects.
     pub(super) fn options(&self, serve: &Options) -> Options {
         let Common { admin, config, file, .. } = self.common.clone();
         Options { admin, config, file, ..serve.clone() }
     }
 
-    /// The driver does not print JSON.
+    /// Refuses `--json` without a command: the driver does not print JSON.
     pub(super) fn refuse_json(&self) -> Result<(), CliError> {
         if self.common.json {
             return Err(CliError::Usage("--json needs a command such as gipam leases --json".to_owned()));
@@ -247,12 +247,12 @@ impl Cli {
         Ok(())
     }
 
-    /// Only the driver takes these.
+    /// Refuses options that only the driver accepts.
     pub(super) fn refuse_serve_options(&self) -> Result<(), CliError> {
         let allowed = Options { socket: self.serve.socket.clone(), ..Options::default() };
         if self.serve != allowed {
             let text = "options that start the driver belong to gipam serve, not to this command; \
-                        --admin PATH names the daemon to ask";
+                        to choose the daemon, give --admin PATH";
             return Err(CliError::Usage(text.to_owned()));
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! `gipam reserve`, `unreserve`, `pin`, `unpin` and `pool`: changes to the running plan by a person.
 //!
-//! Promises: one request per command; the output lists the changes line by line, then notes, then the leases
-//! concerned; `--dry-run` prints the same. The daemon decides what is allowed.
+//! Promises: one request per command; the output lists the changes line by line, then notes, then the affected
+//! leases; `--dry-run` prints the same. The daemon decides what is allowed.
 
 use serde::Serialize;
 use serde_json::json;

@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn one_dash_is_as_good_as_two_with_and_without_equals() {
+    fn one_dash_means_the_same_as_two_with_and_without_equals() {
         for (old, new) in [
             ("gipam -v6 P -v4 Q", "gipam --v6 P --v4 Q"),
             ("gipam -v6=P --v4=Q", "gipam --v6=P --v4=Q"),
@@ -81,13 +81,13 @@ mod tests {
     }
 
     #[test]
-    fn values_and_unknown_words_are_not_touched() {
+    fn values_and_unknown_words_are_not_changed() {
         for line in
             ["gipam --file -v6", "gipam history -- -v6", "gipam -x --nope=1", "gipam - -", "gipam who a-b"]
         {
             assert_eq!(normal(line), line);
         }
-        assert_eq!(normal("gipam -v5 x"), "gipam --v5 x", "the error names the intended option");
+        assert_eq!(normal("gipam -v5 x"), "gipam --v5 x", "the error can suggest the intended option");
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(super) fn run(
     }
 }
 
-/// Prints the settings of the daemon that answers, otherwise those of `gipam serve` with these options; says which.
+/// Prints the settings of the running daemon, otherwise those that `gipam serve` would start with; a note says which.
 fn show(flags: &Options, json: bool, surroundings: &Surroundings) -> Result<(), CliError> {
     let asked_of_daemon = Options {
         v4: flags.v4.clone(),

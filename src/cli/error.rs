@@ -28,7 +28,7 @@ pub enum CliError {
     #[error("no {what} matches {filters}")]
     NoMatch { what: String, filters: String },
     /// An answer could not be parsed.
-    #[error("cannot parse the answer to {path}; is this the admin socket of a gipam of this version?")]
+    #[error("cannot parse the answer to {path}; the daemon may be another version of gipam")]
     Answer {
         path: String,
         #[source]
@@ -66,7 +66,7 @@ impl CliError {
     }
 }
 
-/// The error and its causes, separated by colons; a cause that the previous text already quotes is left out.
+/// The error and its causes, separated by colons; a cause that the previous text already quotes is omitted.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

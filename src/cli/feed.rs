@@ -1,4 +1,4 @@
-//! The input of `gipam top`: the daemon's status whenever something happened, and its calls per second.
+//! The input of `gipam top`: the daemon's status whenever something changed, and its calls per second.
 //!
 //! Promises: sends at most four requests per second, and spends at most a tenth of the time reading, however much
 //! happens; keeps working while the daemon is down and after it returns. Draws nothing.
@@ -15,11 +15,11 @@ use crate::view::rows::{Status, WaitMoment};
 
 /// Minimum time between two requests.
 const APART: Duration = Duration::from_millis(250);
-/// Read the status again after this time even without commits: cooled addresses become free, and the Engine may have gone.
+/// Read the status again after this time even without commits: cooling may have ended, and the Engine may have stopped.
 const OLD: Duration = Duration::from_secs(5);
-/// The interval if the daemon cannot notify.
+/// The interval between requests if the daemon cannot send events.
 const BLIND: Duration = Duration::from_secs(1);
-/// Reading the status takes at most this fraction of the time.
+/// Reading the status takes at most 1/`DUTY` of the time.
 const DUTY: u32 = 10;
 /// The time over which calls per second are counted.
 const WINDOW: Duration = Duration::from_secs(5);
@@ -77,7 +77,7 @@ pub(super) struct Feed {
     calls: CallRates,
     /// The id and the number of refused calls at the last check; refused calls commit nothing.
     seen: Option<(String, u64)>,
-    /// Whether something changed that was not read yet.
+    /// Whether something changed that has not been read yet.
     changed: bool,
     asked: Option<Instant>,
     /// When the status was last read, and how long that took.
@@ -85,7 +85,7 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// Reads the first status, without which there is nothing to watch; each status comes with this many events.
+    /// Reads the first status, and fails if that fails; each status comes with this many events.
     pub(super) fn start(asking: Asking, events: u32) -> Result<Self, CliError> {
         let read = (Instant::now(), Duration::ZERO);
         let (live, calls) = (Live::default(), CallRates::default());
@@ -94,7 +94,7 @@ impl Feed {
         Ok(feed)
     }
 
-    /// Waits for the next change, for about a second.
+    /// Waits about a second for the next change.
     pub(super) fn next(&mut self) -> Live {
         if let Some(asked) = self.asked {
             sleep(APART.saturating_sub(asked.elapsed()));
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_are_over_the_last_seconds_and_start_again_with_the_daemon() {
+    fn rates_cover_the_last_seconds_and_start_again_when_the_daemon_restarts() {
         let mut calls = CallRates::default();
         let begun = Instant::now();
         let mut rates = |started: &str, leased: u64, second: u64| {

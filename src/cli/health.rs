@@ -1,6 +1,6 @@
-//! The lines of `gipam status` about its own health: addresses in use, books, hooks, Docker's Engine, repair.
+//! The lines of `gipam status` about the health of gipam: addresses in use, books, hooks, Docker's Engine, repair.
 //!
-//! Promises: pure; each part is one line, plus a few for failures; adds nothing to the row. Does not decide how
+//! Promises: pure; each part is one line, plus a few for failures; shows only what the row contains. Does not decide how
 //! the parts are arranged: see `screen`.
 
 use unicode_width::UnicodeWidthStr;
@@ -44,13 +44,13 @@ pub(super) fn books(status: &Status, frame: Frame) -> Line {
         return entry("books", "").and(Ink::Red, "CANNOT BE WRITTEN: ").quote(why);
     }
     let written = status.ago(status.synced.as_deref()).map(|ago| format!(", written {} ago", span(ago)));
-    let sizes = format!("{}, log {}", size(status.books_bytes), size(status.log_bytes));
+    let sizes = format!("{}, WAL {}", size(status.books_bytes), size(status.log_bytes));
     let text = format!(": {sizes}{}", written.unwrap_or_default());
     let room = frame.columns.saturating_sub(11 + text.width());
     entry("books", &short(&status.books, room)).and(Ink::Plain, text)
 }
 
-/// What fills up, what keeps the WAL from being reset, and hooks; each failing hook has its own line.
+/// Pools and subnets that are filling up, a WAL that cannot be reset, and hooks; the first failing hook has its own line.
 pub(super) fn watched(status: &Status) -> Vec<Line> {
     let mut lines: Vec<Line> = status
         .filling
@@ -62,7 +62,7 @@ pub(super) fn watched(status: &Status) -> Vec<Line> {
         let since = clock(status.log_held_since.as_deref().unwrap_or_default(), status.now.as_deref());
         let text =
             format!("{} in use since {since}: a long-running reader keeps it from being reset", size(bytes));
-        lines.push(entry("log", "").and(Ink::Yellow, text));
+        lines.push(entry("WAL", "").and(Ink::Yellow, text));
     }
     let (failing, well): (Vec<_>, Vec<_>) = status.hooks.iter().partition(|row| row.failing_since.is_some());
     if !well.is_empty() {
@@ -83,7 +83,7 @@ pub(super) fn watched(status: &Status) -> Vec<Line> {
         let since = clock(row.failing_since.as_deref().unwrap_or_default(), status.now.as_deref());
         let waits = waiting(row.behind.unwrap_or_default());
         entry("hook", &format!("{}: {waits}; ", short(&row.hook, NAME)))
-            .and(Ink::Red, format!("fails since {since}: "))
+            .and(Ink::Red, format!("failing since {since}: "))
             .quote(row.last_error.as_deref().unwrap_or_default())
     }));
     lines
@@ -100,8 +100,8 @@ pub(super) fn engine(status: &Status) -> Line {
     let long = status.ago(since).map(|ago| format!(" ({})", span(ago))).unwrap_or_default();
     let since = since.map(|since| format!(" since {}{long}", clock(since, now))).unwrap_or_default();
     match (status.repair, status.engine) {
-        (Some(false), _) => entry("Engine", "not asked: repair is off (gc.engine)"),
-        (_, None) => entry("Engine", "not asked yet"),
+        (Some(false), _) => entry("Engine", "not checked: repair is off (gc.engine)"),
+        (_, None) => entry("Engine", "not checked yet"),
         (_, Some(true)) => entry("Engine", &format!("answers{since}")),
         (_, Some(false)) => {
             let why = status.engine_error.as_deref().unwrap_or_default();

@@ -18,7 +18,7 @@ Show:
   leases [SUBNET]                 who has which address
                                   (--holder, --state, --since, --all)
   who ADDRESS|NAME                details of an address, container or network
-  history [ADDRESS|NAME]          what happened, the latest first (--since 2h)
+  history [ADDRESS|NAME]          what happened, latest first (--since 2h)
   map [POOL|SUBNET]               the address space as a map
   explain --pool ... --address ...
                                   why an address or a subnet would be given
@@ -41,8 +41,8 @@ Repair:
   adopt SUBNET POOLID             add a network that the books lack
 
 Files:
-  backup FILE                     copy the books, also while the driver runs
-  restore FILE                    replace the books with a copy, driver stopped
+  backup FILE                     copy the books, even while the driver runs
+  restore FILE                    replace the books while the driver is stopped
   import FILE [--apply]           add networks and addresses from a file
                                   (--inspect, --replace)
   export                          print a lease file for the old gipam
@@ -57,16 +57,16 @@ Options of the driver (each has a variable: GIPAM_V4, GIPAM_FILE ...):
                                   or an old lease file to take over
   --config FILE                   configuration (/etc/gipam/gipam.toml)
   --name NAME                     the driver's name (gipam)
-  --socket PATH                   where Docker calls it
+  --socket PATH                   the socket that Docker connects to
   -address HOST:PORT              listen on TCP instead
-   -unix                           listen on the socket even if -address is set
+  -unix                           listen on the socket even if -address is set
   --http [HOST:]PORT              web page and metrics (off)
   --log LEVEL                     error, warn, info, debug or trace (info)
 
 Options of every command:
-   --admin PATH                    the admin socket of the driver
+  --admin PATH                    the admin socket of the driver
   --json                          print JSON for programs
-   --help, --version               gipam COMMAND --help explains one command
+  --help, --version               gipam COMMAND --help explains one command
 
 One dash or two: -v4 and --v4 are the same.
 Exit codes: 1 failed, 2 usage, 3 not found, 4 in use, 5 exhausted,

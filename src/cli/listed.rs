@@ -1,7 +1,7 @@
 //! `gipam import`: lease files of the old gipam, tables, and the output of `docker network inspect`.
 //!
-//! Promises: the content decides what kind a file is; for a table and for networks, the command only reports what it would
-//! do, unless `--apply` is given. The daemon decides what is allowed.
+//! Promises: the kind of a file is detected from its content; for a table and for networks, the command only reports what
+//! it would do, unless `--apply` is given. The daemon decides what is allowed.
 
 use std::fs::{File, Metadata};
 use std::io::{IsTerminal, Read};
@@ -18,7 +18,7 @@ use crate::admin::listed::{Form, ImportAnswer, Row, form};
 use crate::config::Surroundings;
 use crate::text::counted;
 
-/// What to take into the books.
+/// What to import into the books.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = IMPORT)]
 pub(super) struct ImportArgs {
@@ -39,16 +39,16 @@ pub(super) struct ImportArgs {
 /// The help text about the kinds of files.
 const IMPORT: &str = "\
 gipam recognizes a file by its content:
-   the output of docker network inspect
+  the output of docker network inspect
       docker network inspect $(docker network ls -q) | gipam import --inspect -
       Networks of this driver that the books lack are adopted, with their range, gateway and live addresses, as
       gipam gc --apply does, which asks the Engine itself. A network of another IPAM driver stays with that
-      driver and is not imported; gipam reserve keeps its addresses out of dynamic choice.
+      driver and is not imported; after gipam reserve, its addresses are never given dynamically.
   a table (CSV) whose first line names the columns, in any order:
       subnet, pool_id, range, address, kind, holder, mac
       Only the column subnet is required. A subnet has one line for each of its addresses. Kinds are gateway, auxiliary,
       endpoint, unknown. The table is imported whole or not at all. Lines already in the books change nothing.
-   a lease file of the old gipam: imported at once, if the books are empty or with --replace";
+  a lease file of the old gipam: imported at once, if the books are empty or with --replace";
 
 /// `gipam import FILE|- [--apply]`.
 pub(super) fn import(
@@ -59,7 +59,7 @@ pub(super) fn import(
     let (name, content) = content(asking, &wanted.list, surroundings)?;
     let form = form(&content);
     if wanted.inspect && form != Form::Inspected {
-        let text = format!("{name} is not what docker network inspect prints: that output begins with [");
+        let text = format!("{name} is not the output of docker network inspect, which begins with [");
         return Err(CliError::Usage(text));
     }
     match form {
@@ -101,7 +101,7 @@ fn take(asking: &Asking, name: &str, content: &str, apply: bool) -> Result<(), C
     actions::done(asking, "/v1/listed", &body, |answer| told(asking.width, &answer))
 }
 
-/// What happens to each subnet, followed by what a person can do, each advice once.
+/// What happens to each subnet, followed by what a person can do, each piece of advice once.
 fn told(width: Width, answer: &ImportAnswer) -> String {
     let row = |row: &Row| {
         let follows = match (row.action.as_str(), answer.applied) {

@@ -12,7 +12,7 @@ use super::tables::escaped;
 use crate::text::counted;
 use crate::view::rows::{HistoryRow, Status};
 
-/// Lines that events get, even if the state has much to say.
+/// Lines that are kept for events, however long the state is.
 const EVENTS: usize = 6;
 
 /// The screen.
@@ -29,9 +29,10 @@ pub(super) fn lines(live: &Live, frame: Frame) -> Vec<Line> {
     }
     head.extend(trouble.as_ref().map(|trouble| Line::default().and(Ink::Red, escaped(trouble))));
     if status.running {
-        let [subnets, subnets_freed, asked, freed, _] = rates;
+        let [subnets, subnets_released, addresses, released, _] = rates;
         head.push(Line::of(format!(
-            "calls/s    subnets {subnets:.1} asked, {subnets_freed:.1} freed; addresses {asked:.1} asked, {freed:.1} freed"
+            "calls/s    request subnet {subnets:.1}, address {addresses:.1}; release subnet {subnets_released:.1}, \
+             address {released:.1}"
         )));
     }
     let others = head.len() + pools.len() + fullest.len();
@@ -41,7 +42,7 @@ pub(super) fn lines(live: &Live, frame: Frame) -> Vec<Line> {
     screen::joined(parts.into_iter().chain([events]), frame.lines)
 }
 
-/// Events and refusals, the latest first.
+/// Events and refusals, latest first.
 fn events(status: &Status, rows: usize) -> Vec<Line> {
     if rows < 2 {
         return Vec::new();
@@ -78,13 +79,13 @@ pub(super) struct LiveChange {
     event: Option<HistoryRow>,
 }
 
-/// The rows that came since `before`, the oldest first; both lists begin with the latest.
+/// The rows that were added after `before`, oldest first; both lists begin with the latest.
 fn new<'a, T: PartialEq>(before: &[T], after: &'a [T]) -> impl Iterator<Item = &'a T> {
     let new: Vec<&T> = after.iter().take_while(|row| Some(*row) != before.first()).collect();
     new.into_iter().rev()
 }
 
-/// The changes from one status to the next, the oldest first.
+/// The changes from one status to the next, oldest first.
 pub(super) fn changes(before: &Status, after: &Status) -> Vec<LiveChange> {
     let list = |status: &Status| status.events.clone().unwrap_or_default();
     let (earlier, events) = (list(before), list(after));
@@ -102,7 +103,7 @@ pub(super) fn changes(before: &Status, after: &Status) -> Vec<LiveChange> {
         changes.push(LiveChange { at: after.now.clone().unwrap_or_default(), text, event: None });
     };
     match (before.running, after.running) {
-        (true, false) => add("gipam is not running; this is what its books say".to_owned()),
+        (true, false) => add("gipam is not running; this comes from its books".to_owned()),
         (false, true) => add("gipam is running".to_owned()),
         _ => {}
     }
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changed_is_shown_once_the_oldest_first() {
+    fn each_change_is_shown_once_oldest_first() {
         let row = |n: u32| HistoryRow {
             at: "2026-01-02T03:04:05Z".to_owned(),
             event: format!("event {n}"),

@@ -16,7 +16,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::config::Surroundings;
 use crate::text;
 
-/// Length to which lines are cut, in bytes.
+/// The maximum length of a line, in bytes.
 const LONGEST: usize = 8_192;
 
 /// Whether standard error goes to the journal.
@@ -42,7 +42,7 @@ pub(super) fn set_up(level: Level, surroundings: &Surroundings) {
         .with_ansi(terminal && !surroundings.variables.contains_key("NO_COLOR"))
         .fmt_fields(tracing_subscriber::field::MakeExt::delimited(format::debug_fn(separator), " "))
         .event_format(style);
-    // This fails only at a second call in one process, and then the first subscriber stays in use.
+    // This fails only on a second call in one process, and then the first subscriber stays in use.
     let _ = builder.try_init();
 }
 
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_journal_is_only_where_systemd_says_so() {
+    fn log_lines_go_to_the_journal_only_if_systemd_says_so() {
         assert!(!to_journal(&Surroundings::default()));
     }
 

@@ -1,6 +1,6 @@
 //! `gipam who`, `map`, `explain` and `doctor`: detailed answers.
 //!
-//! Promises: all but `doctor` send one request, like the views, and `--json` passes the answer on. Changes nothing.
+//! Promises: all but `doctor` send one request, like the views, and `--json` prints the answer as received. Changes nothing.
 
 use super::args::Explain;
 use super::error::CliError;
@@ -37,7 +37,7 @@ fn known(width: Width, row: WhoRow) -> String {
     } else if let Some(holder) = row.last_holder {
         lines.push(("last holder", holder));
     }
-    lines.push(("subnet", row.subnet.unwrap_or_else(|| "none: no network has a subnet here".to_owned())));
+    lines.push(("subnet", row.subnet.unwrap_or_else(|| "none: no held subnet contains this address".to_owned())));
     lines.push(("pool", row.pool.unwrap_or_else(|| "none".to_owned())));
     if row.reserved {
         let by = row.reserved_by.unwrap_or_else(|| "configuration".to_owned());
@@ -59,7 +59,7 @@ pub(super) fn map(asking: &Asking, of: Option<&str>) -> Result<(), CliError> {
     let path = query("/v1/map", &[("of", of), ("columns", columns.as_deref()), ("lines", lines.as_deref())]);
     show(asking, &path, |rows: Vec<MapRow>| {
         let drawn = |map: &MapRow| {
-            let why = map.unusable.as_ref().map(|why| format!("nothing can be given: {}\n", escaped(why)));
+            let why = map.unusable.as_ref().map(|why| format!("unusable: {}\n", escaped(why)));
             picture::drawn(map, asking.colour) + &why.unwrap_or_default()
         };
         rows.iter().map(drawn).collect::<Vec<_>>().join("\n")
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_comes_first_and_a_kind_is_one_line_with_its_count() {
+    fn the_worst_findings_come_first_and_those_of_one_kind_share_a_line() {
         let mut findings = vec![finding("clock", Verdict::Well, "2026-01-02T03:04:05Z", None)];
         for n in 0..300 {
             findings.push(finding(&format!("pool p{n} (198.18.{n}.0/24)"), Verdict::Well, "unused", None));
@@ -189,11 +189,11 @@ mod tests {
             let found = format!("lies in the on-link route {n}");
             findings.push(finding(&format!("pool q{n}"), Verdict::Wrong, &found, Some("use another pool")));
         }
-        findings.push(finding("daemon", Verdict::Wrong, "none listens", Some("start it")));
+        findings.push(finding("daemon", Verdict::Wrong, "not running", Some("start it")));
         assert_eq!(
             grouped(&findings),
             "WRONG   2 pools, such as pool q0: lies in the on-link route 0\n        use another pool\n\
-             WRONG   daemon: none listens\n        start it\n\
+             WRONG   daemon: not running\n        start it\n\
              unknown routes: cannot be read\n\
              well    clock: 2026-01-02T03:04:05Z\n\
              well    300 pools: unused\n\

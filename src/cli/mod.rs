@@ -1,11 +1,11 @@
-//! The command line: what people type, and what they read.
+//! The command line: the commands, and what they print.
 //!
 //! Promises: `gipam -v6 P -v4 Q` starts the driver, as the old gipam did; views and actions send requests to the running
 //! daemon over its admin socket; if no daemon runs, views read the books and say so; tables are readable on a
 //! pipe and have no colour; every error says what failed, why and what to do, and has an exit code for its
 //! kind. Only this room prints. It knows pools and addresses only as rows.
 
-#![allow(clippy::print_stderr, reason = "this room is the one that talks to people")]
+#![allow(clippy::print_stderr, reason = "this room prints for people")]
 
 use std::ffi::OsString;
 

@@ -1,4 +1,4 @@
-//! Requests to the daemon or the books, and the output of answers.
+//! Gets answers from the daemon or from the books, and prints them.
 //!
 //! Promises: if a view comes from the books, standard error says so, except under `gipam top`; if the caller named a daemon,
 //! books that the caller did not name are never shown instead; a reader that closes early (`| head`) is not an error. JSON is
@@ -101,7 +101,7 @@ impl Asking {
         let last = offline::answer(&books, path, &mut |piece| {
             take(&piece).map_err(|error| {
                 failed = Some(error);
-                Refusal::new(ErrorKind::Unavailable, "nobody reads the output")
+                Refusal::new(ErrorKind::Unavailable, "the output cannot be written")
             })
         });
         match failed {
@@ -114,13 +114,13 @@ impl Asking {
     fn books_instead(&self, down: &client::AskError) -> Result<(PathBuf, String), CliError> {
         let wanted = self.config.file.resolve(crate::config::Content::Absent).books;
         if !self.config.books_belong {
-            return Err(unreachable(down, "; --file PATH shows the books without it"));
+            return Err(unreachable(down, "; to show the books without a daemon, give --file PATH"));
         }
         let Some(books) = self.config.file.existing() else {
             return Err(unreachable(down, &format!(", and no books were found at {}", wanted.display())));
         };
         let said = format!(
-            "no daemon answers at {}; this is from the books {}",
+            "no daemon answers at {}; this answer comes from the books {}",
             self.config.admin.display(),
             books.display()
         );
@@ -148,13 +148,13 @@ impl Asking {
             other => return other.map_err(|error| CliError::Admin(error.into())),
         };
         if !self.config.books_belong {
-            return Err(unreachable(&down, "; --file PATH takes over into the books without it"));
+            return Err(unreachable(&down, "; to import into the books without a daemon, give --file PATH"));
         }
         let books = offline::place(&self.config.file).map_err(CliError::Admin)?;
         progress.now(format!("importing {name} into the books {}", books.display()));
         let answer = offline::import(&self.config.file, name, content, replace).map_err(CliError::Admin)?;
         drop(progress);
-        note(&format!("no daemon answers; the books {} were changed without it", books.display()));
+        note(&format!("no daemon answers; the books {} were changed directly", books.display()));
         Ok(answer)
     }
 
@@ -258,7 +258,7 @@ pub(super) fn usage(mut usage: clap::Error, command: &clap::Command) -> u8 {
     if usage.use_stderr() { 2 } else { 0 }
 }
 
-/// Suggests an option that differs by one letter if clap suggests none: by its measure, short names are too dissimilar.
+/// Suggests an option that differs by one letter if clap suggests none: clap finds short names too dissimilar.
 fn suggest(usage: &mut clap::Error, command: &clap::Command) {
     let unknown =
         usage.kind() == UsageKind::UnknownArgument && usage.get(ContextKind::SuggestedArg).is_none();
@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_lists_come_one_row_a_line_with_keys_in_their_order() {
+    fn json_lists_have_one_row_per_line_and_keep_the_order_of_keys() {
         let value: Value = serde_json::from_str(r#"[{"b":1,"a":null},{"b":"9007199254740993"}]"#).unwrap();
         assert_eq!(json_text(&value), "[\n{\"b\":1,\"a\":null},\n{\"b\":\"9007199254740993\"}\n]\n");
         assert_eq!(json_text(&serde_json::json!([])), "[]\n");

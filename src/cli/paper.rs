@@ -64,7 +64,7 @@ impl Line {
     }
 }
 
-/// The first characters, as many as fit into this number of columns.
+/// As many of the first characters as fit into this number of columns.
 fn fitting(letters: impl Iterator<Item = char>, columns: usize) -> impl Iterator<Item = char> {
     letters.scan(columns, |room, letter| {
         *room = room.checked_sub(letter.width().unwrap_or(0))?;
@@ -85,7 +85,7 @@ pub(super) fn short(text: &str, columns: usize) -> String {
     front + dots + &back.iter().rev().collect::<String>()
 }
 
-/// A text in lines of this many columns, broken between words; the first line has a width of its own.
+/// A text in lines of this many columns, broken between words; the first line has a separate width.
 pub(super) fn wrapped(text: &str, first: usize, columns: usize) -> Vec<String> {
     let (mut lines, mut line, mut room) = (Vec::new(), String::new(), first);
     for word in text.split(' ') {
@@ -102,7 +102,7 @@ pub(super) fn wrapped(text: &str, first: usize, columns: usize) -> Vec<String> {
     lines
 }
 
-/// The text, padded with blanks to this many columns.
+/// The text, padded with spaces to this many columns.
 pub(super) fn padded(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(text.width())))
 }
@@ -122,7 +122,7 @@ pub(super) fn bar(full: Fullness, signs: usize) -> (Ink, String) {
     (ink, format!("[{}{}]", "#".repeat(full), ".".repeat(signs - full)))
 }
 
-/// Seconds as a duration that people can read.
+/// Seconds as a human-readable duration.
 pub(super) fn span(seconds: i64) -> String {
     let seconds = seconds.max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
@@ -134,7 +134,7 @@ pub(super) fn span(seconds: i64) -> String {
     }
 }
 
-/// Bytes as a size that people can read.
+/// Bytes as a human-readable size.
 pub(super) fn size(bytes: u64) -> String {
     match bytes {
         0..1_024 => format!("{bytes} B"),
@@ -144,7 +144,7 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
-/// The time of day of an RFC 3339 time, preceded by the date if that is not today.
+/// The time of day of an RFC 3339 time, preceded by the date unless it is today.
 pub(super) fn clock(at: &str, now: Option<&str>) -> String {
     let plain = at.split(['.', 'Z']).next().unwrap_or(at);
     match (plain.split_once('T'), now.and_then(|now| now.split_once('T'))) {
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_never_wider_than_asked_for_and_colour_changes_nothing_else() {
+    fn a_line_is_never_wider_than_requested_with_or_without_colour() {
         let line = Line::of("a").and(Ink::Red, "bcdef").quote("g\u{1b}[2J");
         assert_eq!(line.drawn(80, false), "abcdefg\\u{1b}[2J");
         assert_eq!(line.drawn(6, false), "abcd..");
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_character_of_two_columns_counts_twice_and_an_accent_of_its_own_not_at_all() {
+    fn a_wide_character_has_two_columns_and_a_combining_accent_none() {
         let wide = "\u{65e5}\u{672c}\u{8a9e}";
         assert_eq!(Line::of(wide).drawn(6, false), wide);
         assert_eq!(Line::of(wide).and(Ink::Plain, "a").drawn(6, false), "\u{65e5}\u{672c}..");
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_is_empty_only_for_nothing_and_full_only_for_all() {
+    fn a_bar_is_empty_only_at_zero_and_full_only_at_100_percent() {
         let text = |share| bar(Fullness(share), 4).1;
         assert_eq!(
             [0.0, 0.001, 0.5, 0.999, 1.0, f64::NAN].map(text),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn times_spans_and_sizes_read_as_people_say_them() {
+    fn times_spans_and_sizes_are_human_readable() {
         assert_eq!([5, 65, 3_700, 90_000, -3].map(span), ["5 s", "1 min", "1 h 1 min", "1 d 1 h", "0 s"]);
         assert_eq!([5, 4_096, 5 << 20, 3 << 30].map(size), ["5 B", "4 KiB", "5 MiB", "3 GiB"]);
         let now = Some("2026-01-02T10:00:00Z");

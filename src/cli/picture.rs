@@ -8,7 +8,7 @@ use crate::view::map::{LegendRow, MapRow, sign_of};
 
 /// Characters per line.
 pub(super) const COLUMNS: u16 = 64;
-/// Maximum number of lines; a larger map is scaled, so that each character stands for more.
+/// Maximum number of lines; a larger map is scaled, so that each character represents more.
 pub(super) const LINES: u16 = 40;
 
 /// The colour of a state.
@@ -23,7 +23,7 @@ fn ink_of(state: &str) -> Ink {
     }
 }
 
-/// The picture of one pool or subnet.
+/// The map of one pool or subnet.
 pub(super) fn drawn(map: &MapRow, colour: bool) -> String {
     let width = map.lines.iter().map(|line| line.first.to_string().len()).max().unwrap_or(0);
     let mut text = heading(map);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_drawn_to_scale_and_folded_ones_are_a_sentence() {
+    fn lines_are_drawn_to_scale_and_folded_lines_become_text() {
         let expected = format!(
             "subnet 192.0.2.0/24 of pool lan; one character per address\n\
              192.0.2.0   xG###{}\n\
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_changes_nothing_but_colour() {
+    fn colour_does_not_change_the_text() {
         let (plain, painted) = (drawn(&map(), false), drawn(&map(), true));
         assert!(painted.contains("\u{1b}[32m###\u{1b}[0m"));
         let mut stripped = painted;

@@ -129,7 +129,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Shows that other work begins.
+    /// Shows that new work begins.
     pub(super) fn now(&self, what: impl Into<String>) {
         self.set(what.into(), String::new);
     }
@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_how_long_how_far_and_what_and_fits_the_terminal() {
+    fn a_line_shows_time_progress_and_task_and_fits_the_terminal() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("copy.db");
         let line = |what: &str, far: &str, columns| {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_counted_and_comes_as_it_is() {
+    fn a_counting_reader_passes_the_bytes_on_unchanged() {
         let mut reader = CountingReader { from: "one\ntwo\n".as_bytes(), done: Arc::default() };
         let (far, of) = (counted(reader.done.clone(), None), counted(reader.done.clone(), Some(5 << 20)));
         let mut text = String::new();

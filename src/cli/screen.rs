@@ -1,8 +1,8 @@
 //! `gipam status` as one screen.
 //!
 //! Promises: 24 lines of 80 columns on a pipe, for any host, and the whole screen on a larger terminal; if a part does not
-//! fit, the screen names the command that shows the rest; readable without colour; adds nothing to the row. Sends no
-//! requests: see `views` and `top`.
+//! fit, the screen names the command that shows the rest; readable without colour; shows only what the row contains. Sends
+//! no requests: see `views` and `top`.
 
 use unicode_width::UnicodeWidthStr;
 
@@ -27,7 +27,7 @@ const REFUSALS: usize = 3;
 pub(super) const LINES: usize = 24;
 pub(super) const COLUMNS: usize = 80;
 
-/// The room on a terminal. What a larger one has in addition goes to names, prefixes, bars and further rows.
+/// The size of a terminal. Extra room goes to names, prefixes, bars and further rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     pub(super) columns: usize,
@@ -46,7 +46,7 @@ impl Frame {
         })
     }
 
-    /// The width of a text with this width at 80 columns: it gets a share of the others, at most `most`.
+    /// The width of a text that is `width` wide at 80 columns: it grows by a third of the extra columns, at most by `most`.
     fn wider(self, width: usize, most: usize) -> usize {
         width + (self.columns.saturating_sub(COLUMNS) / 3).min(most)
     }
@@ -82,7 +82,7 @@ pub(super) fn drawn(status: &Status, frame: Frame, colour: bool) -> String {
     lines.iter().map(|line| line.drawn(frame.columns, colour) + "\n").collect()
 }
 
-/// What both `gipam status` and `gipam top` show.
+/// The parts that both `gipam status` and `gipam top` show.
 pub(super) fn parts(status: &Status, frame: Frame) -> [Vec<Line>; 4] {
     [
         head(status, frame),
@@ -109,7 +109,7 @@ fn head(status: &Status, frame: Frame) -> Vec<Line> {
         return vec![
             Line::default()
                 .and(Ink::Red, "gipam is not running")
-                .and(Ink::Plain, "; this is what its books say."),
+                .and(Ink::Plain, "; this comes from its books."),
             Line::of("Networks and containers that need an address cannot start until it runs again."),
         ];
     }
@@ -164,7 +164,7 @@ fn pools(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
         };
         let line = gauge(frame, &row.pool, &row.base, share, &text);
         let why = row.unusable.as_ref().filter(|_| !row.closed && !std::mem::replace(&mut told, true));
-        let why = why.map(|why| Line::of("  ").and(Ink::Yellow, "nothing can be given: ").quote(why));
+        let why = why.map(|why| Line::of("  ").and(Ink::Yellow, "unusable: ").quote(why));
         std::iter::once(line).chain(why)
     };
     // If not all fit, the fullest come first.
@@ -318,7 +318,7 @@ mod tests {
             repair: Some(true),
             engine: Some(false),
             engine_since: time(),
-            engine_error: Some("the Engine at /var/run/docker.sock cannot be asked: ".repeat(3)),
+            engine_error: Some("the Engine at /var/run/docker.sock does not answer: ".repeat(3)),
             looked: time(),
             next_look: Some("2026-01-02T04:04:05Z".to_owned()),
             findings: 40,
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowded_host_fits_24_lines_of_80_columns_and_says_where_more_is() {
+    fn a_crowded_host_fits_24_lines_of_80_columns_and_the_screen_names_commands_that_show_more() {
         let text = drawn(&crowded(), Frame::NORMAL, false);
         assert_eq!(text.lines().count(), LINES, "{text}");
         assert!(text.lines().all(|line| line.width() <= COLUMNS), "{text}");
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_larger_terminal_is_used_and_a_narrow_one_is_not_left() {
+    fn a_larger_terminal_is_filled_and_a_narrow_one_is_not_exceeded() {
         for (columns, lines) in [(50, 30), (80, 20), (120, 40), (200, 60)] {
             let frame = Frame::of(Some((columns, lines)));
             let text = drawn(&crowded(), frame, false);
@@ -360,14 +360,14 @@ mod tests {
             assert!(text.lines().count() <= (lines - 1).max(LINES), "{lines}: {text}");
         }
         let text = drawn(&crowded(), Frame::of(Some((200, 60))), false);
-        assert!(text.contains("a-pool-with-a-long-name-0"), "names are whole: {text}");
-        assert!(text.contains("2001:db8:aaaa:bbbb:cccc:dddd:0:0/96"), "prefixes are whole: {text}");
-        assert!(!text.contains("more: gipam pools"), "all pools have room: {text}");
+        assert!(text.contains("a-pool-with-a-long-name-0"), "names are not shortened: {text}");
+        assert!(text.contains("2001:db8:aaaa:bbbb:cccc:dddd:0:0/96"), "prefixes are not shortened: {text}");
+        assert!(!text.contains("more: gipam pools"), "all pools fit: {text}");
         assert!(text.lines().any(|line| line.width() > 120), "{text}");
     }
 
     #[test]
-    fn a_pool_that_the_host_makes_unusable_says_why_and_events_that_hooks_rejected_are_counted() {
+    fn the_reason_for_an_unusable_pool_is_shown_and_events_that_hooks_rejected_are_counted() {
         let why = Some(
             "lies in the on-link route 10.9.0.0/16 dev eth0 scope link, so Docker would refuse all of it"
                 .to_owned(),
@@ -380,7 +380,7 @@ mod tests {
         let text = drawn(&status, Frame::NORMAL, false);
         for part in [
             "unusable, 1 /120",
-            "nothing can be given: lies in the on-link route 10.9.0.0/16",
+            "unusable: lies in the on-link route 10.9.0.0/16",
             "rejected events were skipped, see the log: 2 by dns",
         ] {
             assert!(text.contains(part), "{part} is missing: {text}");
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_changes_nothing_but_colour() {
+    fn colour_does_not_change_the_text() {
         let (plain, mut painted) =
             (drawn(&crowded(), Frame::NORMAL, false), drawn(&crowded(), Frame::NORMAL, true));
         assert!(painted.contains("\u{1b}[31m"));
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn findings_are_yellow_and_red_where_two_containers_have_one_address() {
+    fn findings_are_yellow_or_red_if_two_containers_have_one_address() {
         for (duplicates, ink) in [(0, 33), (1, 31)] {
             let painted = drawn(&Status { duplicates, ..crowded() }, Frame::NORMAL, true);
             assert!(painted.contains(&format!("\u{1b}[{ink}m40 findings")), "{painted:?}");
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_older_daemon_says_is_shown_and_nothing_is_made_up() {
+    fn the_status_of_an_older_daemon_is_shown_without_invented_values() {
         let old = r#"{"running":true,"names":["gipam"],"doors":["unix:///d.sock"],"version":"0.0.9","books":"/b",
             "pools":2,"subnets":1,"leases":3,"started":"2026-01-02T03:04:05Z","last_error":null,"last_error_at":null,
             "requests":7}"#;

@@ -27,7 +27,7 @@ impl Width {
         self.0.is_some_and(|columns| columns < NARROW)
     }
 
-    /// A time without its fraction of a second, or on a narrow terminal how long ago it was.
+    /// A time without its fraction of a second; on a narrow terminal, how long ago it was.
     pub(super) fn time(self, value: Option<&str>) -> String {
         match value.filter(|_| self.is_narrow()).and_then(age) {
             Some(seconds) if seconds < 0 => format!("in {}", super::paper::span(-seconds)),
@@ -36,14 +36,14 @@ impl Width {
         }
     }
 
-    /// The holder: by name, or on a narrow terminal by MAC if the name is unknown.
+    /// The name of the holder; on a narrow terminal, its MAC if the name is unknown.
     pub(super) fn holder(self, name: Option<&str>, mac: Option<&str>) -> String {
         optional(name.or(mac.filter(|_| self.is_narrow())))
     }
 }
 
-/// Lays rows out under these headings. Marks before a heading: `>` numbers, aligned to the right; `~` a text that may be
-/// wrapped; `?` left out on a narrow terminal; `=` left out there if all rows have the same value.
+/// Lays out rows under these headings. Marks before a heading: `>` numbers, aligned to the right; `~` a text that may be
+/// wrapped; `?` omitted on a narrow terminal; `=` omitted there if all rows have the same value.
 pub(super) fn table(width: Width, headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let rows: Vec<Vec<String>> = rows.into_iter().collect();
     let alike = |n: usize| {
@@ -103,7 +103,7 @@ pub(super) fn time(value: Option<&str>) -> String {
     }
 }
 
-/// The text with everything escaped that moves the cursor, reverses the direction of text or starts a new line.
+/// The text, with all characters escaped that move the cursor, reverse the direction of text or start a new line.
 pub(super) fn escaped(text: &str) -> String {
     if text.is_empty() {
         return "-".to_owned();
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_aligned_and_lines_end_without_blanks() {
+    fn columns_are_aligned_and_lines_have_no_trailing_spaces() {
         let rows = [
             vec!["lan".to_owned(), "7".to_owned(), "x".to_owned()],
             vec!["d".into(), "1024".into(), "".into()],
@@ -131,12 +131,12 @@ mod tests {
     }
 
     #[test]
-    fn no_rows_are_headings_alone() {
+    fn without_rows_only_the_headings_are_printed() {
         assert_eq!(table(Width::default(), &["A", "B"], []), "A  B\n");
     }
 
     #[test]
-    fn a_narrow_terminal_gets_what_matters_and_a_wide_one_all() {
+    fn a_narrow_terminal_gets_the_essential_columns_and_a_wide_one_all() {
         let rows = || {
             let long = "x y ".repeat(20);
             ["web", "db"]
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_cannot_steer_the_terminal() {
+    fn a_name_cannot_control_the_terminal() {
         assert_eq!(escaped("a\u{1b}[31m\nb\u{202e}c"), "a\\u{1b}[31m\\nb\\u{202e}c");
         assert_eq!(escaped("wéb"), "wéb");
     }

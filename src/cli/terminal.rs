@@ -55,7 +55,7 @@ impl Terminal {
         size().unwrap_or((super::screen::COLUMNS, super::screen::LINES))
     }
 
-    /// Replaces the whole content by these lines.
+    /// Replaces the whole content with these lines.
     pub(super) fn draw(&self, lines: &[Line]) -> io::Result<()> {
         let (columns, rows) = self.size();
         let mut text = HOME.to_owned();

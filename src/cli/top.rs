@@ -1,8 +1,8 @@
 //! `gipam top`: a live `gipam status`, with events as they happen.
 //!
 //! Promises: redraws when something happens, when the terminal is resized, and once a second; q, Ctrl-C and signals
-//! end it and restore the terminal. On a pipe, or with `--json`, it prints one line per change until the
-//! reader leaves. It only reads from the daemon and never changes it, and stops when nobody watches.
+//! end it and restore the terminal. On a pipe, or with `--json`, it prints one line per change and ends when its
+//! reader closes the pipe. It only reads from the daemon and never changes it.
 
 use std::future::poll_fn;
 use std::io::{self, IsTerminal, Read};
@@ -21,7 +21,7 @@ use super::output::{self, Asking};
 use super::screen::Frame;
 use super::terminal::Terminal;
 
-/// How many events are requested for a screen, and for a pipe, which misses events only if more than this come at once.
+/// How many events are requested for a screen, and for a pipe, which misses events only if more than this happen at once.
 const SHOWN: u32 = 60;
 const PIPED: u32 = 200;
 
@@ -38,7 +38,7 @@ pub(super) fn run(asking: Asking) -> Result<(), CliError> {
     runtime.block_on(watch(feed, colour)).map_err(CliError::Write)
 }
 
-/// Prints one line per change, until the reader leaves.
+/// Prints one line per change, until the reader closes the pipe.
 fn piped(mut feed: Feed, json: bool) -> Result<(), CliError> {
     let mut live = feed.live.clone();
     output::text(&LiveChange::first(&live.status).line(&live, json))?;

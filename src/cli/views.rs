@@ -1,6 +1,6 @@
 //! `gipam status`, `pools`, `subnets`, `leases`, `history`: what the daemon or its books contain.
 //!
-//! Promises: each view is one request; with `--json` the answer is passed on, otherwise it is shown as a screen
+//! Promises: each view is one request; with `--json` the answer is printed as received, otherwise as a screen
 //! (`screen`) or as a table with the same rows in the same order. Changes nothing.
 
 use serde::de::DeserializeOwned;
@@ -13,7 +13,7 @@ use super::tables::{Width, escaped, optional, table};
 use super::terminal;
 use crate::view::rows::{HistoryRow, LeaseRow, PoolRow, Status, SubnetRow};
 
-/// Requests a view, and prints it as JSON or as the text that `shown` makes of it.
+/// Requests a view, and prints it as JSON or as the text that `shown` returns.
 pub(super) fn show<T: DeserializeOwned>(
     asking: &Asking,
     path: &str,
@@ -51,7 +51,7 @@ pub(super) fn list<T: DeserializeOwned>(
     output::text(&text)
 }
 
-/// Prints a note for an empty list; if filters were given, returns an error instead, which has an exit code.
+/// Prints a note for an empty list; if filters were given, returns an error instead, so that the exit code shows it.
 fn none(what: &str, filters: &[(&str, Option<&str>)]) -> Result<(), CliError> {
     let given: Vec<String> = filters
         .iter()
@@ -153,7 +153,7 @@ pub(super) fn history(
     let limit = limit.to_string();
     let path = query("/v1/history", &[("of", of), ("since", since), ("limit", Some(&limit))]);
     let filters = [("", of), ("--since", since)];
-    list(asking, &path, ("line of history", &filters), |rows| history_table(asking.width, rows))
+    list(asking, &path, ("event", &filters), |rows| history_table(asking.width, rows))
 }
 
 /// History as a table.

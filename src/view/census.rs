@@ -1,8 +1,8 @@
 //! Counts how full pools and subnets are, by reading the plan.
 //!
-//! Promises: exact counts, by the plan's own rules, made in bites (short steps) between two batches, so that no request waits
-//! longer than one bite; keeps only counts; lists the fullest subnets individually, the others only in totals. For metrics,
-//! counts at most once a second and at most a twentieth of the time. A change between two bites may or may not be counted.
+//! Promises: exact counts, by the plan's own rules, made in bites (short steps) between batches, so that no request waits
+//! longer than one bite; keeps only counts; lists the fullest subnets individually, the others only in totals. For metrics, it
+//! counts at most once a second, and for at most a twentieth of the time. A change between two bites may or may not be counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,9 +22,9 @@ use crate::plan::prefix::Prefix;
 use crate::plan::request::Space;
 use crate::plan::{Plan, Subnet};
 
-/// The minimum age of counts before they are made again.
+/// Counts that are younger than this are used again.
 const FRESH: Duration = Duration::from_secs(1);
-/// Counting takes at most 1/`DUTY` of the time.
+/// Counting for metrics takes at most 1/`DUTY` of the time.
 const DUTY: u32 = 20;
 /// The minimum number of subnets that are listed individually.
 pub const FULLEST: usize = 5;
@@ -179,7 +179,7 @@ pub enum CensusAge {
 struct KeptCensus {
     census: Arc<Census>,
     made: Instant,
-    /// The number of commits that it includes at least.
+    /// It includes at least this many commits.
     commits: u64,
 }
 
@@ -199,8 +199,8 @@ impl Counting {
         Self { source, commits, most: most.max(FULLEST), last: Mutex::new(None) }
     }
 
-    /// The counts, made again if they are too old. A request that arrives during a count waits for it. `host` returns what this
-    /// host uses of the given base prefixes.
+    /// The counts, made again if they are too old. A request that arrives during a count waits for it. `host` returns which
+    /// parts of the given base prefixes this host uses.
     pub fn look(
         &self,
         host: impl FnOnce(Box<[Prefix]>) -> HostUse,

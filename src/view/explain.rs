@@ -15,7 +15,7 @@ use crate::plan::prefix::{Family, Prefix};
 use crate::plan::request::{AddressRequest, Dead, Mac, Request, Space, SubnetRequest, Wanted};
 use crate::plan::{Plan, Subnet, written};
 
-/// The question that a person wants to have explained.
+/// What `gipam explain` was asked to explain.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Question {
     pool: Option<String>,
@@ -81,7 +81,7 @@ impl Grounds<'_> {
         let text = asked.pool.as_deref();
         match text.and_then(Prefix::parse) {
             Some(prefix) => {
-                // A network would get the masked prefix. It is not clear which of the two is meant, so refuse host bits.
+                // A network would get the masked prefix, which may not be the one that the person meant: refuse host bits.
                 written::range(text.unwrap_or_default()).map_err(|error| invalid(&error.to_string()))?;
                 let request = self.subnet_request(prefix.family(), Wanted::Exact(prefix), None);
                 Ok(vec![(format!("the subnet {prefix}"), request)])
@@ -104,13 +104,12 @@ impl Grounds<'_> {
             (None, None) => return Err(invalid("--address needs a subnet: add --pool PREFIX")),
         };
         if held.is_empty() {
-            let place = pool.map_or_else(
-                || address.map_or_else(String::new, |address| address.to_string()),
-                str::to_owned,
+            let contains = || address.map_or_else(String::new, |address| address.to_string());
+            let text = pool.map_or_else(
+                || format!("no held subnet contains {}", contains()),
+                |pool| format!("{pool} is not a held subnet"),
             );
-            return Err(missing(format!(
-                "no network has a subnet {place}; gipam subnets lists those that networks have"
-            )));
+            return Err(missing(format!("{text}; see: gipam subnets")));
         }
         let question = |subnet: &Subnet| {
             let what = address.map_or_else(|| "an address".to_owned(), |address| address.to_string());
@@ -119,8 +118,8 @@ impl Grounds<'_> {
                 id: subnet.asked_as(),
                 address,
                 name: holder.as_deref().map(Into::into),
-                // A request by number without name and MAC could be taken for an auxiliary address of a new network; so this
-                // uses a MAC like those that Docker generates.
+                // Without a name and a MAC, a request by number looks like one for an auxiliary address of a new network; so use
+                // a MAC like those that Docker generates.
                 mac: mac.or((address.is_some() && holder.is_none()).then_some(Mac([2, 0, 0, 0, 0, 0]))),
                 dead: self.known.clone(),
                 ..AddressRequest::default()
@@ -130,14 +129,14 @@ impl Grounds<'_> {
         Ok(held.into_iter().map(question).collect())
     }
 
-    /// Questions about a dynamic subnet of each family that the pool has.
+    /// One question about a dynamic subnet for each family that the pool has.
     fn subnet_questions(&self, asked: &Question) -> Result<Vec<(String, Request)>, Refusal> {
         let Question { pool, size, .. } = asked;
         let size = *size;
         let known = &self.plan.settings().pools;
         if let Some(name) = pool.as_ref().filter(|name| !known.iter().any(|pool| pool.name == **name)) {
             return Err(missing(format!(
-                "{name} is neither a pool nor a prefix; gipam pools lists the pools"
+                "{name} is neither a pool nor a prefix; see: gipam pools"
             )));
         }
         let has = |family: &Family| {
@@ -156,7 +155,7 @@ impl Grounds<'_> {
         if let (true, Some(size)) = (questions.is_empty(), size) {
             let most = Family::BOTH.into_iter().filter(has).map(Family::bits).max().unwrap_or_default();
             return Err(invalid(&format!(
-                "/{size} is longer than an address; give a length up to /{most}, as these pools have them"
+                "/{size} is longer than an address; give a length of at most /{most}"
             )));
         }
         Ok(questions)

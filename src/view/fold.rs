@@ -1,8 +1,8 @@
 //! Folding: draws an address space of any size as lines of places, with as many places as the caller asks for.
 //!
-//! Promises: pieces are added one at a time, and never more are kept than the map has places; everything is drawn to scale,
-//! and several whole lines of one thing become one line. If there are too many places, each covers twice as many addresses,
-//! and things that share a place become one piece with their number. Pure; works on offsets from the first address.
+//! Promises: pieces are added one at a time, and at most as many are kept as the map has places; everything is drawn to scale,
+//! and several whole lines that show one thing become one line. If there are too many places, each place covers twice as many
+//! addresses, and things that share a place become one piece that counts them. Pure; works on offsets from the first address.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -36,7 +36,7 @@ pub struct Piece {
     /// Its last address.
     pub last: IpAddr,
     pub shade: Shade,
-    /// How many things it stands for.
+    /// How many things it represents.
     pub things: u64,
     /// How many of these are used, and how many are cooling.
     pub counts: [u64; 2],
@@ -92,7 +92,7 @@ impl Piece {
 /// One line with its runs, or several lines that show the same thing from end to end.
 #[derive(Debug)]
 pub struct DrawnLine<'a> {
-    /// How many lines this stands for.
+    /// How many lines this represents.
     pub lines: u128,
     /// First place, last place, and the piece there; `None` if the run is free.
     pub runs: Vec<(u128, u128, Option<&'a Piece>)>,
@@ -110,7 +110,7 @@ pub struct Fold {
 }
 
 impl Fold {
-    /// Covers the offsets up to `end`. Without a size, nothing is folded.
+    /// A map of the offsets up to `end`. Without a size, no pieces are merged.
     pub const fn new(end: u128, shift: u32, size: Option<Size>) -> Self {
         Self { end, shift, size, pieces: Vec::new() }
     }
@@ -127,7 +127,7 @@ impl Fold {
         }
     }
 
-    /// How many places there are. Saturates: for all of IPv6, the result is one too low.
+    /// The number of places. Saturates: for all of IPv6, the result is one too low.
     fn places(&self) -> u128 {
         self.end.checked_shr(self.shift).unwrap_or(0).saturating_add(1)
     }
@@ -232,7 +232,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_place_is_drawn_once_and_to_scale_and_nothing_is_lost(
+        fn every_place_is_drawn_once_and_to_scale_and_no_piece_is_lost(
             steps in prop::collection::vec((0u128..40, 0u128..30, 0usize..3), 0..60),
             (columns, lines, wide) in (1u16..20, 1u16..20, 0u128..5_000),
         ) {
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_small_stays_visible_next_to_what_is_large() {
+    fn a_small_piece_stays_visible_next_to_a_large_one() {
         let size = Size { columns: 4, lines: 1 };
         let mut fold = Fold::new(31, 0, Some(size));
         fold.push(piece(0, 17, Shade::Reserved));

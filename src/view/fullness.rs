@@ -62,17 +62,17 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_is_as_full_as_its_space_whatever_the_subnets_are() {
+    fn the_fullness_of_a_pool_depends_on_its_space_only() {
         assert_eq!(pool(24, 128, 0).to_string(), "50%", "one /17 of a /16 that is cut into /24");
         assert_eq!(pool(24, 255, 0).to_string(), "<1%");
         assert_eq!(pool(24, 256, 0).to_string(), "0%");
         assert_eq!(pool(24, 0, 0).to_string(), "100%");
-        assert_eq!(pool(24, 64, 128).to_string(), "50%", "reserved space is not open to anybody");
+        assert_eq!(pool(24, 64, 128).to_string(), "50%", "reserved space does not count");
         assert_eq!(pool(24, 0, 256).to_string(), "100%");
     }
 
     #[test]
-    fn a_subnet_is_full_when_nothing_is_free_and_not_before() {
+    fn a_subnet_is_full_only_when_no_address_is_free() {
         let subnet = |leased, cooling, free| {
             Fullness::of_subnet(&AddressCounts { leased, cooling, free, ..AddressCounts::default() })
                 .to_string()

@@ -1,4 +1,4 @@
-//! Leased, cooling and pinned addresses as rows: who holds them, who requested them, and to whom they are pinned.
+//! Leased, cooling and pinned addresses as rows: who holds them, and to whom they are pinned.
 //!
 //! Promises: one row for each leased, cooling or pinned address, sorted by prefix and address; a pin made by hand is shown
 //! even if no network has its subnet. One look at the plan reads a limited number of addresses, and the names that the
@@ -91,7 +91,7 @@ impl View {
             return sink.end();
         };
         if is_everything && listing.is_plain() {
-            // Their number is known, so the walk can end after the page.
+            // The number of rows is known, so the walk can end after the page.
             listing.is_of(self.census_or_last()?.rows());
         }
         self.each_where(spans, filter, |row| Ok(!is_of(&row) || listing.take(row)))?;
@@ -107,7 +107,7 @@ impl View {
         self.each_where(spans, |_| true, take)
     }
 
-    /// The same, for those of the addresses that match.
+    /// Passes the rows of those addresses that match to `take`, in order, until it returns false.
     fn each_where(
         &self,
         spans: Vec<PlaceSpan>,
@@ -254,7 +254,7 @@ fn with_pins<'a>(
     })
 }
 
-/// The state of an address as people see it; `None` if only its last holder is remembered.
+/// The state of an address in the views; `None` if only its last holder is remembered.
 fn state(
     record: Option<&Record>,
     pin: Option<&Pin>,
@@ -346,7 +346,7 @@ mod tests {
     use crate::plan::settings::Settings;
 
     #[test]
-    fn the_row_of_one_address_passes_none_of_its_neighbours() {
+    fn reading_the_row_of_one_address_does_not_visit_its_neighbours() {
         let prefix = Prefix::parse("192.0.2.0/24").unwrap();
         let state = SubnetState {
             serial: 1,

@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn rows_are_searched_sorted_and_paged() {
         assert_eq!(found(""), ["2", "3", "22"]);
-        assert_eq!(found("search=web"), ["2"], "whatever the case");
+        assert_eq!(found("search=web"), ["2"], "a search ignores case");
         assert_eq!(found("search=front"), ["2", "3", "22"]);
         assert_eq!(found("search=192.0.2.2"), ["2", "22"]);
         assert_eq!(found("sort=-address"), ["22", "3", "2"]);
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_has_a_bounded_number_of_rows_whatever_is_asked() {
+    fn a_page_has_a_bounded_number_of_rows_for_any_query() {
         let rows: Vec<LeaseRow> =
             (0..MOST + 100).map(|_| lease("192.0.2.2", None, "2026-01-01T00:00:00Z")).collect();
         for (query, expected) in [("limit=100", 100), ("limit=99999", MOST), ("limit=99999&offset=590", 10)] {
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn invalid_queries_are_refused() {
         for query in ["limit=1&sort=color", "limit=1&offset=-1", "limit=many"] {
             assert!(page([], query).is_err(), "{query}");
         }

@@ -1,7 +1,7 @@
-//! The map of pools, parts of pools and subnets. The terminal and the page draw it from the same rows.
+//! Maps of pools, parts of pools and subnets. The terminal and the web page draw them from the same rows.
 //!
 //! Promises: a map is drawn in bites (short steps), each as long as the caller allows, so that the ledger's plan can be read
-//! between two batches; the requested size limits the number of rows, whatever the map contains. Without a size, each stretch
+//! between batches; the requested size limits the number of rows, whatever the map contains. Without a size, each stretch
 //! is a segment. Names are looked up when the drawing is finished. Pure.
 
 mod cells;
@@ -20,7 +20,7 @@ use crate::plan::settings::{Base, Millis, PoolSettings};
 use crate::plan::stretch::{Shade, Stretch};
 use crate::plan::{Plan, Subnet};
 
-/// Number of stretches between two checks of the time.
+/// How many stretches are drawn between two checks of the budget.
 const STEP: usize = 16;
 
 /// What is drawn.
@@ -160,7 +160,7 @@ impl Drawing {
     /// Draws one stretch. Returns where the next one begins, or `None` at the end.
     fn draw(&mut self, plan: &Plan, from: u128, stretch: Stretch<'_>) -> Option<u128> {
         let next = stretch.last.checked_add(1).filter(|next| *next <= self.region.last());
-        // If the host uses all of a pool, nothing in it can be given.
+        // If the host uses all of a pool, the pool cannot give any subnet.
         let shade = match stretch.shade {
             Shade::Free if self.row.unusable.is_some() => Shade::Never,
             shade => shade,
@@ -215,7 +215,7 @@ impl Drawing {
         Some(at + 1)
     }
 
-    /// Completes the row, with the names that the Engine has reported.
+    /// Completes the row with its legend, its lines or segments, and the names that the Engine has reported.
     pub fn finish(mut self, names: &dyn Fn(Whose) -> Option<String>) -> MapRow {
         self.row.network = self.whose.and_then(names);
         let free = self.region.size().saturating_sub(self.taken);

@@ -1,6 +1,6 @@
 //! `gipam map`: the maps of pools, subnets and parts of them, drawn from the plan.
 //!
-//! Promises: maps are drawn in bites (short steps) between two batches; names are added afterwards. Changes nothing.
+//! Promises: maps are drawn in bites (short steps) between batches; names are added afterwards. Changes nothing.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ impl View {
                 Some(prefix) => format!("{prefix} is neither in a pool nor in a subnet"),
                 None => format!("{of} is neither a pool nor a held subnet"),
             };
-            let text = format!("{what}; gipam pools and gipam subnets list them");
+            let text = format!("{what}; see: gipam pools, gipam subnets");
             return Err(Refusal::new(ErrorKind::Missing, text));
         }
         drawings.into_iter().map(|drawing| self.drawn(drawing)).collect()

@@ -1,7 +1,7 @@
 //! Resolves an address on the command line to the address and the subnet that contains it.
 //!
-//! Promises: `ADDRESS/LENGTH`, as Docker prints it, means the address, never its whole subnet; an address that lies in several
-//! subnets is refused, unless it is leased in exactly one of them. Reads only, changes nothing.
+//! Promises: `ADDRESS/LENGTH`, as Docker prints it, means the address, never its whole subnet; an address in several subnets
+//! is refused, unless it is leased in exactly one of them. Reads only.
 
 use std::net::IpAddr;
 
@@ -30,7 +30,7 @@ pub fn lone_address(plan: &Plan, text: &str) -> Result<Option<IpAddr>, Refusal> 
     }
 }
 
-/// Refuses a text that was meant as a prefix but is not a valid one; accepts names and PoolIDs.
+/// Refuses a text that looks like a prefix but is not a valid one; accepts names and PoolIDs.
 pub fn check_prefix(text: &str) -> Result<(), Refusal> {
     use written::Unreadable::{Length, Netmask};
     match written::prefix(text) {
@@ -51,7 +51,7 @@ pub fn subnet_of(plan: &Plan, address: IpAddr, text: &str) -> Result<String, Ref
         length.is_none_or(|length| length == whole || length == subnet.state.prefix.length())
     };
     let mut found: Vec<&Subnet> = plan.held_around(address).filter(fits).collect();
-    // If several subnets contain the address, the one in which it is leased is meant.
+    // If several subnets contain the address, the person means the one in which it is leased.
     if found.len() > 1 {
         let leased = |subnet: &&&Subnet| {
             subnet.number_of(address).is_some_and(|number| subnet.addresses.is_leased(number))
@@ -62,13 +62,13 @@ pub fn subnet_of(plan: &Plan, address: IpAddr, text: &str) -> Result<String, Ref
     match found.as_slice() {
         [subnet] => Ok(subnet.state.id.clone()),
         [] => {
-            let text = format!("no network's subnet contains {text}; see: gipam subnets");
+            let text = format!("no held subnet contains {text}; see: gipam subnets");
             Err(Refusal::new(ErrorKind::Missing, text))
         }
         several => {
             let ids: Vec<&str> = several.iter().map(|subnet| subnet.state.id.as_str()).collect();
             let text = format!(
-                "{address} lies in several subnets; name one by PoolID: gipam release POOLID {address} --force, with one of {}",
+                "{address} lies in several subnets; give the PoolID of one: gipam release POOLID {address} --force (PoolIDs: {})",
                 ids.join(", ")
             );
             Err(Refusal::new(ErrorKind::Invalid, text))

@@ -1,4 +1,4 @@
-//! What people see of the books. The terminal, the page, metrics, alerts and hooks all use these measures and names.
+//! The views of the books. The terminal, the web page, metrics, alerts and hooks share their measures and names.
 //!
 //! Promises: reads the plan and, for names and history, the books; changes neither. Draws nothing.
 

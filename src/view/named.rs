@@ -1,7 +1,7 @@
 //! `gipam who NAME`: the addresses of a container, a MAC or a network.
 //!
-//! Promises: shows the addresses that the name holds now, otherwise those that it held last; a network stands for all addresses
-//! in it. If the name is unknown, the error names the command that searches further back. Names that the Engine has reported
+//! Promises: shows the addresses that the name holds now, otherwise those that it held last; the name of a network stands for
+//! all addresses in it. If the name is unknown, the error names the command that searches further back. Names that the Engine has reported
 //! come from the books, everything else from the plan.
 
 use std::collections::BTreeSet;
@@ -58,8 +58,8 @@ impl Sought {
         }
     }
 
-    /// The next addresses that the plan knows by this name, in the order of the subnets' serials. A look passes all records, so
-    /// nothing is done for a record here but to compare it.
+    /// The next addresses of this holder in the plan, in the order of the subnets' serials. The walk visits every record, so it
+    /// does no more than compare each of them.
     fn known_from(
         &self,
         plan: &Plan,
@@ -103,7 +103,7 @@ impl Sought {
 }
 
 impl View {
-    /// All addresses that may belong to this name, in order; the final decision needs their rows.
+    /// All addresses that may belong to this name, in order; only their rows show which ones do.
     pub(super) fn spans_of(&self, name: &str) -> Result<Vec<PlaceSpan>, Refusal> {
         let id = Some(name).filter(|name| name.len() >= SHORT_ID);
         let (shown, networks) = self.reader()?.shown_as(name, id)?;
@@ -146,7 +146,7 @@ impl View {
         ];
         let Some(way) = ways.into_iter().find(|way| rows.iter().any(way)) else {
             let text = format!(
-                "no container, MAC or network called {name:?} has an address now; for earlier ones see: gipam history {name}"
+                "no container, MAC or network called {name:?} has an address now; for earlier addresses see: gipam history {name}"
             );
             return Err(Refusal::new(ErrorKind::Missing, text));
         };

@@ -1,6 +1,6 @@
 //! The places that have addresses to list: subnets, and prefixes that have only pins.
 //!
-//! Promises: one look at the plan passes a limited number of subnets.
+//! Promises: one look at the plan visits a limited number of subnets.
 
 use super::Refusal;
 use super::meant;
@@ -11,7 +11,7 @@ use crate::plan::prefix::Prefix;
 use crate::plan::request::Space;
 use crate::plan::{Plan, Subnet};
 
-/// Number of subnets or addresses between two checks of the time.
+/// How many addresses are read between two checks of the budget.
 pub(super) const STEP: usize = 64;
 
 /// A subnet, or a prefix that has only pins. Sorts in the order of the rows.
@@ -29,7 +29,7 @@ impl ListedPlace {
     }
 }
 
-/// Addresses of one place, from the first to the last, for which rows are wanted.
+/// The addresses of one place for which rows are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PlaceSpan {
     pub(super) place: ListedPlace,

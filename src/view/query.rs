@@ -1,6 +1,6 @@
 //! The part of a path after the `?`: names and percent-encoded values.
 //!
-//! Promises: a value that cannot be decoded is an error that quotes it; nothing is guessed.
+//! Promises: a value that cannot be decoded is an error that quotes it; it is never guessed.
 
 use crate::config::value::duration;
 use crate::plan::error::{ErrorKind, Refusal};
@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(query.text("a").unwrap(), Some("x y".to_owned()));
         assert_eq!(query.text("b").unwrap(), None);
         assert_eq!(query.text("d").unwrap(), None);
-        assert_eq!(query.text("e").unwrap(), Some("1 2+\u{e9}".to_owned()), "a blank may be written as +");
+        assert_eq!(query.text("e").unwrap(), Some("1 2+\u{e9}".to_owned()), "a space may be written as +");
         for odd in ["%zz", "%", "%4", "%+1", "%ff"] {
             let said = Query(&format!("b=&c={odd}")).text("c").unwrap_err();
             assert!(said.text.contains(odd) && said.kind == ErrorKind::Invalid, "{}", said.text);
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_times_or_so_long_ago() {
+    fn moments_are_times_or_spans_before_now() {
         let now = 1_800_000_000_000;
         let since = |text: &str| Query(&format!("since={text}")).since(now);
         assert_eq!(since("90s").unwrap(), Some(now - 90_000));

@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_values_are_null_and_never_left_out() {
+    fn absent_values_are_null_and_never_omitted() {
         let row: HistoryRow = serde_json::from_str(r#"{"at":"t","event":"e"}"#).unwrap();
         let wire = serde_json::to_string(&row).unwrap();
         assert!(

@@ -1,6 +1,6 @@
 //! Writes the answer of a view as JSON: a value, or one row per line, handed over piece by piece.
 //!
-//! Promises: however many rows there are, little more than one piece is in memory. Does not know HTTP.
+//! Promises: keeps little more than one piece in memory, however many rows there are. Does not know HTTP.
 
 use serde::Serialize;
 
@@ -51,7 +51,7 @@ impl<'a> Sink<'a> {
         self.end()
     }
 
-    /// The part that was not handed over: the last piece, or the whole answer.
+    /// The part that has not been handed over: the last piece, or the whole answer.
     pub fn rest(self) -> Vec<u8> {
         self.piece
     }

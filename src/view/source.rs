@@ -1,6 +1,6 @@
 //! Where a view gets the plan: from the ledger of this daemon, or from books that no daemon serves.
 //!
-//! Promises: a daemon has one plan; a look at it runs between two batches and is limited by a [`Budget`], so long
+//! Promises: a daemon has one plan; a look at it runs between batches and is limited by a [`Budget`], so long
 //! reads are split into bites. A change between two bites may or may not be seen. A look blocks, so it must run on a thread
 //! that may block; while the disk hangs, it gives up after a while with an error that says so.
 
@@ -26,7 +26,7 @@ pub const HASTE: Duration = Duration::from_secs(2);
 pub enum Source {
     /// The ledger that has the plan, a runtime on which to wait, and how long to wait.
     Ledger(Ledger, Handle, Duration),
-    /// A plan that nobody changes.
+    /// A plan that does not change.
     Plan(Arc<Plan>),
 }
 
@@ -50,7 +50,7 @@ impl Source {
         }
     }
 
-    /// Reads something long in several looks. Each look gets a start and a budget, and returns what it found and where the next
+    /// Does a long read in several looks. Each look gets a start and a budget, and returns what it found and where the next
     /// look starts, if there is more. `take` returns whether to continue.
     pub fn walk<C: Send + 'static, T: Send + 'static>(
         &self,
@@ -67,7 +67,7 @@ impl Source {
         Ok(())
     }
 
-    /// Walks through all subnets in several looks: `take` receives what `each` makes of every subnet.
+    /// Walks through all subnets in several looks: `take` receives what `each` returns for every subnet.
     pub fn each_subnet<T: Send + 'static>(
         &self,
         each: impl Fn(&Plan, &Subnet) -> Option<T> + Clone + Send + 'static,
@@ -77,7 +77,7 @@ impl Source {
         self.walk(0, bite, |found| found.into_iter().try_for_each(&mut take).map(|()| true))
     }
 
-    /// Walks through these items in several looks: `take` receives what `each` makes of every item.
+    /// Walks through these items in several looks: `take` receives what `each` returns for every item.
     pub fn each_of<I: Send + Sync + 'static, T: Send + 'static>(
         &self,
         items: Vec<I>,
@@ -99,7 +99,7 @@ impl Source {
     }
 }
 
-/// What `each` makes of the subnets from this serial on, until the budget is spent, and the serial of the next one.
+/// What `each` returns for the subnets from this serial on, until the budget is spent, and the serial of the next one.
 fn subnets_from<T>(
     plan: &Plan,
     from: Serial,

@@ -1,7 +1,7 @@
 //! The state of gipam, as one row: `/v1/status`.
 //!
-//! Promises: what the books know is present with and without a daemon; what only a daemon knows is `null`, empty, 0 or
-//! absent without one. Keys are only ever added, and a reader must accept absent keys. Counts agree with the other
+//! Promises: values from the books are present with and without a daemon; values that only a daemon has are `null`, empty,
+//! 0 or absent without one. Keys are only ever added, and a reader must accept absent keys. Counts agree with the other
 //! views. Draws nothing (see `cli::screen`).
 
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::view::{COUNTABLE, Fullness};
 /// The maximum number of events in a status.
 const EVENTS: u32 = 200;
 
-/// The state of the daemon. If only the books were read, `running` is false and what only a daemon knows is absent.
+/// The state of gipam. Without a daemon, `running` is false.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {
@@ -54,7 +54,7 @@ pub struct Status {
     /// Bytes of the books' WAL that are in use, while a long-running reader keeps it from being reset.
     pub log_held: Option<u64>,
     pub log_held_since: Option<String>,
-    /// The time at which the status was made.
+    /// When the status was made.
     pub now: Option<String>,
     /// Addresses that were recently released and are not given to others yet.
     pub cooling: u64,
@@ -94,7 +94,7 @@ pub struct Status {
     pub findings: u64,
     /// Number of addresses that two containers have at the same time.
     pub duplicates: u64,
-    /// The first findings of the last comparison, without what it freed.
+    /// The first findings of the last comparison that are still open.
     pub suspects: Vec<Finding>,
     /// The last refused calls, latest first.
     pub refusals: Vec<RefusalRow>,
@@ -172,8 +172,7 @@ fn facts(path: &Path) -> (u64, Millis) {
 }
 
 impl View {
-    /// The status as far as the plan and the books know it; `events=N` adds the last events. While the disk hangs, it shows the
-    /// last counts.
+    /// The status, from the plan and the books; `events=N` adds the last events. While the disk hangs, it shows the last counts.
     pub(super) fn status_for(&self, query: Query<'_>) -> Result<Status, Refusal> {
         let mut status = self.status()?;
         if let Some(events) = query.parsed::<u32>("events", "number")? {

@@ -41,7 +41,7 @@ pub(super) fn pool_row(plan: &Plan, (pool, family): (usize, Family), in_use: &Ho
     })
 }
 
-/// The pools in the order of the settings; `in_use` is what this host uses.
+/// The pools in the order of the settings; `in_use` is the address space that this host uses.
 pub(super) fn pool_rows(source: &Source, in_use: HostUse) -> Result<Vec<PoolRow>, Refusal> {
     let (in_use, mut rows) = (Arc::new(in_use), Vec::new());
     let pools = source.look(|plan| plan.settings().pools.len())?;

@@ -1,4 +1,4 @@
-//! Usage over time: how many addresses were leased and subnets held, computed backwards from now through the history.
+//! Usage over time: the numbers of leased addresses and held subnets, computed backwards from now through the history.
 //!
 //! Promises: exact as far back as the history reaches, and reports how far that is; limits the number of points. Reads only.
 
@@ -13,7 +13,7 @@ use super::{ErrorKind, Refusal};
 use crate::plan::prefix::{AddressRange, Prefix};
 use crate::plan::settings::{Millis, rfc3339};
 
-/// Number of steps of a curve.
+/// Number of steps in a curve.
 const POINTS: u64 = 120;
 /// The longest time that a curve spans, even if the history reaches further back.
 const LONGEST: Millis = 400 * 86_400_000;
@@ -34,9 +34,9 @@ pub(super) struct Point {
 /// The curve.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Usage {
-    /// The beginning of the requested time.
+    /// The start of the requested period.
     pub from: String,
-    /// The end: now.
+    /// Its end: now.
     pub to: String,
     /// How far the history reaches back; `None` if it is empty.
     pub known_since: Option<String>,
@@ -56,7 +56,7 @@ fn effect(event: &str) -> (i64, i64) {
 }
 
 /// Computes the curve backwards from now: `lines` are newest first, `known` is how far back they reach.
-fn reckon(
+fn curve(
     (lines, known): (&[(Millis, SmolStr)], Option<Millis>),
     (now, span): (Millis, Millis),
     [leases, subnets]: [u64; 2],
@@ -90,7 +90,7 @@ impl View {
         let Some(pool) = query.text("pool")? else {
             let census = self.census_or_last()?;
             let (lines, known) = self.reader()?.happened(now.saturating_sub(span), LINES, |_| true)?;
-            return Ok(reckon((&lines, known), (now, span), [census.leases(), census.held()]));
+            return Ok(curve((&lines, known), (now, span), [census.leases(), census.held()]));
         };
         let bases = self.bases_of(pool)?;
         let mut inside = HashMap::<String, bool>::new();
@@ -107,11 +107,11 @@ impl View {
             self.leases_in(ranges)?.into_iter().fold([0; 2], |[leases, subnets], [more, others]| {
                 [leases + u64::try_from(more).unwrap_or(0), subnets + u64::try_from(others).unwrap_or(0)]
             });
-        Ok(reckon((&lines, known), (now, span), present))
+        Ok(curve((&lines, known), (now, span), present))
     }
 
     fn bases_of(&self, name: String) -> Result<Vec<Prefix>, Refusal> {
-        let unknown = Refusal::new(ErrorKind::Missing, format!("no pool is called {name}"));
+        let unknown = Refusal::new(ErrorKind::Missing, format!("{name} is not a pool; see: gipam pools"));
         let bases = self.source.look(move |plan| {
             let pool = plan.pool(&name)?;
             Some(pool.bases().map(|base| base.base).collect())
@@ -129,9 +129,9 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_reckoned_back_as_far_as_the_history_reaches() {
+    fn numbers_are_computed_back_as_far_as_the_history_reaches() {
         let lines = [line(90_000, "released"), line(70_000, "leased"), line(60_000, "subnet granted")];
-        let usage = reckon((&lines, Some(60_000)), (120_000, 120_000), [4, 1]);
+        let usage = curve((&lines, Some(60_000)), (120_000, 120_000), [4, 1]);
         let at = |seconds: Millis| {
             let at = rfc3339(seconds * 1_000);
             usage.points.iter().find(|point| point.at == at).map(|point| (point.leases, point.subnets))
@@ -141,9 +141,9 @@ mod tests {
         assert_eq!(at(89), Some((5, 1)));
         assert_eq!(at(69), Some((4, 1)));
         assert_eq!(at(60), Some((4, 1)));
-        assert_eq!(at(59), None, "nothing is known before the first row");
+        assert_eq!(at(59), None, "the history begins at the first row");
         assert_eq!(usage.known_since.as_deref(), Some(rfc3339(60_000).as_str()));
-        let nothing = reckon((&[], None), (120_000, 60_000), [4, 1]);
-        assert_eq!(nothing.points.len(), 1, "without history only the present is known");
+        let nothing = curve((&[], None), (120_000, 60_000), [4, 1]);
+        assert_eq!(nothing.points.len(), 1, "without a history, only the present is known");
     }
 }

@@ -23,13 +23,13 @@ use crate::store::history::HistoryLine;
 
 /// What a daemon knows in addition to the plan and the books.
 pub struct AroundView {
-    /// Returns what this host uses of the given base prefixes.
+    /// Returns which parts of the given base prefixes this host uses.
     pub host: Box<dyn Fn(Box<[Prefix]>) -> HostUse + Send>,
-    /// What repair knows from the Engine: what is dead, what is alive, and names.
+    /// What repair learned from the Engine: which leases and subnets are dead or alive, and the names of their holders.
     pub known: Arc<Dead>,
     /// Counts that are shared with other views.
     pub counting: Arc<Counting>,
-    /// The most lines of history in one answer.
+    /// The maximum number of history lines in one answer.
     pub most_lines: u32,
     /// Adds to a status what only the running daemon knows.
     pub running: Box<dyn Fn(Status) -> Status + Send>,
@@ -88,7 +88,7 @@ impl View {
         &self.source
     }
 
-    /// What this host uses of the pools.
+    /// Which parts of the pools this host uses.
     pub(super) fn in_use(&self) -> Result<HostUse, Refusal> {
         let Some(daemon) = &self.daemon else { return Ok(HostUse::default()) };
         Ok((daemon.host)(self.source.look(Plan::bases)?))
@@ -167,7 +167,7 @@ impl View {
         self.history_of(of.as_deref(), limit, since, query.parsed("before", "number")?)
     }
 
-    /// The latest history lines since that time, of everything or of one thing.
+    /// The latest history lines since that time, about everything or about one thing.
     pub(super) fn history_of(
         &self,
         of: Option<&str>,
@@ -201,7 +201,7 @@ impl View {
         Ok(rows)
     }
 
-    /// The number of leases in each of these ranges, and the number of held subnets that meet it.
+    /// The number of leases in each of these ranges, and the number of held subnets that overlap it.
     pub(super) fn leases_in(&self, ranges: Vec<AddressRange>) -> Result<Vec<[u128; 2]>, Refusal> {
         let mut found = vec![[0; 2]; ranges.len()];
         let count = move |_: &Plan, subnet: &Subnet| {

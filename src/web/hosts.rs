@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn elsewhere_a_name_must_be_configured_and_every_address_is_one_of_ours() {
+    fn beyond_loopback_a_name_must_be_configured_and_every_address_is_allowed() {
         let hosts = Hosts::new(false, &["gipam.example".to_owned()]);
         for host in ["192.0.2.1:9468", "[2001:db8::1]", "gipam.example", "localhost:1", "127.0.0.1"] {
             assert!(hosts.allows(host), "{host}");

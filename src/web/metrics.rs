@@ -26,11 +26,11 @@ use crate::watch::WatchFound;
 #[derive(Debug)]
 pub struct Scrape {
     pub running: RunningDaemon,
-    /// What the books hold, if they could be counted.
+    /// The counts of subnets and addresses, if they could be made.
     pub census: Option<Arc<Census>>,
     /// Sizes of the books and of their WAL.
     pub sizes: [Option<u64>; 2],
-    /// What is filling up, and whether a reader keeps the WAL from being reset.
+    /// Pools and subnets that are filling up, and whether a reader keeps the WAL from being reset.
     pub found: WatchFound,
     pub hooks: Vec<HookRow>,
     /// The maximum number of subnets that are written one by one.

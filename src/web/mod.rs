@@ -73,7 +73,7 @@ const ASSETS: [(&str, &str, &str); 12] = [
 ];
 
 /// The limits of this listener, for a few browsers, a scraper and a health check. Only a few requests read the plan at a time,
-/// so many connections cost little, and slow clients would need many connections to keep others out.
+/// so many connections cost little, and slow clients need many connections to keep others out.
 pub fn limits() -> Limits {
     Limits { max_body: 0, idle: Duration::from_secs(60), ..Limits::default() }
 }
@@ -123,7 +123,7 @@ impl Web {
             return Response::new(421, TEXT, text);
         }
         if !strangers::is_ours(request) {
-            let text = "a page of another site sent this request; open the page itself\n";
+            let text = "a page of another site sent this request; open this page directly\n";
             return Response::new(403, TEXT, text);
         }
         if !matches!(request.method.as_str(), "GET" | "HEAD") {
@@ -164,7 +164,7 @@ impl Web {
     async fn metrics(&self) -> Response {
         let admin = self.admin.clone();
         let counted = self.admin.off_thread(move || Ok((admin.running().hooks.rows(), admin.census()))).await;
-        // While the disk hangs, everything else is still told.
+        // While the disk hangs, all other metrics are still written.
         let (hooks, census) = counted.unwrap_or_else(|refusal| (Vec::new(), Err(refusal)));
         if let Err(error) = &census {
             tracing::warn!("metrics: cannot count subnets and addresses: {error}");

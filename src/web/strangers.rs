@@ -2,7 +2,7 @@
 //!
 //! Browsers report this themselves: they send `Sec-Fetch-Site` with every request to an origin that they trust, such as
 //! loopback, and `Origin` with every request that crosses sites. A page of another site cannot read our answers, but it could
-//! make us work and learn something from how long that takes.
+//! cause work and learn something from the time that the work takes.
 //!
 //! Promises: requests from other sites are refused, except for the page itself when a person follows a link to it; requests
 //! from programs that are not browsers (a scraper, a health check, `curl`) are accepted.

@@ -112,7 +112,7 @@ fn what_the_configuration_declares_is_taken_back_there_and_bad_input_is_refused(
     );
     refused(&house, &["reserve", "--dry-run"], 2, &["gipam reserve needs"]);
     let notes = told(&house, &["reserve", "198.51.100.16/28", "--pool", "lan"])["notes"].to_string();
-    assert!(notes.contains("the configuration reserves it too"), "{notes}");
+    assert!(notes.contains("the configuration also reserves this range"), "{notes}");
     // A reservation by hand stays when the configuration changes.
     house.configure(&toml.replace("reserved", "# reserved"));
     house.json(&["reload"]);

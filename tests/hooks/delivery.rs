@@ -152,7 +152,7 @@ fn a_failing_hook_is_logged_once_shown_and_retried_until_it_works() {
     assert!(error.contains("exit status: 3") && error.contains("no key"), "{error}");
     assert_eq!(row["behind"], 2, "{row}");
     let text = String::from_utf8(house.gipam(&["status"]).stdout).unwrap();
-    assert!(text.contains("\nhook ") && text.contains("2 events queued; fails since"), "{text}");
+    assert!(text.contains("\nhook ") && text.contains("2 events queued; failing since"), "{text}");
     script(&house, "hook.sh", WRITES);
     assert_eq!(events(&until_delivered(&house, 2)), ["subnet_granted", "leased"]);
     let row = until("it is well", || Some(hook(&daemon)).filter(|row| row["behind"] == 0));

@@ -104,7 +104,7 @@ pub fn state(browser: &mut Browser) {
     };
     let (notes, state) = (text(&mut tab, "#notes"), text(&mut tab, "#state"));
     for words in [
-        "Hook dns fails: ",
+        "Hook dns is failing: ",
         "could not reach any name server",
         "Filling up: subnet 198.51.100.16/28 is 92\u{a0}% full",
     ] {
@@ -112,7 +112,7 @@ pub fn state(browser: &mut Browser) {
     }
     for words in [
         "Does not answer since",
-        "1 of 2 fail",
+        "1 of 2 failing",
         "events queued",
         "Fails since",
         "could not reach any name server",
@@ -131,7 +131,7 @@ pub fn state(browser: &mut Browser) {
     let button = "[...document.querySelectorAll('#state button')].find((button) => button.textContent === '10.20.0.0/24')";
     tab.value(&format!("{button}.focus()"));
     std::fs::write(site.house.path("well"), "").unwrap();
-    tab.until("!document.querySelector('#notes').innerText.includes('Hook') && !document.querySelector('#state').innerText.includes('Fails')");
+    tab.until("!document.querySelector('#notes').innerText.includes('Hook') && !document.querySelector('#state').innerText.includes('Failing')");
     assert_eq!(tab.value("document.activeElement.textContent"), "10.20.0.0/24");
     tab.press("Enter");
     tab.until("document.querySelectorAll('#crumbs li').length === 3");
@@ -339,7 +339,7 @@ pub fn empty(browser: &mut Browser) {
     let text = text.as_str().unwrap();
     for words in [
         "docker network create --ipam-driver gipam my-network",
-        "Nobody has an address",
+        "No container has an address",
         "Nothing has happened yet",
     ] {
         assert!(text.contains(words), "{words}: {text}");

@@ -80,7 +80,7 @@ pub fn hook(m: &mut Machine) {
     m.sh("docker network create --ipam-driver gipam routed");
     let subnet = m.prefixes("routed")[0].clone();
     let family = if subnet.contains(':') { "-6" } else { "-4" };
-    until("it may not", SOON, || m.sh("gipam status").contains("fails since"));
+    until("it may not", SOON, || m.sh("gipam status").contains("failing since"));
     m.sh(
         "mkdir -p /etc/systemd/system/gipam.service.d; \
          printf '[Service]\\nCapabilityBoundingSet=CAP_NET_ADMIN\\n' >/etc/systemd/system/gipam.service.d/hooks.conf; \

@@ -68,7 +68,7 @@ fn a_pool_that_the_host_uses_has_nothing_free_and_says_why() {
         assert!(arguments.len() > 1 || said.contains("gone (unusable)"), "{said}");
     }
     let said = String::from_utf8(house.gipam(&["status"]).stdout).unwrap();
-    assert!(said.contains("nothing can be given: lies in the on-link route"), "{said}");
+    assert!(said.contains("unusable: lies in the on-link route"), "{said}");
     if rustix::process::geteuid().is_root() {
         let body = |path: &str| -> Value {
             let said = page(path);

@@ -18,7 +18,7 @@ use crate::plan::request::Adoption;
 pub(super) fn read(content: &str, names: &[String]) -> Result<File, String> {
     let networks = read_inspected(content).map_err(|error| {
         format!(
-            "line {}, column {}: this is not what docker network inspect prints: {error}",
+            "line {}, column {}: not the output of docker network inspect: {error}",
             error.line(),
             error.column()
         )
@@ -43,7 +43,7 @@ pub(super) fn read(content: &str, names: &[String]) -> Result<File, String> {
     Ok(file)
 }
 
-/// Refuses an entry that docker network inspect would not print: read as a network, it would have no addresses.
+/// Refuses an entry that docker network inspect would not print: it would be read as a network without addresses.
 fn check(entry: &Value) -> Result<(), String> {
     let name = ["Name", "name"].into_iter().find_map(|key| entry.get(key)?.as_str()).unwrap_or("?");
     if let Some(ipam) = entry.get("IPAM").filter(|ipam| ipam.is_object()) {
@@ -63,7 +63,7 @@ fn check(entry: &Value) -> Result<(), String> {
         format!("the entry {name} does not have an IPAM section")
     };
     Err(format!(
-        "this is not what docker network inspect prints: {what}; give the output of: \
+        "not the output of docker network inspect: {what}; give the output of: \
          docker network inspect $(docker network ls -q)"
     ))
 }
@@ -113,7 +113,7 @@ fn left(network: &Network, subnet: &Configured, ours: bool) -> Row {
         true => (format!("its scope is {}: Docker manages its addresses itself", network.scope), None),
         false => (
             format!("its IPAM driver is {:?}, and an import cannot change that", network.ipam),
-            Some(format!("to keep its addresses out of dynamic choice: gipam reserve {prefix}")),
+            Some(format!("to never give its addresses dynamically: gipam reserve {prefix}")),
         ),
     };
     Row {

@@ -27,7 +27,7 @@ const TOLD: usize = 8;
 pub enum Form {
     /// A lease file of the old gipam.
     OldLeases,
-    /// What `docker network inspect` prints.
+    /// The output of `docker network inspect`.
     Inspected,
     Table,
 }
@@ -59,7 +59,7 @@ pub struct Asked {
     /// Apply the import; otherwise only report what would be done.
     #[serde(default)]
     pub(super) apply: bool,
-    /// For a lease file of the old gipam: import it even if the books hold something.
+    /// For a lease file of the old gipam: import it even if the books are not empty.
     #[serde(default)]
     pub(super) replace: bool,
 }
@@ -94,7 +94,7 @@ pub struct Row {
     pub action: String,
     /// The reason, if it is not obvious.
     pub why: Option<String>,
-    /// What a person can do about it.
+    /// What a person can do, if anything.
     pub advice: Option<String>,
 }
 
@@ -125,7 +125,7 @@ pub(super) async fn take(ledger: &Ledger, names: &[String], asked: Asked) -> Res
     let File { listed, left, mut twice, whole } = match form(&asked.content) {
         Form::Inspected => inspect::read(&asked.content, names).map_err(invalid)?,
         Form::Table => table::read(&asked.content).map_err(invalid)?,
-        Form::OldLeases => return Err(invalid("this is a lease file of the old gipam".to_owned())),
+        Form::OldLeases => return Err(invalid("not a list but a lease file of the old gipam".to_owned())),
     };
     let listed = Arc::new(listed);
     let (decided, bases) = decide(ledger, listed.clone(), whole, asked.apply).await?;
@@ -203,7 +203,7 @@ fn row(listed: &ListedSubnet, outcome: &Result<Taken, Obstacle>) -> Row {
     };
     let learns = || {
         let text =
-            "Docker sends the PoolID when the next container starts there; until then it is shown as #?";
+            "Docker sends the PoolID when the next container starts in the network; until then, the PoolID is shown as #?";
         text.to_owned()
     };
     Row {
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_content_says_what_a_file_is() {
+    fn the_form_of_a_file_is_detected_from_its_content() {
         for (content, expected) in [
             ("\u{feff}[]", Form::Inspected),
             (" {\"Name\": \"web\", \"IPAM\": {}}", Form::Inspected),

@@ -1,7 +1,7 @@
 //! Reads a table as spreadsheets save it: the first line names the columns, in any order.
 //!
-//! Promises: accepts commas, semicolons or tabs, and quotes as in RFC 4180; an error names its line and column, and then
-//! nothing in the table is used. A subnet has one line for each of its addresses, or one line without an address.
+//! Promises: accepts commas, semicolons or tabs, and quotes as in RFC 4180; an error names its line and column, and refuses
+//! the whole table. A subnet has one line for each of its addresses, or one line without an address.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -128,10 +128,10 @@ impl Fields<'_> {
         let subnet = listed.get_mut(known).ok_or_else(String::new)?;
         let network = &mut subnet.network;
         if id.is_some() && network.id.is_some() && id != network.id {
-            return Err(self.wrong("pool_id", &format!("{} has a different one", subnet.place)));
+            return Err(self.wrong("pool_id", &format!("{} has a different PoolID", subnet.place)));
         }
         if range.is_some() && network.range.is_some() && range != network.range {
-            return Err(self.wrong("range", &format!("{} has a different one", subnet.place)));
+            return Err(self.wrong("range", &format!("{} has a different range", subnet.place)));
         }
         network.id = network.id.take().or(id);
         network.range = network.range.or(range);
@@ -154,7 +154,7 @@ impl Fields<'_> {
         }
         let kind = self.text("kind").map(str::to_ascii_lowercase).filter(|kind| kind != "unknown");
         let kind = Kind::parse(kind.as_deref())
-            .ok_or_else(|| self.wrong("kind", "it must be gateway, auxiliary, endpoint or unknown"))?;
+            .ok_or_else(|| self.wrong("kind", "the kind must be gateway, auxiliary, endpoint or unknown"))?;
         let mac = self.text("mac").map(|text| {
             Mac::parse(text).ok_or_else(|| self.wrong("mac", &format!("{text:?} is not a MAC address")))
         });
@@ -216,12 +216,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_the_text_it_is_read_or_refused(text in "[ -~\n\r\t\u{feff}é,;\"]{0,200}") {
+        fn any_text_is_read_or_refused(text in "[ -~\n\r\t\u{feff}é,;\"]{0,200}") {
             let _ = read(&text);
         }
 
         #[test]
-        fn quoted_fields_come_back_as_they_were(
+        fn quoted_fields_are_read_unchanged(
             rows in prop::collection::vec(prop::collection::vec("[a-z,;\"\n ]{0,8}[a-z]", 3), 1..6),
             ends in prop::bool::ANY,
         ) {
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_counted_where_a_field_goes_over_several() {
+    fn lines_are_counted_correctly_if_a_field_spans_several() {
         let lines = split("a,b\n\"1\n2\",x\n\ny,z").unwrap();
         let numbers: Vec<usize> = lines.iter().map(|(at, _)| *at).collect();
         assert_eq!(numbers, [1, 2, 5]);

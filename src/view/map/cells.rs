@@ -53,7 +53,7 @@ impl Cells<'_> {
             1 => piece.prefix,
             _ => Some(block).filter(|_| !self.is_outside()),
         };
-        // If prefixes repeat, the things in a place may take more addresses than the place covers.
+        // If several subnets have the same prefix, they may take more addresses than the place covers.
         let share = || piece.taken as f64 / 2f64.powi(i32::try_from(shift).unwrap_or(i32::MAX));
         let folded = (piece.things > 1 && piece.counts[0] > 0).then(|| Fullness(share().min(1.0)));
         CellRow {
@@ -82,7 +82,7 @@ impl Cells<'_> {
         }
     }
 
-    /// What a cell is, in words.
+    /// The description of a cell.
     fn text(&self, piece: &Piece) -> String {
         if let Some(text) = &piece.text {
             return text.clone();
@@ -96,7 +96,7 @@ impl Cells<'_> {
         let words = match piece.shade {
             Shade::Reserved => "reserved: never given dynamically",
             Shade::Never if nouns == "addresses" => "never given: network or broadcast address",
-            Shade::Never => "not given: this host uses it, see the pool",
+            Shade::Never => "never given: this host uses it (see the pool)",
             shade => sign_of(name(shade)).1,
         };
         let host = self.region.family().bits() - self.unit;

@@ -78,7 +78,7 @@ pub struct SegmentRow {
 pub struct LineRow {
     /// Its first address.
     pub first: IpAddr,
-    /// How many lines it stands for: several lines in one state are folded into one.
+    /// How many lines it represents: several lines in one state are folded into one.
     pub lines: Count,
     pub cells: Vec<CellRow>,
 }
@@ -100,7 +100,7 @@ pub struct CellRow {
     pub label: String,
     /// The name of its network or holder.
     pub name: Option<String>,
-    /// What it is, in words.
+    /// Its description.
     pub text: String,
     /// The prefix that can be shown in more detail, if any.
     pub of: Option<String>,

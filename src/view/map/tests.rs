@@ -80,7 +80,7 @@ fn map(plan: &Plan, of: &str, size: Option<Size>) -> MapRow {
     found.remove(0)
 }
 
-/// The legend as text: `used 3` and so on.
+/// The legend as text, such as `used 3, free 9`.
 fn legend(map: &MapRow) -> String {
     let words: Vec<String> = map.legend.iter().map(|row| format!("{} {}", row.words, row.count.0)).collect();
     words.join(", ")
@@ -117,7 +117,7 @@ fn a_small_subnet_is_shown_address_by_address() {
 }
 
 #[test]
-fn a_wide_pool_is_folded_where_nothing_is_and_counts_stay_exact() {
+fn empty_parts_of_a_wide_pool_are_folded_and_counts_stay_exact() {
     let mut plan = plan("2001:db8::/48", 64, &["2001:db8:0:8000::/56"]);
     exact(&mut plan, "2001:db8::/64");
     let map = map(&plan, "lan", Some(SIZE));
@@ -135,7 +135,7 @@ fn a_wide_pool_is_folded_where_nothing_is_and_counts_stay_exact() {
 }
 
 #[test]
-fn what_shares_a_place_is_one_cell_that_can_be_looked_into() {
+fn subnets_that_share_a_place_are_one_cell_that_can_be_opened() {
     let mut plan = plan("10.0.0.0/8", 24, &[]);
     for at in 0..2_048u32 {
         exact(&mut plan, &format!("10.{}.{}.0/24", at / 8, at % 8 * 32));
@@ -191,7 +191,7 @@ fn bites_draw_what_one_look_draws() {
         let whole = |size| {
             let mut drawing = Drawing::find(&plan, Some(of), size, &HostUse::default()).remove(0);
             let (mut bites, mut more) = (1, !drawing.bite(&plan, || false));
-            assert!(!more, "one step draws everything");
+            assert!(!more, "one bite draws everything");
             let mut bitten = Drawing::find(&plan, Some(of), size, &HostUse::default()).remove(0);
             more = !bitten.bite(&plan, || true);
             while more {
@@ -211,7 +211,7 @@ fn bites_draw_what_one_look_draws() {
 }
 
 #[test]
-fn each_address_is_drawn_once_where_subnets_lie_in_each_other() {
+fn each_address_is_drawn_once_where_subnets_are_nested() {
     let mut plan = plan("10.0.0.0/16", 24, &["10.0.0.0/20"]);
     exact(&mut plan, "10.0.4.0/22");
     subnet(&mut plan, Wanted::Exact(prefix("10.0.5.0/24")), Space::Global, 1);
@@ -234,12 +234,12 @@ fn each_address_is_drawn_once_where_subnets_lie_in_each_other() {
 }
 
 #[test]
-fn subnets_outside_of_all_pools_are_places_of_a_row_of_their_own() {
+fn subnets_outside_all_pools_are_places_in_a_separate_row() {
     let mut plan = plan("10.0.0.0/16", 24, &[]);
     for text in ["192.0.2.0/24", "9.0.0.0/24", "10.0.1.0/24", "2001:db8::/64", "10.0.0.0/15"] {
         exact(&mut plan, text);
     }
-    assert_eq!(maps(&plan, None, None, &HostUse::default()).len(), 1, "programs still get pools");
+    assert_eq!(maps(&plan, None, None, &HostUse::default()).len(), 1, "without a size, only pools are listed");
     let rows = maps(&plan, None, Some(SIZE), &HostUse::default());
     let [_, outside] = rows.as_slice() else { panic!("{rows:?}") };
     let labels: Vec<&str> = outside.lines[0].cells.iter().map(|cell| cell.label.as_str()).collect();
@@ -250,7 +250,7 @@ fn subnets_outside_of_all_pools_are_places_of_a_row_of_their_own() {
 }
 
 #[test]
-fn a_pool_that_the_host_uses_has_nothing_free() {
+fn a_pool_that_the_host_uses_has_no_free_space() {
     let plan = plan("198.51.100.0/24", 28, &[]);
     let used = InUse {
         prefix: prefix("198.51.100.0/24"),

@@ -18,7 +18,7 @@ export const $ = (selector) => document.querySelector(selector);
 
 export const query = (values) => Object.entries(values).map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&");
 
-// All data on the page comes from below this path.
+// All data on the page comes from paths that begin with this.
 export const PLACE = "/v1/";
 export async function ask(path, values = {}) {
   const answer = await fetch(`${PLACE}${path}?${query(values)}`, { headers: { accept: "application/json" } });
@@ -27,13 +27,13 @@ export async function ask(path, values = {}) {
   return body;
 }
 
-// The scale of fullness: 1 to 4 for the quarters, and 5 from 90 % on.
+// The scale of fullness: 1 to 4 for the quarters, and 5 from 90 %.
 export const level = (share) => (share >= .9 ? 5 : Math.min(4, Math.max(1, Math.ceil(share * 4))));
 
 export const meter = (share, text) => h("span", { class: "meter" },
   s("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, s("rect", { class: `c l${level(share)}`, width: share > 0 ? Math.max(share * 100, 2) : 0, height: 8 })), h("b", {}, text));
 
-// What the address of the page names: a prefix on the map, or the subject of a story.
+// What the URL of the page names: a prefix on the map, or the subject of a story.
 export const named = (kind) => (location.hash.startsWith(`#${kind}=`) ? decodeURIComponent(location.hash.slice(kind.length + 2)) : null);
 
 export const noPools = (classes) => h("p", { class: classes }, h("strong", {}, "No pools"), "Give gipam a prefix that is routed to this host.");

@@ -18,7 +18,7 @@ const COLUMNS = [
 
 export class History extends Sheet {
   constructor(section, { name, title, level, of = "" }) {
-    const filter = h("input", { type: "search", id: `${name}-of`, placeholder: "Address, name, MAC, prefix", "aria-label": "Only the history of", autocomplete: "off", spellcheck: "false", hidden: Boolean(of) });
+    const filter = h("input", { type: "search", id: `${name}-of`, placeholder: "Address, name, MAC, prefix", "aria-label": "Show only the history of", autocomplete: "off", spellcheck: "false", hidden: Boolean(of) });
     filter.addEventListener("change", () => this.narrow(filter.value.trim()));
     super(section, { name, title, level, tools: [filter], heads: heads(COLUMNS, "plain-head"), all: () => this.fetch({ limit: FILE }),
       pages: [["Newer", () => this.page(-1)], ["Older", () => this.page(1)]] });

@@ -1,4 +1,4 @@
-// The map: draws the lines of places that the daemon folded, to scale; pointer and keyboard can zoom into it.
+// The map: draws the lines that the daemon folded, to scale; pointer and keyboard can zoom in.
 
 import { $, addressAt, ask, count, h, level, named, noPools, s } from "./dom.js";
 
@@ -17,7 +17,7 @@ export function lookAt(prefix) {
 
 export const onMap = (prefix) => h("button", { class: "link", type: "button", title: "Show it on the map", "data-key": `map ${prefix}`, onclick: () => lookAt(prefix) }, prefix);
 
-// The path from everything to what is shown.
+// The path from the whole map to the part that is shown.
 function steps() {
   const all = [{ label: "All pools", of: null }];
   const [area] = shown;
@@ -25,7 +25,7 @@ function steps() {
   return [...all, ...area.within.map((prefix, i) => ({ label: i === 0 && area.pool ? `${area.pool} ${prefix}` : prefix, of: prefix }))];
 }
 
-// The end of an address that is too long for the side of a line.
+// The end of an address that is too long for the margin.
 const short = (address) => (address.length > 15 ? `…${address.slice(address.indexOf(":", address.length - 14))}` : address);
 
 // The parts of an address that differ within an area.
@@ -109,7 +109,7 @@ function wire(picture, cells, area) {
     groups[at].focus();
   };
   // The cell in the next row whose middle is nearest.
-  const beside = (at, step) => {
+  const nearest = (at, step) => {
     const middle = ({ left, right }) => (left + right) / 2;
     const near = cells.map((other, i) => [other.row === cells[at].row + step ? Math.abs(middle(other) - middle(cells[at])) : Infinity, i]);
     const [distance, best] = near.reduce((a, b) => (b[0] < a[0] ? b : a));
@@ -128,7 +128,7 @@ function wire(picture, cells, area) {
     if (at < 0) return;
     const moves = {
       ArrowLeft: () => go(Math.max(0, at - 1)), ArrowRight: () => go(Math.min(groups.length - 1, at + 1)),
-      ArrowUp: () => go(beside(at, -1)), ArrowDown: () => go(beside(at, 1)),
+      ArrowUp: () => go(nearest(at, -1)), ArrowDown: () => go(nearest(at, 1)),
       Home: () => go(0), End: () => go(groups.length - 1), Enter: () => enter(at), " ": () => enter(at),
     };
     if (!moves[event.key]) return;
@@ -194,7 +194,7 @@ export async function draw(zoom) {
     map = await ask("map", { ...(of ? { of } : {}), ...size(of ? ONE : ALL) });
   } catch (error) {
     if (!of || error.status >= 500) throw error;
-    // What was requested no longer exists, or never existed.
+    // The requested part of the map no longer exists, or never existed.
     $("#map-detail").textContent = `${error.message}; showing the whole map.`;
     history.replaceState(null, "", "#map");
     map = await ask("map", size(ALL));

@@ -18,7 +18,7 @@ function tile(title, value, classes) {
 }
 
 function summary() {
-  const engine = status.repair ? { true: ["answers", "small good"], false: ["no answer", "small bad"] }[status.engine] ?? ["not asked yet", "small"] : ["not asked", "small"];
+  const engine = status.repair ? { true: ["answers", "small good"], false: ["no answer", "small bad"] }[status.engine] ?? ["not checked yet", "small"] : ["not checked", "small"];
   const books = status.writable ? [status.synced ? `synced ${ago(status.synced, status.now)}` : "not written yet", "small"] : ["cannot be written", "small bad"];
   return [
     tile("Subnets", count(status.subnets)), tile("Leases", count(status.leases)), tile("Cooling addresses", count(status.cooling)),
@@ -82,7 +82,7 @@ function live(state, words) {
   element.querySelector(".words").textContent = words;
 }
 
-// The curve needs a read of the whole history, and the curve of an hour hardly changes within ten seconds.
+// The curve needs a read of the whole history, and even the curve of one hour hardly changes within ten seconds.
 let curved = 0;
 function curve() {
   if (Date.now() - curved < 10_000) return null;
@@ -110,7 +110,7 @@ export async function refresh() {
   }
 }
 
-// Each answer is one event, after which the browser reconnects by itself. Only a longer silence is shown to the reader.
+// Each answer is one event, after which the browser reconnects by itself. Only a longer silence is shown on the page.
 // A hidden page does not follow events: browsers allow only a few connections to one host.
 let source = null;
 function follow() {
@@ -124,7 +124,7 @@ function follow() {
     silence = 0;
     live("live", "live");
   };
-  // The head of an answer arrives immediately, its event only when there is one.
+  // The head of an answer arrives immediately, its event later.
   source.addEventListener("open", heard);
   for (const kind of ["hello", "change", "still"]) {
     source.addEventListener(kind, () => {

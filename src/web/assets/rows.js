@@ -37,7 +37,7 @@ function take(name, all, seen) {
 
 export const below = (...parts) => h("span", { class: "sub" }, parts.filter(Boolean).join(" · "));
 
-// A column is its title, its classes, and what makes a cell of a row.
+// A column has a title, classes, and a function that makes a cell from a row.
 export const heads = (columns, classes = "") => columns.map(([title, of]) => h("th", { scope: "col", class: `${classes} ${of.replace("mono", "")}` }, title));
 
 export const line = (columns, row, attributes = {}) => h("tr", attributes, ...columns.map(([, classes, cell]) => h("td", { class: classes }, ...[cell(row)].flat())));
@@ -66,7 +66,7 @@ export class Sheet {
     if (!lines.length) this.nothing.replaceChildren(...nothing);
   }
 
-  // Which of the buttons can be used; they are hidden if there is only one page.
+  // Enables the buttons that can be used, and hides both if there is only one page.
   turn(back, next) {
     [this.back.disabled, this.next.disabled] = [!back, !next];
     [this.back.hidden, this.next.hidden] = [!back && !next, !back && !next];

@@ -1,4 +1,4 @@
-// What a person should check: the Engine and repair, what is filling up, hooks, and what people reserved and pinned.
+// What a person should check: the Engine and repair, what is filling up, hooks, and reservations and pins made by hand.
 
 import { $, ask, count, h, meter, plural, redraw, stamp } from "./dom.js";
 import { onMap } from "./map.js";
@@ -12,7 +12,7 @@ const list = (...rows) => h("ul", { class: "rows" }, ...rows.flat());
 // The maximum number of entries of one kind that are shown.
 const SHOWN = 20;
 
-// The status with what people reserved and pinned; the most important entries come first, at most SHOWN of each kind.
+// The status, with reservations and pins made by hand; the most important entries come first, at most SHOWN of each kind.
 export async function look() {
   const [status, reserved, pins] = await Promise.all([ask("status"), ask("reserved"), ask("leases", { by_hand: true, all: true, limit: SHOWN })]);
   const byHand = reserved.filter(({ origin }) => origin === "by hand");
@@ -34,8 +34,8 @@ function card(title, tag, ...children) {
 }
 
 function engine({ repair, engine, engine_since, engine_error }) {
-  if (!repair) return h("li", {}, "Not asked: repair is off (", h("code", {}, "gc.engine"), ").");
-  if (engine === null) return h("li", {}, "Not asked yet.");
+  if (!repair) return h("li", {}, "Not checked: repair is off (", h("code", {}, "gc.engine"), ").");
+  if (engine === null) return h("li", {}, "Not checked yet.");
   if (engine) return h("li", {}, word("good", "Answers"), ...since(engine_since), ".");
   return h("li", {}, word("bad", "Does not answer"), ...since(engine_since), `: ${engine_error ?? "no reason given"}`);
 }
@@ -64,15 +64,15 @@ function hooks({ hooks, hooks_all }) {
   const row = ({ hook, upto, behind, failing_since, last_error }) => {
     const waits = behind === null ? "queue length unknown" : behind ? `${plural(behind, "event", "events")} queued` : "nothing queued";
     return h("li", {},
-      h("span", { class: "line" }, h("strong", {}, hook), failing_since ? word("bad", "fails") : behind ? word("", "at work") : word("good", "works")),
+      h("span", { class: "line" }, h("strong", {}, hook), failing_since ? word("bad", "failing") : behind ? word("", "delivering") : word("good", "working")),
       h("span", { class: "hint" }, `delivered up to ${count(upto)}, ${waits}`),
-      failing_since ? h("span", { class: "error" }, "Fails", ...since(failing_since), `: ${last_error ?? "no reason given"}`) : null);
+      failing_since ? h("span", { class: "error" }, "Failing", ...since(failing_since), `: ${last_error ?? "no reason given"}`) : null);
   };
   return list(hooks.map(row), more(hooks_all, hooks.length, "gipam status --json"));
 }
 
 function byHand({ by_hand: { reserved, reserved_all, pinned, pinned_all } }) {
-  if (!reserved_all && !pinned_all) return h("p", { class: "hint" }, "Nothing is reserved or pinned by hand.");
+  if (!reserved_all && !pinned_all) return h("p", { class: "hint" }, "No reservations or pins were made by hand.");
   return list(
     reserved.map((range) => h("li", {}, h("span", { class: "mono" }, range), " reserved: never given dynamically")), more(reserved_all, reserved.length, "gipam reserve"),
     pinned.map(({ address, subnet, to }) => h("li", {}, h("span", { class: "mono" }, address), ` pinned to ${to}, in `, onMap(subnet))), more(pinned_all, pinned.length, "gipam leases --all"));
@@ -84,14 +84,14 @@ export function troubles(status) {
   const link = h("a", { href: "#state" }, "State");
   const sick = status.hooks.filter((row) => row.failing_since);
   if (status.repair && status.engine === false) notes.push(h("p", { class: "note bad" }, h("strong", {}, "Docker Engine does not answer"), ...since(status.engine_since), ". ", link.cloneNode(true)));
-  if (sick.length) notes.push(h("p", { class: "note bad" }, h("strong", {}, sick.length === 1 ? `Hook ${sick[0].hook} fails: ` : `${count(sick.length)} hooks fail, ${sick[0].hook}: `), `${sick[0].last_error ?? ""}. `, link.cloneNode(true)));
+  if (sick.length) notes.push(h("p", { class: "note bad" }, h("strong", {}, sick.length === 1 ? `Hook ${sick[0].hook} is failing: ` : `${count(sick.length)} hooks are failing, such as ${sick[0].hook}: `), `${sick[0].last_error ?? ""}. `, link.cloneNode(true)));
   if (status.filling_all) {
     const [first, second] = status.filling.map((row) => `${called(row)} is ${row.percent}\u00a0% full`);
     const rest = status.filling_all - 2;
     const worst = Math.max(...status.filling.map((row) => row.percent));
     notes.push(h("p", { class: `note ${worst >= 95 ? "bad" : "warn"}` }, h("strong", {}, "Filling up: "), [first, second].filter(Boolean).join(", "), rest > 0 ? ` and ${count(rest)} more. ` : ". ", link.cloneNode(true)));
   }
-  if (status.log_held) notes.push(h("p", { class: "note warn" }, h("strong", {}, "The WAL of the books grows"), ...since(status.log_held_since), ": a long-running reader keeps it from being reset."));
+  if (status.log_held) notes.push(h("p", { class: "note warn" }, h("strong", {}, "The WAL of the books is growing"), ...since(status.log_held_since), ": a long-running reader keeps it from being reset."));
   return notes;
 }
 
@@ -105,7 +105,7 @@ export function draw(status) {
     return [
       card("Docker Engine and repair", null, list(engine(status), repair(status))),
       card("Filling up", status.filling_all ? count(status.filling_all) : null, filling(status)),
-      card("Hooks", sick ? `${count(sick)} of ${count(status.hooks_all)} fail` : null, hooks(status)),
+      card("Hooks", sick ? `${count(sick)} of ${count(status.hooks_all)} failing` : null, hooks(status)),
       card("By hand", null, byHand(status)),
     ];
   });

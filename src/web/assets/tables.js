@@ -7,7 +7,7 @@ import { Sheet, below, line } from "./rows.js";
 const [ROWS, FILE, MOST] = [25, 500, 100_000]; // rows on the page, in one answer for a file, and in a file
 const swatch = (state) => s("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, s("rect", { class: `c ${state} ${state === "used" ? "l3" : ""}`, x: .5, y: .5, width: 11, height: 11, rx: 3 }));
 
-// A column by which the daemon can sort has the name of that order.
+// A column has a sort key as its last element if the daemon can sort by it.
 const SUBNETS = [
   ["Subnet", "mono", (row) => [onMap(row.prefix), below(row.network, row.pool ? `pool ${row.pool}` : "outside all pools", row.gateway && `gateway ${row.gateway}`)], "address"],
   ["Network", "wide", (row) => about(row.network), "network"],
@@ -55,7 +55,7 @@ class Listing extends Sheet {
     this.query = { search: "", sort: "address", offset: 0, state: "", subnet: "", label: "", ...fixed };
   }
 
-  // Requests other rows, from the first page on unless another page was requested.
+  // Requests other rows, starting at the first page unless `paging` is true.
   ask(change, paging = false) {
     this.query = { ...this.query, ...(paging ? {} : { offset: 0 }), ...change };
     if ("search" in change && this.search.value !== change.search) this.search.value = change.search;
@@ -93,7 +93,7 @@ class Listing extends Sheet {
       cell.querySelector(".arrow").textContent = here ? (down ? "↓" : "↑") : "";
     }
     this.chip.hidden = !subnet;
-    if (subnet) this.chip.replaceChildren(`in ${this.query.label}`, h("button", { type: "button", "aria-label": "Show all subnets' leases", onclick: () => this.ask({ subnet: "", label: "" }) }, "×"));
+    if (subnet) this.chip.replaceChildren(`in ${this.query.label}`, h("button", { type: "button", "aria-label": "Show the leases of all subnets", onclick: () => this.ask({ subnet: "", label: "" }) }, "×"));
     const text = JSON.stringify([page, this.query]);
     if (text === this.last) return this.tick();
     [this.last, this.rows] = [text, page.rows];
@@ -125,7 +125,7 @@ export class Subnets extends Listing {
   constructor(section, options = {}) {
     super(section, {
       name: "subnets", noun: "subnet", title: "Subnets", path: "subnets", columns: SUBNETS,
-      empty: (page) => page.total ? nothingFound("subnets") : [h("strong", {}, "No network has a subnet yet"), "Create one, and it appears here by itself:", h("br"),
+      empty: (page) => page.total ? nothingFound("subnets") : [h("strong", {}, "No network has a subnet yet"), "Create a network, and it appears here:", h("br"),
         h("code", {}, `docker network create --ipam-driver ${driver()} my-network`)], ...options });
   }
 }
@@ -134,7 +134,7 @@ export class Leases extends Listing {
   constructor(section, options = {}) {
     super(section, {
       name: "leases", noun: "lease", title: "Leases", path: "leases", columns: LEASES, states: STATES,
-      empty: (page, query) => page.total && query.state !== "leased" || query.search || query.subnet ? nothingFound("leases") : [h("strong", {}, "Nobody has an address"), "Start a container in a network of gipam:", h("br"),
+      empty: (page, query) => page.total && query.state !== "leased" || query.search || query.subnet ? nothingFound("leases") : [h("strong", {}, "No container has an address"), "Start a container in a network of gipam:", h("br"),
         h("code", {}, "docker run --rm -it --network my-network alpine")], ...options });
     if (!options.fixed) this.query.state = "leased";
   }

@@ -61,7 +61,7 @@ function table(usage) {
 export async function draw() {
   let usage = await ask("usage", { seconds, ...(pool ? { pool } : {}) });
   if (!chosen) {
-    // If nobody has chosen a time yet and the history is short, show an hour.
+    // On the first draw, show only an hour if the history is short.
     chosen = true;
     const known = usage.known_since ? (Date.parse(usage.to) - Date.parse(usage.known_since)) / 1000 : 0;
     if (known < 5400) {
