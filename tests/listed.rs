@@ -147,7 +147,10 @@ fn mistakes_in_a_table_are_named_by_line_and_column_and_change_nothing() {
             "HEAD192.0.2.0/24,192.0.2.9,,,,\n",
             "line 3, column 2 (address): duplicate address 192.0.2.9, already on line 2",
         ),
-        ("HEAD192.0.2.0/24,192.0.2.1,router,,,\n", "line 3, column 3 (kind): the kind must be gateway, auxiliary"),
+        (
+            "HEAD192.0.2.0/24,192.0.2.1,router,,,\n",
+            "line 3, column 3 (kind): the kind must be gateway, auxiliary",
+        ),
         ("HEAD192.0.2.0/24,192.0.2.1,,0200,,\n", "line 3, column 4 (mac): \"0200\" is not a MAC address"),
         (
             "HEAD192.0.2.0/24,,gateway,,,\n",
@@ -412,9 +415,17 @@ fn what_is_not_a_list_is_refused_by_the_kind_that_was_named() {
             "the entry web does not have an IPAM section",
         ),
         ("{\"Name\":\"a\",\"IPAM\":{}}\n{\"Name\":\"b\",\"IPAM\":{}}\n", &["--inspect"], "line 2, column 1"),
-        ("{\"Name\":\"a\"}\n{\"Name\":\"b\"}\n", &["--inspect"], "is not the output of docker network inspect"),
+        (
+            "{\"Name\":\"a\"}\n{\"Name\":\"b\"}\n",
+            &["--inspect"],
+            "is not the output of docker network inspect",
+        ),
         ("{\"Name\":\"a\"}\n{\"Name\":\"b\"}\n", &[], "lease file"),
-        ("[7]", &["--inspect"], "is not the output of docker network inspect"),
+        (
+            "[7]",
+            &["--inspect"],
+            "line 1, column 2: not the output of docker network inspect: invalid type: integer `7`, expected a network\n",
+        ),
         (
             "[{\"Name\":\"a\",\"IPAM\":{\"Driver\":\"gipam\",\"Config\":[{\"Subnet\":\"198.18.3.0/33\"}]}}]",
             &[],

@@ -86,7 +86,10 @@ fn status_is_one_screen_with_and_without_the_daemon() {
     let books = house.path("gipam.db").display().to_string();
     let down = house.gipam(&["status", "--file", &books]);
     let said = String::from_utf8_lossy(&down.stderr).into_owned();
-    assert!(said.contains("no daemon answers at") && said.contains("this answer comes from the books"), "{said}");
+    assert!(
+        said.contains("no daemon answers at") && said.contains("this answer comes from the books"),
+        "{said}"
+    );
     let down = text(&down);
     assert!(down.starts_with("gipam is not running; this comes from its books.\n"), "{down}");
     let same = |screen: &str| {

@@ -18,7 +18,9 @@ pub const CHANGE: Duration = Duration::from_secs(120);
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    #[error("no daemon answers at {socket}; start it with gipam serve, or give another socket with --admin PATH")]
+    #[error(
+        "no daemon answers at {socket}; start it with gipam serve, or give another socket with --admin PATH"
+    )]
     Down { socket: String },
     /// The daemon listens, but did not answer.
     #[error(transparent)]

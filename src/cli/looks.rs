@@ -37,7 +37,10 @@ fn known(width: Width, row: WhoRow) -> String {
     } else if let Some(holder) = row.last_holder {
         lines.push(("last holder", holder));
     }
-    lines.push(("subnet", row.subnet.unwrap_or_else(|| "none: no held subnet contains this address".to_owned())));
+    lines.push((
+        "subnet",
+        row.subnet.unwrap_or_else(|| "none: no held subnet contains this address".to_owned()),
+    ));
     lines.push(("pool", row.pool.unwrap_or_else(|| "none".to_owned())));
     if row.reserved {
         let by = row.reserved_by.unwrap_or_else(|| "configuration".to_owned());

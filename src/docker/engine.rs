@@ -42,7 +42,7 @@ impl EngineError {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename_all = "PascalCase", default, expecting = "a network")]
 struct NetworkJson {
     name: Option<String>,
     id: Option<String>,
@@ -72,7 +72,7 @@ impl NetworkJson {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename_all = "PascalCase", default, expecting = "the IPAM section of a network")]
 struct IpamJson {
     driver: Option<String>,
     options: Option<BTreeMap<String, String>>,
@@ -80,7 +80,7 @@ struct IpamJson {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", expecting = "a subnet of a network")]
 struct ConfigJson {
     subnet: Option<String>,
     gateway: Option<String>,
@@ -91,7 +91,7 @@ struct ConfigJson {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", expecting = "a container in a network")]
 struct EndpointJson {
     name: Option<String>,
     mac_address: Option<String>,

@@ -135,9 +135,7 @@ impl Grounds<'_> {
         let size = *size;
         let known = &self.plan.settings().pools;
         if let Some(name) = pool.as_ref().filter(|name| !known.iter().any(|pool| pool.name == **name)) {
-            return Err(missing(format!(
-                "{name} is neither a pool nor a prefix; see: gipam pools"
-            )));
+            return Err(missing(format!("{name} is neither a pool nor a prefix; see: gipam pools")));
         }
         let has = |family: &Family| {
             known.iter().any(|known| {

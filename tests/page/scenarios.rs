@@ -114,7 +114,7 @@ pub fn state(browser: &mut Browser) {
         "Does not answer since",
         "1 of 2 failing",
         "events queued",
-        "Fails since",
+        "Failing since",
         "could not reach any name server",
         "nothing queued",
         "of pool dmz",

@@ -17,11 +17,10 @@ use crate::plan::request::Adoption;
 /// Parses the output; `names` are the names of our drivers.
 pub(super) fn read(content: &str, names: &[String]) -> Result<File, String> {
     let networks = read_inspected(content).map_err(|error| {
-        format!(
-            "line {}, column {}: not the output of docker network inspect: {error}",
-            error.line(),
-            error.column()
-        )
+        let (line, column, text) = (error.line(), error.column(), error.to_string());
+        // The library's text ends with the line and the column.
+        let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+        format!("line {line}, column {column}: not the output of docker network inspect: {text}")
     })?;
     let entries: Value = serde_json::from_str(content.trim_start_matches('\u{feff}')).unwrap_or_default();
     let single = std::slice::from_ref(&entries);

@@ -202,8 +202,7 @@ fn row(listed: &ListedSubnet, outcome: &Result<Taken, Obstacle>) -> Row {
         Err(_) => "refused",
     };
     let learns = || {
-        let text =
-            "Docker sends the PoolID when the next container starts in the network; until then, the PoolID is shown as #?";
+        let text = "Docker sends the PoolID when the next container starts in the network; until then, the PoolID is shown as #?";
         text.to_owned()
     };
     Row {

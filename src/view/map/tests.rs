@@ -239,7 +239,11 @@ fn subnets_outside_all_pools_are_places_in_a_separate_row() {
     for text in ["192.0.2.0/24", "9.0.0.0/24", "10.0.1.0/24", "2001:db8::/64", "10.0.0.0/15"] {
         exact(&mut plan, text);
     }
-    assert_eq!(maps(&plan, None, None, &HostUse::default()).len(), 1, "without a size, only pools are listed");
+    assert_eq!(
+        maps(&plan, None, None, &HostUse::default()).len(),
+        1,
+        "without a size, only pools are listed"
+    );
     let rows = maps(&plan, None, Some(SIZE), &HostUse::default());
     let [_, outside] = rows.as_slice() else { panic!("{rows:?}") };
     let labels: Vec<&str> = outside.lines[0].cells.iter().map(|cell| cell.label.as_str()).collect();
