@@ -48,8 +48,8 @@ stamped() { env "SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH" LC_ALL=C TZ=UTC "$@"; }
 toolchain() {
   local need have
   need=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
-  command -v cargo >/dev/null && command -v rustc >/dev/null ||
-    fail "Rust $need or newer is needed, but cargo was not found: install Rust from https://rustup.rs"
+  command -v cargo >/dev/null || fail "Rust $need or newer is needed, but cargo was not found: install Rust from https://rustup.rs"
+  command -v rustc >/dev/null || fail "Rust $need or newer is needed, but rustc was not found: install Rust from https://rustup.rs"
   have=$(rustc --version | cut -d' ' -f2)
   [ "$(printf '%s\n' "$need" "$have" | sort -V | head -n 1)" = "$need" ] ||
     fail "Rust $need or newer is needed, but this is $have: install a newer one from https://rustup.rs (the distribution's may stay installed)"

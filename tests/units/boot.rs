@@ -77,7 +77,7 @@ pub fn docker_stopped(m: &mut Machine) {
 
 pub fn drop_in(m: &mut Machine) {
     page::install(m);
-    m.sh(&page::block("Install", 2));
+    m.sh(&page::block("Install by hand", 2));
     m.sh("docker network create --ipam-driver gipam web
           docker run -d --init --name always --restart always --network web bb sleep 3600
           systemctl stop docker.socket docker.service gipam.socket gipam.service

@@ -20,7 +20,7 @@ pub fn install_use_remove(m: &mut Machine) {
     assert_eq!(m.sh("systemctl is-enabled gipam.service gipam.socket"), "enabled\nenabled");
     let verified = m.try_sh("systemd-analyze verify gipam.service gipam.socket");
     assert!(verified.ok && verified.err.is_empty(), "{verified:?}");
-    m.sh(&page::block("Install", 1));
+    m.sh(&page::block("Install by hand", 1));
     assert_eq!(m.prefixes("web"), ["10.20.0.0/24"]);
     assert_eq!(m.prefixes("web6"), ["10.20.1.0/24", "2001:db8:d::/64"]);
     m.sh("docker run -d --init --name one --network web6 bb sleep 3600
@@ -51,7 +51,7 @@ pub fn hardened(m: &mut Machine) {
     // known through netlink: an on-link route; read from the file: a nameserver
     m.sh("ip route add 10.20.0.0/25 dev up0; echo 'nameserver 10.20.1.53' >>/etc/resolv.conf");
     page::install(m);
-    m.sh(&page::block("Install", 1));
+    m.sh(&page::block("Install by hand", 1));
     assert_eq!(m.prefixes("web"), ["10.20.2.0/24"], "gipam avoids the route and the nameserver");
     // read from Docker's own API: the name of the container
     m.sh("docker run -d --init --name one --network web bb sleep 3600");
@@ -106,7 +106,7 @@ pub fn notify(m: &mut Machine) {
     m.sh("cat /etc/gipam/gipam.toml >/etc/gipam/slow.toml; systemctl start gipam; gipam status; test -S /run/docker/plugins/gipam.sock");
     assert_eq!(m.show("gipam.service", "ActiveState"), "active");
     assert_eq!(m.show("gipam.service", "NRestarts"), "0");
-    m.sh(&page::block("Install", 1));
+    m.sh(&page::block("Install by hand", 1));
     m.sh("systemctl stop gipam");
     assert!(!m.path(SOCKET).exists(), "its own socket goes with it");
     assert_eq!(m.show("gipam.service", "Result"), "success");

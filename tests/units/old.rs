@@ -79,9 +79,9 @@ pub fn units(m: &mut Machine) {
     // the pools come from the lease file; only the other settings of the configuration are kept
     m.sh("sed -i '/^.*pool.*$/,$d' packaging/gipam.toml; cat packaging/gipam.toml");
     let block = page::block(HEADING, 1);
-    let place = "# install as above, with no pools in gipam.toml, or with those of the lease file";
+    let place = "# install by hand, without pools in gipam.toml, or with those of the lease file";
     assert_eq!(block.lines().filter(|line| *line == place).count(), 1, "{block}");
-    let install = page::without(&page::block("Install", 0), "make build");
+    let install = page::without(&page::block("Install by hand", 0), "make build");
     m.sh(&block.replace(place, &install));
     assert_eq!(m.show("gipam.service", "Type"), "notify");
     assert_eq!(m.show("gipam.service", "FragmentPath"), "/etc/systemd/system/gipam.service");

@@ -48,5 +48,5 @@ pub fn without(block: &str, line: &str) -> String {
 
 /// Installs as the page says; the program was already built.
 pub fn install(m: &Machine) {
-    m.sh(&without(&block("Install", 0), "make build"));
+    m.sh(&without(&block("Install by hand", 0), "make build"));
 }
