@@ -32,7 +32,7 @@ pub(super) const ORDER: &[AddressWay] = &[
     ("never used", never_used),
     ("longest released", longest_released),
     ("released, still cooling", still_cooling),
-    ("once asked for by number", asked_by_number),
+    ("once requested by number", asked_by_number),
     ("pinned to somebody else by hand", others_pin),
     ("the gateway's place", gateways_place),
 ];
@@ -43,7 +43,7 @@ pub(super) const GATEWAY: &[AddressWay] = &[
     ("never used", never_used),
     ("longest released", longest_released),
     ("released, still cooling", still_cooling),
-    ("once asked for by number", asked_by_number),
+    ("once requested by number", asked_by_number),
     ("pinned to somebody else by hand", others_pin),
 ];
 
@@ -221,7 +221,7 @@ fn still_cooling(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
 
 fn asked_by_number(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let (_, address) = search.longest(true)?;
-    Ok(search.given(address, "although it is pinned (once asked for by number)"))
+    Ok(search.given(address, "although it is pinned (once requested by number)"))
 }
 
 /// The address that was pinned longest ago.

@@ -224,7 +224,7 @@ fn explain_number(search: &AddressSearch<'_>, address: u128, steps: &mut Steps) 
             let until = record.since.saturating_add(plan.cooling_of(subnet));
             let cools =
                 if until > plan.now { format!(", cools until {}", rfc3339(until)) } else { String::new() };
-            let number = if record.asked_by_number { ", once asked for by number" } else { "" };
+            let number = if record.asked_by_number { ", once requested by number" } else { "" };
             let last = record.name.as_deref().unwrap_or("somebody");
             format!("nobody; {last} released it at {}{cools}{number}", rfc3339(record.since))
         }

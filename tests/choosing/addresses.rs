@@ -44,7 +44,7 @@ fn the_order_is_own_never_used_cooled_cooling_pinned_slot() {
         ("10.0.0.4", "10.0.0.0/29: 10.0.0.4 is given again while still cooling; nothing else is free"),
         (
             "10.0.0.2",
-            "10.0.0.0/29: 10.0.0.2 is given although it is pinned (once asked for by number); nothing else is free",
+            "10.0.0.0/29: 10.0.0.2 is given although it is pinned (once requested by number); nothing else is free",
         ),
         (
             "10.0.0.1",

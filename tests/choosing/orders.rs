@@ -228,7 +228,7 @@ fn explained_what_would_be_given_is_given_by_the_way_that_is_named() {
     .into_iter()
     .chain(["follows from its name or MAC", "never used", "longest released", "released, still cooling"])
     .chain([
-        "once asked for by number",
+        "once requested by number",
         "pinned to somebody else by hand",
         "the gateway's place",
         "key=blog",
