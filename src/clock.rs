@@ -1,8 +1,9 @@
 //! The daemon's only source of time, with two clocks: the time of day, and one that only runs forward.
 //!
 //! The time of day can jump: NTP sets it after booting, a virtual machine resumes, a board without a battery starts in
-//! 1970. It is for dates that people read and that outlive a boot. Whatever measures how long something takes or lasts uses
-//! the steady clock (`CLOCK_BOOTTIME`: it includes suspends, and nothing sets it), or `Instant` if suspends do not matter.
+//! 1970. It is for dates that people read and that outlive a boot. Durations are measured with the steady
+//!   clock (`CLOCK_BOOTTIME`: it includes suspends, and cannot be set), or `Instant` if suspends do not
+//!   matter.
 //!
 //! Promises: `wall` is in milliseconds since the UNIX epoch, and 0 before it; `steady` is in milliseconds since booting,
 //! and never goes back. All other code gets the time from here. Tests set a clock by hand.
@@ -42,7 +43,7 @@ impl Clock {
         Self { boot: name.map(Into::into), ..self }
     }
 
-    /// The id of the boot: two times of the steady clock are comparable only if it is the same.
+    /// The id of the boot: two times of the steady clock are comparable only within one boot.
     pub fn boot(&self) -> Option<&str> {
         self.boot.as_deref()
     }
@@ -90,7 +91,7 @@ impl Hands {
 }
 
 /// The time of day, milliseconds since the UNIX epoch.
-#[allow(clippy::disallowed_methods, reason = "this is the one place that asks the clock")]
+#[allow(clippy::disallowed_methods, reason = "this is the only place that reads the clock")]
 pub fn now() -> Millis {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -114,11 +115,11 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(20));
         let after = clock.now();
         assert!(after.steady >= before.steady + 19);
-        assert!(after.offset().abs_diff(before.offset()) <= 2, "nobody set the clock in between");
+        assert!(after.offset().abs_diff(before.offset()) <= 2, "the clock was not set in between");
     }
 
     #[test]
-    fn a_step_moves_the_time_of_day_alone() {
+    fn a_step_moves_only_the_time_of_day() {
         let (clock, hands) = Clock::by_hand(1_000);
         hands.pass(500);
         assert_eq!(clock.now(), Moment { wall: 1_500, steady: 500 });

@@ -16,17 +16,16 @@ const FEW: usize = 8;
 /// A value.
 #[derive(Debug)]
 pub enum Json<'a> {
-    /// `null`.
     Null,
-    /// True or false.
+
     Bool(bool),
-    /// A number.
+
     Number(Number),
-    /// A string.
+
     Text(Cow<'a, str>),
-    /// A list.
+
     List(Vec<Self>),
-    /// An object.
+
     Object(Object<'a>),
 }
 

@@ -1,5 +1,5 @@
-//! gipam, a Docker IPAM driver: every network gets its own subnet, and every container an address that survives
-//! restarts and crashes, is never given twice, and can be explained.
+//! gipam, a Docker IPAM driver: every network gets its own subnet, and every container an address that
+//! survives restarts and crashes, is never granted twice, and can be explained.
 //!
 //! # A tour in reading order
 //!
@@ -14,27 +14,29 @@
 //!             answers leave only now
 //! ```
 //!
-//! 1. [`plan`] is the core of gipam: which subnets and addresses are held, and which to give next. Begin with
-//!    `plan/mod.rs` (the invariants), `plan/request.rs` and `plan/change.rs` (what comes in, what is committed), then
-//!    `plan/choose_address.rs` and `plan/choose_subnet.rs`, each an ordered list of choices.
+//! 1. [`plan`] is the core of gipam: which subnets and addresses are held, and which to grant next. Begin
+//!    with `plan/mod.rs` (the invariants), `plan/request.rs` and `plan/change.rs` (what comes in, what is
+//!    committed), then `plan/choose_address.rs` and `plan/choose_subnet.rs`, each an ordered list of choices.
 //! 2. [`store`] keeps the plan on disk: SQLite, one durable transaction per batch; `store/old_gipam` reads the lease
 //!    files of the program that preceded gipam.
 //! 3. [`ledger`] is the only writer: a task that drains its queue, decides, commits once and answers all requests.
 //! 4. [`docker`] turns dockerd's calls into requests and replies into JSON, and announces the driver to the Engine.
-//! 5. [`server`] has listeners and connections; it knows nothing of addresses, but knows when an answer was not sent.
+//! 5. [`server`] runs listeners and connections; it knows nothing about addresses, but it knows when an
+//!    answer was not sent.
 //! 6. [`host`] reads this machine's routes, addresses and nameservers.
-//! 7. [`config`] makes one `Config` from flags, variables and a TOML file; [`settle`] decides which pools apply when
-//!    lease files, books and configuration differ.
+//! 7. [`config`] builds one `Config` from flags, variables and a TOML file; [`settle`] decides which pools
+//!    apply when lease files, books and configuration differ.
 //! 8. [`reconcile`] compares the books with the Engine's lists and repairs what Docker lost.
 //! 9. [`admin`] is the daemon's interface for people: views, changes by hand, import and export.
 //! 10. [`web`] serves browsers and Prometheus: the page, metrics, health.
 //! 11. [`hooks`] sends events from the books to programs and web addresses.
-//! 12. [`view`] prepares what people see from the ledger's plan; [`watch`] warns when something fills up.
-//! 13. [`daemon`] assembles all of it; [`clock`] is its only clock; [`processes`] identifies processes; [`json`] parses
-//!     JSON, and [`text`] makes texts from outside safe to display; [`cli`] has the commands.
+//! 12. [`view`] prepares what people see from the ledger's plan; [`watch`] warns when a pool or subnet fills
+//!     up.
+//! 13. [`daemon`] assembles all of it; [`clock`] is its only clock; [`processes`] identifies processes;
+//!     [`json`] parses JSON, and [`text`] makes texts from outside safe to display; [`cli`] contains the
+//!     commands.
 
 pub mod admin;
-
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -1,7 +1,8 @@
-//! Processes of this machine, so that a process can be distinguished from a later one with the same id.
+//! Identifies processes of this machine, so that a process can be distinguished from a later one with the
+//! same id.
 //!
-//! Promises: reads only `/proc`; what cannot be read is `None`, never a guess. Start times are in clock ticks since the boot,
-//! from field 22 of `/proc/PID/stat` (proc(5)). Knows nothing about Docker.
+//! Promises: reads only `/proc`; what cannot be read is `None`, never a guess. Start times are in clock ticks
+//! since booting, from field 22 of `/proc/PID/stat` (proc(5)). Knows nothing about Docker.
 
 use std::fs;
 use std::path::Path;
@@ -22,8 +23,9 @@ pub fn started(pid: i32) -> Option<u64> {
     started_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Whether a process runs whose name begins with `prefix`; `None` if `/proc` may hide processes. It may if it does not show
-/// `witness`, a process of another user or with other rights than this one. A process with an unreadable name counts as found.
+/// Whether a process runs whose name begins with `prefix`; `None` if `/proc` may hide processes. It counts as
+/// hiding them if it does not show `witness`, a process of another user or with other rights than this one. A
+/// process with an unreadable name counts as found.
 pub fn any_named(prefix: &str, witness: i32) -> Option<bool> {
     let (mut seen, mut found) = (false, false);
     for entry in fs::read_dir("/proc").ok()? {
@@ -37,13 +39,14 @@ pub fn any_named(prefix: &str, witness: i32) -> Option<bool> {
     seen.then_some(found)
 }
 
-/// The name, from the second field (in brackets): at most 15 bytes of it.
+/// The name, from the second field (in parentheses), which the kernel truncates to 15 bytes.
 fn name_in(stat: &str) -> Option<&str> {
     let (before, _) = stat.rsplit_once(')')?;
     before.split_once('(').map(|(_, name)| name)
 }
 
-/// The start time. The fields after the name are counted from the last bracket, as the name may contain brackets and spaces.
+/// The start time. The fields after the name are counted from the last parenthesis, as the name may contain
+/// parentheses and spaces.
 fn started_in(stat: &str) -> Option<u64> {
     let (_, after) = stat.rsplit_once(')')?;
     let mut fields = after.split_ascii_whitespace();
@@ -56,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_keeps_its_start_and_the_next_has_another() {
+    fn a_process_keeps_its_start_time_until_it_ends() {
         let own = i32::try_from(std::process::id()).unwrap();
         assert!(started(own).is_some());
         assert_eq!(started(own), started(own));
@@ -73,10 +76,10 @@ mod tests {
     }
 
     #[test]
-    fn a_boot_whose_name_cannot_be_read_has_none() {
+    fn a_boot_id_that_cannot_be_read_is_none() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("boot_id");
-        assert_eq!(boot_in(&file), None, "a unit may hide it");
+        assert_eq!(boot_in(&file), None, "a systemd unit may hide the file");
         for (text, name) in [("", None), ("\n", None), ("4f\n", Some("4f".to_owned()))] {
             fs::write(&file, text).unwrap();
             assert_eq!(boot_in(&file), name);
@@ -84,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_with_brackets_and_spaces_does_not_shift_the_fields() {
+    fn a_name_with_parentheses_and_spaces_does_not_shift_the_fields() {
         let fields = (4..=30).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
         assert_eq!(started_in(&format!("7 (a) b (c)) S {fields}")), Some(22));
         assert_eq!(name_in(&format!("7 (a) b (c)) S {fields}")), Some("a) b (c)"));
@@ -93,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_of_a_name_is_found_and_a_view_without_the_witness_says_nothing() {
+    fn a_process_is_found_by_its_name_unless_the_witness_is_hidden() {
         let own = i32::try_from(std::process::id()).unwrap();
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         assert_eq!(any_named("sleep", own), Some(true));

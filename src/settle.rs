@@ -1,8 +1,8 @@
-//! Decides which pools are in force: those of the configuration file, of a lease file at its takeover, of the books, of
-//! flags and variables; in this order (R70, R71).
+//! Decides which pools are in force: those of the configuration file, of a lease file at its takeover, of the
+//! books, of flags and variables; in this order of precedence (R70, R71).
 //!
-//! Promises: pure; a source of lower precedence that differs causes a warning that names both; a pool that leaves the
-//! configuration file, or was closed by hand, stays closed while it has subnets. Reads nothing.
+//! Promises: pure; a source of lower precedence that differs causes a warning that names both; a pool that
+//! leaves the configuration file, or was closed by hand, stays closed while it has subnets. Does no I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -114,15 +114,15 @@ fn add_families(
         }
         let Some(at) = pools.iter().position(|pool| pool.name == wanted.name) else {
             // A pool of this name may have been closed by hand; do not reopen it automatically.
+            let name = &wanted.name;
             let standing_pools: Vec<String> =
                 pools.iter().map(|pool| format!("{} ({})", pool.name, bases(pool))).collect();
             warnings.push(format!(
-                "{written} {} (size /{}) is not used: {standing} have no {family}, only {}; add it with: \
-                 gipam pool add {} --{} {}",
+                "{written} {} (size /{}) is not used: no pool {name} in {standing}, only {}; add it with: \
+                 gipam pool add {name} --{} {}",
                 base.base,
                 base.size,
                 standing_pools.join(", "),
-                wanted.name,
                 family.name(),
                 base.base,
             ));
@@ -132,7 +132,7 @@ fn add_families(
         if pool.closed {
             warnings.push(format!(
                 "{written} {} (size /{}) has no effect, because pool {} of {standing} is closed; \
-                 gipam pool add makes another",
+                 gipam pool add adds another",
                 base.base, base.size, pool.name,
             ));
         } else if family == Family::V4 {
@@ -143,7 +143,7 @@ fn add_families(
     }
 }
 
-/// Describes each change of the settings in one line, for people who reload.
+/// Describes each change of the settings in one line, for the report of a reload.
 pub fn difference(old: &Settings, new: &Settings) -> Vec<String> {
     let mut lines = Vec::new();
     let (before, after) = (by_name(old), by_name(new));

@@ -1,12 +1,13 @@
 //! Texts from outside: names from the Engine, fields from requests, answers of hooks and servers.
 //!
-//! Promises: every result is one line that cannot control a terminal, forge a log line or reverse the direction of text,
-//! whatever it contains; its length can be limited. Otherwise the text reads the same. Only this file knows which
-//! characters those are, and only this file combines a number with a noun. Knows nothing of fields and messages.
+//! Promises: every result is one line that cannot control a terminal, forge a log line or reverse the
+//! direction of text, whatever it contains; its length can be limited. Otherwise the text reads the same.
+//! Only this file knows which characters those are, and only this file combines a number with a noun. Knows
+//! nothing about fields and messages.
 
 use std::borrow::Cow;
 
-/// Length to which names are cut, in bytes.
+/// Length to which names are truncated, in bytes.
 pub const NAME: usize = 255;
 
 /// Whether a character starts a line, moves a cursor, reverses the direction of text, or is invisible.
@@ -48,7 +49,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// The text on one line, cut to at most `most` bytes; three dots mark the cut.
+/// The text on one line, truncated to at most `most` bytes; three dots mark the end.
 pub fn cut(text: &str, most: usize) -> Cow<'_, str> {
     cut_with(text, most, &"..."[..most.min(3)])
 }
@@ -72,7 +73,7 @@ fn cut_with<'a>(text: &'a str, most: usize, more: &str) -> Cow<'a, str> {
     Cow::Owned(safe)
 }
 
-/// A name as it is stored and displayed: on one line, and cut if it is long.
+/// A name as it is stored and displayed: on one line, and truncated if it is long.
 pub fn name(text: &str) -> Cow<'_, str> {
     cut_with(text, NAME, "")
 }
@@ -85,7 +86,8 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.split('\n').map(line).collect::<Vec<_>>().join("\n"))
 }
 
-/// JSON with the same meaning in which these characters are escaped; they can occur only inside its strings.
+/// JSON with the same meaning, in which unsafe characters are escaped; they can occur only inside its
+/// strings.
 pub fn json(text: &str) -> Cow<'_, str> {
     if !text.contains(|letter| letter != '\n' && is_unsafe(letter)) {
         return Cow::Borrowed(text);
@@ -112,7 +114,7 @@ mod tests {
     const BAD: &str = "\0\u{7}\u{8}\t\n\r\u{1b}\u{7f}\u{85}\u{9b}\u{61c}\u{200b}\u{200f}\u{2028}\u{2029}\u{202e}\u{2066}\u{2069}\u{feff}\u{e0041}";
 
     #[test]
-    fn nothing_that_steers_is_left_and_the_rest_stays() {
+    fn unsafe_characters_are_escaped_and_others_stay() {
         for shown in [line(BAD), name(BAD), json(&serde_json::to_string(BAD).unwrap())] {
             assert!(!shown.contains(is_unsafe), "{shown:?}");
         }
@@ -125,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_cut_between_characters_and_it_shows() {
+    fn texts_are_truncated_between_characters() {
         assert_eq!(cut("abcdef", 6), "abcdef");
         assert_eq!(cut("abcdefg", 6), "abc...");
         assert_eq!(cut("\u{e9}\u{e9}\u{e9}\u{e9}", 6), "\u{e9}...");
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn json_means_the_same_without_them() {
+    fn escaped_json_has_the_same_meaning() {
         let text = serde_json::json!({"a": BAD, "b": ["\u{e9}", BAD]}).to_string();
         let (safe, before): (serde_json::Value, serde_json::Value) =
             (serde_json::from_str(&json(&text)).unwrap(), serde_json::from_str(&text).unwrap());

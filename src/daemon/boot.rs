@@ -1,7 +1,8 @@
 //! Prepares the books at startup: finds them, imports an old lease file, rebuilds the plan, settles the pools.
 //!
-//! Promises: nothing is served before this is done; an old lease file stays untouched and its digest is kept; a file
-//! that is neither the one taken over nor the last one exported is refused; existing books are never ignored.
+//! Promises: requests are served only after this is done; an old lease file stays untouched and its digest is
+//! kept; a file that is neither the one taken over nor the last one exported is refused; existing books are
+//! never ignored.
 
 use std::path::PathBuf;
 
@@ -122,7 +123,7 @@ pub fn boot(config: &Config) -> Result<Booted, DaemonError> {
     plan.advance(clock::now());
     let held: Vec<usize> =
         plan.subnets().filter(|subnet| subnet.is_held()).map(|subnet| subnet.addresses.leased()).collect();
-    // If they are unexpectedly empty, the path is probably wrong.
+    // Unexpectedly empty books would show that the path is wrong.
     let leases = held.iter().sum::<usize>();
     let (path, are_new) = (path.display(), if new { "are new and " } else { "" });
     tracing::info!(
@@ -174,7 +175,8 @@ fn warn(warnings: &[String]) {
 fn secret(known: &Settings) -> [u8; 32] {
     let mut secret = known.secret;
     if secret == [0; 32] {
-        // Without randomness, `stable` addresses are only as opaque as the prefix; nothing else depends on it.
+        // Without randomness, people can guess `stable` addresses from the prefix; nothing else depends on
+        // the secret.
         let _ = rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty());
     }
     secret

@@ -41,7 +41,7 @@ impl DockerThread {
                 let _ = tell.send(server.serve(shutdown, DRAIN).await);
             });
             let _ = ended.send(writer.run().await);
-            // Callers still get refusals.
+            // Until the listeners end, callers get refusals.
             let _ = doors.await;
         };
         let thread =

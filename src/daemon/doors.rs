@@ -1,8 +1,8 @@
 //! Opens all configured listeners: the drivers', the admin socket, and sockets passed by systemd.
 //!
-//! Promises: everything listens before anything is served; a socket that systemd passed (its `FileDescriptorName=` is the
-//! driver's name, `admin`, or `http` for the page) is used as it is; plugin files tell the Engine where to connect, and
-//! are removed at the end. Makes no decisions about requests.
+//! Promises: all listeners are open before the first request is served; a socket that systemd passed (its
+//! `FileDescriptorName=` is the driver's name, `admin`, or `http` for the page) is used as it is; plugin
+//! files tell the Engine where to connect, and are removed at the end. Makes no decisions about requests.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use crate::config::{Config, DoorSettings, DriverSettings, SocketAccess, TcpAddre
 use crate::docker::discovery::{Announcement, DiscoveryError, Served, announce};
 use crate::server::{DoorError, Listener, LocalAddress, inherited};
 
-/// Makes the error for a listener that could not be opened.
+/// The error for a listener that could not be opened.
 fn shut(whose: &str) -> impl Fn(DoorError) -> DaemonError {
     move |source| DaemonError::new(format!("cannot open {whose}")).because(source)
 }
@@ -36,7 +36,7 @@ pub struct Doors {
     pub announcements: Vec<Announcement>,
 }
 
-/// Opens everything.
+/// Opens all listeners, and writes the plugin files.
 pub fn open(config: &Config) -> Result<Doors, DaemonError> {
     let mut passed = inherited().map_err(|source| {
         DaemonError::new("the sockets that systemd passed cannot be used").because(source)
@@ -116,7 +116,7 @@ fn open_driver(config: &Config, driver: &DriverSettings) -> Result<Listener, Dae
 
 /// Listens at the first of the host's addresses that works.
 fn open_tcp(whose: &str, address: &TcpAddress, tls: Option<&Tls>) -> Result<Listener, DaemonError> {
-    let wrong = |source| DaemonError::new(format!("{whose} cannot listen at {address}")).because(source);
+    let wrong = |source| DaemonError::new(format!("{whose} cannot listen on {address}")).because(source);
     let mut failure = wrong(std::io::Error::other("the host has no address"));
     for address in address.resolve().map_err(wrong)? {
         match Listener::tcp(address).and_then(|listener| with_tls(listener, tls)) {
@@ -127,7 +127,8 @@ fn open_tcp(whose: &str, address: &TcpAddress, tls: Option<&Tls>) -> Result<List
     Err(failure)
 }
 
-/// A socket unit that was left enabled after a switch to TCP takes precedence over the address.
+/// Warns if systemd passed a socket, which takes precedence over the configured address; the socket unit was
+/// probably left enabled after a switch to TCP.
 fn warn_of_socket(driver: &DriverSettings, listener: &Listener) {
     if let (DoorSettings::Tcp { address, .. }, LocalAddress::Unix(path)) =
         (&driver.door, listener.local_address())

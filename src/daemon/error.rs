@@ -1,6 +1,7 @@
 //! Why the daemon did not start, or stopped: a text for people, its cause, and the exit code.
 //!
-//! Promises: the text says what could not be done, and the cause says why. Has no kinds, because no caller needs them.
+//! Promises: the text says what could not be done, and the cause says why. Errors have no kinds, because no
+//! caller distinguishes them.
 
 use std::error::Error;
 
@@ -31,7 +32,7 @@ impl DaemonError {
 
     /// The system could not provide a thread, runtime or signal handler.
     pub(super) fn start(source: std::io::Error) -> Self {
-        Self::new("gipam cannot be started").because(source)
+        Self::new("gipam cannot start").because(source)
     }
 
     /// The exit code of the process.

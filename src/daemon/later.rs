@@ -20,7 +20,7 @@ pub(super) fn lines(started: &Config, new: &Config) -> Vec<String> {
         .filter(|(_, old, new)| old != new)
         .map(|(key, old, new)| format!("{key}: {old} becomes {new} at the next start"))
         .collect();
-    // The shown settings do not include certificates and what is announced to Docker.
+    // The shown settings do not include certificates and `advertise`.
     if new.drivers != started.drivers && !lines.iter().any(|line| line.starts_with("driver.")) {
         lines.push("changes to tls and advertise take effect at the next start".to_owned());
     }

@@ -1,9 +1,10 @@
-//! What this host uses, as the plan needs it: a dedicated thread follows it and answers requests that choose a subnet.
+//! Surveys which prefixes this host uses: a dedicated thread follows the changes and answers requests that
+//! choose a subnet.
 //!
-//! Promises: an answer contains everything in the pools that was in use when the question arrived, and delays only the
-//! requests that wait for it; simultaneous requests share one survey. If the kernel does not report what is in use, the
-//! request is refused with the reason: a subnet is never given away on a guess. If nameservers cannot be read, this only
-//! logs a warning. Sleeps while nothing changes.
+//! Promises: an answer contains everything in the pools that was in use when the question arrived, and delays
+//! only the requests that wait for it; simultaneous requests share one survey. If the kernel does not report
+//! what is in use, the request is refused with the reason: a subnet is never granted on a guess. If
+//! nameservers cannot be read, this only logs a warning. Sleeps while nothing changes.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -19,7 +20,7 @@ use crate::plan::host_use::HostUse;
 use crate::plan::prefix::Prefix;
 use crate::plan::request::InUse;
 
-/// How often everything is read again if notifications are lost.
+/// Maximum number of times that everything is read if notifications are lost meanwhile.
 const TRIES: u32 = 3;
 /// Rereading everything because an entry may be gone takes at most this fraction of the time.
 const DUTY: u32 = 20;
@@ -79,7 +80,7 @@ impl SurveyThread {
         }
     }
 
-    /// One survey answers all of them: it includes everything from before they arrived.
+    /// Answers all waiting questions with one survey, which includes everything from before they arrived.
     fn answer(&mut self, mut waiting: Vec<Ask>) {
         if let Some(bases) = waiting.iter_mut().rev().find_map(|asked| asked.bases.take())
             && self.bases != bases
@@ -137,8 +138,9 @@ impl SurveyThread {
         Ok(())
     }
 
-    /// Reads everything again; `None` if notifications were lost meanwhile. On the last try, what was read is enough: it
-    /// was read after all waiting requests had arrived, and a later question starts a new watch.
+    /// Reads everything again; `None` if notifications were lost meanwhile. The last attempt does not check
+    /// for lost notifications: it read everything after all waiting requests had arrived, and a later
+    /// question starts a new watch.
     fn begin(&mut self, last: bool) -> Result<Option<Vec<RouteChange>>, host::HostError> {
         let begun = Instant::now();
         self.watch = None;

@@ -1,9 +1,10 @@
 //! The daemon: assembly, signals, readiness.
 //!
-//! Promises: signals are handled from the start; the books are open and the plan is rebuilt before a listener opens;
-//! everything listens before systemd is notified that gipam is ready; at SIGTERM and SIGINT, requests in flight are
-//! finished and the books are closed; a failed write ends the process with an error, so that the supervisor restarts it.
-//! SIGHUP reloads the configuration. One thread serves Docker's listeners and the ledger; this one the other listeners.
+//! Promises: signals are handled from the start; the books are open and the plan is rebuilt before a listener
+//! opens; everything listens before systemd is notified that gipam is ready; at SIGTERM and SIGINT, requests
+//! in flight are finished and the books are closed; a failed write ends the process with an error, so that
+//! the supervisor restarts it. SIGHUP reloads the configuration. One thread runs Docker's listeners and the
+//! ledger, the main thread the other listeners.
 
 mod boot;
 mod docker_thread;
@@ -48,8 +49,8 @@ const ADMIN_BODY: usize = 64 << 20;
 pub fn run(config: Config) -> Result<(), DaemonError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DaemonError::start)?;
-    // A signal that arrives during the start waits: an early SIGTERM leaves no sockets or plugin files behind, and an early
-    // SIGHUP does not abort the start.
+    // A signal that arrives during startup waits: an early SIGTERM leaves no sockets or plugin files behind,
+    // and an early SIGHUP does not abort the startup.
     let inside = runtime.enter();
     let caught = |kind| signal(kind).map_err(DaemonError::start);
     let signals = Signals {
@@ -118,7 +119,7 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
         watch: watch.clone(),
     };
     let stop = stop(signals, end, reloader, reloads);
-    // Before anything is served, so that the events of a new hook begin here.
+    // Before the first request is served, so that a new hook gets all events from here on.
     if let Err(error) = hooks.configure(config.hooks.clone()).await {
         tracing::error!("hooks are disabled: {error}");
     }
@@ -185,7 +186,8 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     stopped(receiver.await.unwrap_or(Ok(None)), cut_off)
 }
 
-/// Logs how many requests were cut off and what stopped the daemon, or returns that if it was a failure of the ledger.
+/// Logs how many requests were cut off and which signal stopped the daemon; if the ledger failed, returns the
+/// failure instead.
 fn stopped(why: Result<Option<&'static str>, Fatal>, cut_off: usize) -> Result<(), DaemonError> {
     if cut_off > 0 {
         tracing::warn!("requests cut off by the shutdown: {cut_off}");

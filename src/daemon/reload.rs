@@ -1,7 +1,8 @@
 //! Reads the configuration again, at SIGHUP and at `gipam reload`.
 //!
-//! Promises: a configuration with an error changes nothing; each change is reported on one line; a rehearsal reports the
-//! same and changes nothing. Pools, reservations and times change at once; other changes are reported until a restart.
+//! Promises: a configuration with an error changes nothing; each change is reported on one line; a rehearsal
+//! reports the same lines and changes nothing. Pools, reservations and times change at once; other changes
+//! are reported until a restart.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::plan::Plan;
 use crate::settle::{Below, difference, settle};
 use crate::watch::Watch;
 
-/// The configuration in force, and the parts that follow a new one.
+/// The configuration in force, and the parts that a reload updates.
 pub(super) struct Reloader {
     /// The configuration with which this process was started.
     pub(super) started: Arc<Config>,
@@ -35,7 +36,9 @@ impl Reloader {
                 lines.iter().for_each(|line| tracing::info!("reload: {line}"));
                 tracing::info!("the configuration was reloaded");
             }
-            Err(text) => tracing::error!("the configuration was not reloaded, the old one stays: {text}"),
+            Err(text) => {
+                tracing::error!("the configuration was not reloaded; the previous one stays in force: {text}")
+            }
         }
         reloaded
     }
@@ -62,7 +65,7 @@ impl Reloader {
         if !rehearsal {
             self.watch.configure(new.warn_at.clone());
             if let Err(error) = self.hooks.configure(new.hooks.clone()).await {
-                lines.push(format!("hooks stay as they were: {error}"));
+                lines.push(format!("hooks stay unchanged: {error}"));
             }
             self.in_force.send_replace(Arc::new(new));
         }
@@ -70,7 +73,7 @@ impl Reloader {
     }
 }
 
-/// Changes other than those of the ledger's settings.
+/// Changes outside the ledger's settings.
 pub(super) fn told_lines(old: &Config, new: &Config) -> Vec<String> {
     let mut lines = hook_lines(&old.hooks, &new.hooks);
     if new.warn_at != old.warn_at {
@@ -90,7 +93,9 @@ fn hook_lines(old: &[Hook], new: &[Hook]) -> Vec<String> {
         }
         None => Some(format!("hook {} is added: {}, from now on", hook.name, hook.target)),
         Some(known) if known == *hook => None,
-        Some(_) => Some(format!("hook {} is changed: {}; it continues where it was", hook.name, hook.target)),
+        Some(_) => {
+            Some(format!("hook {} is changed: {}; it continues where it left off", hook.name, hook.target))
+        }
     });
     gone.chain(come).collect()
 }

@@ -1,7 +1,8 @@
 //! Removes closed pools when their last subnet is released.
 //!
-//! Promises: checks one second after a commit and at no other time, so that an idle daemon stays idle; the ledger decides,
-//! so that no subnet can be granted in between. If this does not run, nothing is lost: the next start does the same.
+//! Promises: checks one second after a commit and at no other time, so that an idle daemon stays idle; the
+//! ledger decides, so that no subnet can be granted in between. If the daemon stops before a check, the next
+//! start removes the pool.
 
 use std::time::Duration;
 

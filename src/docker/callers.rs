@@ -16,7 +16,7 @@ use crate::server::Peer;
 
 /// Name for callers from elsewhere, or in a boot whose id cannot be read: we cannot see whether they have ended.
 const ELSEWHERE: &str = "elsewhere";
-/// Every runtime starts one process of this name per container; the kernel cuts names to 15 bytes.
+/// Every runtime starts one process of this name per container; the kernel truncates names to 15 bytes.
 const SHIM: &str = "containerd-shim";
 
 /// Whether any container runs on this machine; `None` unless the given calling process is visible in `/proc`.
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_this_boot_are_read_back_and_others_are_of_the_past() {
+    fn only_names_of_this_boot_and_from_elsewhere_are_parsed() {
         assert_eq!(read("b", "b/7/22"), Some(Who::Process(7, 22)));
         assert_eq!(read("b", "b"), Some(Who::Here));
         assert_eq!(read("b", "elsewhere"), Some(Who::Elsewhere));
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_caller_is_recorded_and_no_ended_one_is_invented() {
+    fn the_log_names_the_new_caller_and_those_that_have_ended() {
         assert_eq!(
             told("b/7/22", &[]),
             "a new Docker Engine process calls for the first time: boot b, pid 7"
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_proven_gone_is_there_a_boot_without_a_name_is_not_another_boot() {
+    fn a_caller_counts_as_gone_only_if_its_process_or_boot_has_certainly_ended() {
         let own = i32::try_from(std::process::id()).unwrap();
         let started = processes::started(own).unwrap();
         let gone = started + 1;

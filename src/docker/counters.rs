@@ -1,7 +1,7 @@
 //! Counters of the listeners since the start.
 //!
-//! Promises: counting takes nanoseconds; a limited number of recent refusals is kept, each cut to a length. Does not know
-//! the format of metrics.
+//! Promises: counting takes nanoseconds; a limited number of recent refusals is kept, each truncated. Does
+//! not know the format of metrics.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -29,7 +29,7 @@ pub const METHODS: [&str; 8] = [
 /// How a call can end: successfully, or with a refusal of this kind.
 pub const OUTCOMES: [&str; 7] = ["ok", "invalid", "missing", "taken", "exhausted", "unavailable", "failed"];
 
-/// Buckets in seconds, from an answer out of memory to one that waited for a disk.
+/// Buckets in seconds, from an answer from memory to one that waited for a disk.
 const SECONDS: [f64; 15] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_that_never_came_are_left_out() {
+    fn zero_counts_are_left_out() {
         let counters = Counters::default();
         counters.ended("IpamDriver.RequestPool", None);
         counters.ended("IpamDriver.RequestPool", Some(ErrorKind::Taken));

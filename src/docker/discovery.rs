@@ -88,7 +88,8 @@ pub fn announce(
             Some((file(&dirs.specs, name, "json"), json(name, *address, *host, files)))
         }
     };
-    // The Engine would also find the name through these files: of each kind, also in a subdirectory of that name.
+    // The Engine would also find the name through these files: of each kind, in the directory itself and in a
+    // subdirectory of that name.
     let mut stale = Vec::new();
     for (base, kind) in [(&dirs.sockets, "sock"), (&dirs.specs, "spec"), (&dirs.specs, "json")] {
         for path in [file(base, name, kind), file(&base.join(name), name, kind)] {
@@ -141,7 +142,7 @@ fn is_stale(name: &str, path: &Path, ours: &[SocketAddr]) -> Result<bool, Discov
     let live = |address: String| {
         DiscoveryError(format!(
             "driver {name} is already served at {address} by another program (according to {}); stop that program, \
-             or remove the file if that program does not belong to it",
+             or remove the file if it does not belong to that program",
             path.display()
         ))
     };
@@ -149,7 +150,7 @@ fn is_stale(name: &str, path: &Path, ours: &[SocketAddr]) -> Result<bool, Discov
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(false);
         }
-        Err(error) => return Err(failed("look at", path)(error)),
+        Err(error) => return Err(failed("inspect", path)(error)),
         Ok(found) if found.file_type().is_socket() => {
             return if socket_lives(path) { Err(live(path.display().to_string())) } else { Ok(true) };
         }
@@ -195,7 +196,8 @@ fn addresses(authority: &str) -> Vec<SocketAddr> {
     found.recv_timeout(LOOKUP).unwrap_or_default()
 }
 
-/// The address in a `.spec` or `.json` file; empty, so that nothing answers there, if the file has no address.
+/// The address in a `.spec` or `.json` file; empty if the file has no address, so that no process answers
+/// there.
 fn address_in(text: &str) -> String {
     let text = text.trim();
     match serde_json::from_str::<serde_json::Value>(text) {
@@ -236,7 +238,8 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         ip if !ip.is_unspecified() => address,
         IpAddr::V4(_) => v4,
-        // It listens for both families unless the system disables that; then only one of them accepts connections.
+        // The listener accepts both families unless the system disables that; then only one of these
+        // addresses works.
         IpAddr::V6(_) if TcpStream::connect_timeout(&v4, KNOCK).is_ok() => v4,
         IpAddr::V6(_) => v6,
     }

@@ -101,7 +101,7 @@ fn a_wildcard_listener_is_announced_at_the_loopback() {
 }
 
 #[test]
-fn tls_writes_the_json_of_the_engine() {
+fn tls_writes_the_engines_json() {
     let at = installation();
     let announcement = at.tls("0.0.0.0:9443", None, true).unwrap();
     assert_eq!(announcement.path().unwrap(), at.places.specs.join("gipam.json"));
@@ -127,13 +127,13 @@ fn tls_writes_the_json_of_the_engine() {
 }
 
 #[test]
-fn what_was_changed_since_is_not_removed() {
+fn a_plugin_file_that_was_changed_is_not_removed() {
     let at = installation();
     let announcement = at.tcp("192.0.2.1:9090").unwrap();
     let path = at.leave(at.file("spec"), "tcp://192.0.2.2:9090");
     announcement.withdraw().unwrap();
     assert_eq!(fs::read_to_string(path).unwrap(), "tcp://192.0.2.2:9090");
-    // Removing what is already gone is not an error.
+    // Removing a missing file is not an error.
     let announcement = at.tcp("192.0.2.1:9090").unwrap();
     fs::remove_file(announcement.path().unwrap()).unwrap();
     announcement.withdraw().unwrap();
@@ -236,15 +236,15 @@ fn a_socket_outside_the_engines_directory_touches_no_file() {
     assert!(spec.exists());
 }
 
-/// Runs `work` on a thread; the test fails if it does not end.
+/// Runs `work` on a thread; the test fails if `work` does not end.
 fn ends<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, done) = std::sync::mpsc::channel();
     std::thread::spawn(move || sender.send(work()));
-    done.recv_timeout(Duration::from_secs(20)).expect("it waits for somebody")
+    done.recv_timeout(Duration::from_secs(20)).expect("the work did not end")
 }
 
 #[test]
-fn p1_a_live_socket_whose_queue_is_full_is_alive_and_not_waited_for() {
+fn p1_a_socket_whose_queue_is_full_counts_as_live_without_a_wait() {
     let installation = installation();
     let path = file(&installation.places.sockets, installation.name, "sock");
     let listener = UnixListener::bind(&path).unwrap();
@@ -269,7 +269,7 @@ fn p1_a_live_socket_whose_queue_is_full_is_alive_and_not_waited_for() {
 
 /// The kernel drops connection attempts there, and a blocking client would wait for minutes.
 #[test]
-fn p1_a_live_address_whose_queue_is_full_is_alive_and_not_waited_for() {
+fn p1_an_address_whose_queue_is_full_counts_as_live_without_a_long_wait() {
     let installation = installation();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     rustix::net::listen(&listener, 0).unwrap();
@@ -289,7 +289,7 @@ fn p1_a_live_address_whose_queue_is_full_is_alive_and_not_waited_for() {
 }
 
 #[test]
-fn p1_what_is_not_a_file_is_not_read() {
+fn p1_only_regular_files_are_read() {
     let installation = installation();
     let spec = installation.file("spec");
     fs::create_dir_all(&installation.places.specs).unwrap();

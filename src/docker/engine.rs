@@ -59,7 +59,7 @@ struct NetworkJson {
 }
 
 impl NetworkJson {
-    /// Whether it can hold subnets: a template (`--config-only`) is listed too, but does not.
+    /// Whether it can hold subnets: a template (`--config-only`) is listed too, but cannot.
     fn holds(&self) -> bool {
         self.config_only != Some(true)
     }
@@ -175,7 +175,8 @@ pub async fn lists(socket: &Path) -> Result<Lists, EngineError> {
             None => (network, false),
             Some(id) => match get::<NetworkJson>(socket, &format!("/networks/{id}")).await {
                 Ok(inspected) => (inspected, true),
-                // The network is just being removed; what it held counts as alive until a later list lacks it.
+                // The network is being removed; its endpoints count as alive until a later list lacks the
+                // network.
                 Err(EngineError { status: Some(404), .. }) => (network, false),
                 Err(error) => return Err(error),
             },
@@ -187,7 +188,7 @@ pub async fn lists(socket: &Path) -> Result<Lists, EngineError> {
     let containers: Vec<ContainerJson> = get(socket, "/containers/json?all=1").await?;
     let info = match get::<InfoJson>(socket, "/info").await {
         Ok(info) => info,
-        // A proxy may forbid this request; the lists then show what is alive, but prove nothing dead.
+        // A proxy may forbid this request; the lists then show what is alive, but do not prove anything dead.
         Err(EngineError { status: Some(_), text }) => {
             lists.unclear.push(text);
             InfoJson::default()
@@ -203,9 +204,9 @@ pub async fn lists(socket: &Path) -> Result<Lists, EngineError> {
     }
     let identity = info.id.zip(info.docker_root_dir).filter(|(id, root)| !id.is_empty() && !root.is_empty());
     lists.engine = identity.map(|(id, root)| EngineIdentity { id, root });
-    // Before the containers' gateways are read, because each gateway belongs to a subnet.
+    // This comes before the containers' gateways are read, because each gateway belongs to a subnet.
     lists.networks.iter_mut().filter(|network| !network.endpoints.is_empty()).for_each(locate);
-    for container in containers.into_iter().filter(holds_what_it_names) {
+    for container in containers.into_iter().filter(holds_its_addresses) {
         attach(&mut lists, container);
     }
     lists.networks.iter_mut().for_each(locate);
@@ -241,7 +242,8 @@ fn named(name: Option<String>) -> String {
     text::name(&name.unwrap_or_default()).into_owned()
 }
 
-/// Reads a network. If something cannot be parsed, its endpoints count as incomplete, or the whole list as unclear.
+/// Reads a network. If a value cannot be parsed, the network's endpoints count as incomplete, or the whole
+/// list as unclear.
 fn read_network(json: NetworkJson, inspected: bool, unclear: &mut Vec<String>) -> Network {
     let name = named(json.name);
     let ipam = json.ipam.unwrap_or_default();
@@ -250,7 +252,7 @@ fn read_network(json: NetworkJson, inspected: bool, unclear: &mut Vec<String>) -
         scope: json.scope.unwrap_or_else(|| "local".to_owned()),
         ipam: ipam.driver.unwrap_or_default(),
         options: ipam.options.unwrap_or_default(),
-        // A list that is absent is not an empty list.
+        // A missing list does not mean an empty one.
         complete: inspected && json.containers.is_some(),
         ..Network::default()
     };
@@ -315,7 +317,7 @@ fn locate(network: &mut Network) {
 
 /// If a dockerd was killed, or ended while its driver was not running, its stopped containers still show the addresses
 /// that they had. A container that is just starting proves nothing either, but its network shows the endpoint.
-fn holds_what_it_names(container: &ContainerJson) -> bool {
+fn holds_its_addresses(container: &ContainerJson) -> bool {
     !matches!(container.state.as_deref(), Some("created" | "exited" | "dead"))
 }
 
@@ -373,8 +375,8 @@ fn show_gateway(network: &mut Network, shown: Option<IpAddr>) {
     }
 }
 
-/// Calls `happened` when the stream of events begins, because nothing reports what happened before, and at every event of a
-/// network or container until it ends.
+/// Calls `happened` when the event stream begins, because earlier events are not reported, and at every
+/// network or container event until the stream ends.
 pub async fn follow_events(socket: &Path, mut happened: impl FnMut()) -> Result<(), EngineError> {
     let path = format!("/events?filters={}", encoded(r#"{"type":["network","container"]}"#));
     let silent = |error| EngineError::silent(socket, &error);
@@ -394,7 +396,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn p33_names_are_data_on_one_line_and_of_bounded_length() {
+    fn p33_names_are_escaped_and_truncated() {
         let name = format!("\u{1b}[2J\nerror: forged\u{9b}\u{2028}\u{202e}{}", "n".repeat(140_000));
         let container = serde_json::json!({"Name": name, "IPv4Address": "192.0.2.2/24"});
         let network = serde_json::json!({"Name": name, "Id": "1", "Containers": {"c": container}});

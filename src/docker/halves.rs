@@ -13,7 +13,7 @@ use smol_str::SmolStr;
 use crate::plan::request::{AddressRequest, Half, Mac};
 use crate::plan::settings::Millis;
 
-/// How many are remembered.
+/// The maximum number of refused halves remembered.
 const MOST: usize = 256;
 /// How long each is remembered.
 const KEPT: Duration = Duration::from_secs(60);
@@ -23,8 +23,8 @@ const KEPT: Duration = Duration::from_secs(60);
 pub struct Halves(Mutex<VecDeque<(Instant, Half)>>);
 
 impl Halves {
-    /// What to remember of this request if it is refused: its holder. A PoolID of IPv6 contains its prefix; one
-    /// from an old lease file does not, and its requests are not remembered.
+    /// What to remember of this request if it is refused: its holder. The PoolID of an IPv6 subnet contains
+    /// the prefix; one from an old lease file does not, and its requests are not remembered.
     pub fn of_v6(request: &AddressRequest) -> Option<(Option<SmolStr>, Mac)> {
         let is_half = !request.gateway && request.id.contains(':');
         request.mac.filter(|_| is_half).map(|mac| (request.name.clone(), mac))
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn p20_a_refused_half_is_known_by_its_name_or_by_its_mac_where_there_is_no_name() {
+    fn p20_a_refused_half_is_found_by_its_name_or_if_it_has_none_by_its_mac() {
         let halves = Halves::default();
         let refused = |halves: &Halves, asked: &AddressRequest, at| {
             if let Some(half) = Halves::of_v6(asked) {
@@ -73,7 +73,7 @@ mod tests {
         refused(&halves, &asked("local/10.0.0.0/24#0", Some("cache"), Some(3)), 9);
         let four = "local/10.0.0.0/24#0";
         let at = |name, mac| halves.of(&asked(four, name, mac)).map(|half| half.at);
-        assert_eq!(at(Some("web"), Some(9)), Some(7), "Docker generates another MAC for the next try");
+        assert_eq!(at(Some("web"), Some(9)), Some(7), "Docker generates another MAC for the next attempt");
         assert_eq!(at(None, Some(2)), Some(8));
         assert_eq!(at(None, Some(1)), None, "the refused request had a name");
         assert_eq!(at(Some("db"), None), None, "only a name: the request may be another endpoint's");

@@ -36,13 +36,13 @@ use crate::server::{DoorRefusal, Handler, HttpRequest, Response};
 use crate::text;
 
 const JSON: &str = "application/json";
-/// Length to which the name of an unknown method is cut before it is remembered.
+/// Length to which the name of an unknown method is truncated before it is remembered.
 const LONGEST_METHOD: usize = 100;
 
 /// What is currently proven dead; repair updates it.
 pub type Proofs = Arc<RwLock<Arc<Dead>>>;
 
-/// One driver name: what Docker calls at one listener.
+/// The driver of one name, which Docker calls at one listener.
 #[derive(Debug)]
 pub struct Driver {
     /// The driver name, for the log.
@@ -65,9 +65,9 @@ pub struct Driver {
     pub asked: Arc<Notify>,
     /// The recorded callers; shared by all listeners.
     pub callers: Arc<Callers>,
-    /// Shared by all listeners.
+    /// The refused IPv6 halves; shared by all listeners.
     pub halves: Arc<Halves>,
-    /// Shared by all listeners.
+    /// The counters; shared by all listeners.
     pub counters: Arc<Counters>,
 }
 
@@ -107,7 +107,7 @@ impl Driver {
             return self.turned_away(
                 method,
                 403,
-                "it came from a web browser, or for a name that is not this listener's",
+                "it came from a web browser, or for a name that this listener does not serve",
                 &text,
             );
         }
@@ -124,7 +124,7 @@ impl Driver {
             | "IpamDriver.ReleaseAddress" => String::new(),
             _ => {
                 let text = format!(
-                    "invalid request: unknown method {:?} here",
+                    "invalid request: unknown method {:?}",
                     method.chars().take(100).collect::<String>()
                 );
                 return self.turned_away(method, 404, "unknown method", &text);
@@ -215,7 +215,7 @@ impl Driver {
         self.proofs.read().map(|proofs| proofs.clone()).unwrap_or_default()
     }
 
-    /// When gipam chooses a subnet, it must know what Docker would refuse (P12).
+    /// Requests a subnet that gipam chooses; for that, gipam must know which ones Docker would refuse (P12).
     async fn ask_for_any(&self, request: SubnetRequest) -> Result<Granted, Refusal> {
         let (in_a_row, _open) = self.streak.begin(&request);
         let mut in_use = self.survey.look(None).await?;

@@ -26,7 +26,7 @@ pub struct Streak(Mutex<StreakCount>);
 #[derive(Debug, Default)]
 struct StreakCount {
     group: Option<Group>,
-    /// How many requests came in a row before the next one.
+    /// Number of consecutive requests before the next one.
     before: u32,
     /// Requests that are not answered yet.
     open: u32,
@@ -52,7 +52,7 @@ impl Streak {
         (self.note(request, Instant::now()), Open(self))
     }
 
-    /// Ends the row: the next request is for another network.
+    /// Ends the series: the next request is for another network.
     pub fn interrupt(&self) {
         if let Ok(mut count) = self.0.lock() {
             count.group = None;
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn p12_a_loop_asks_one_after_another_and_at_once() {
+    fn p12_requests_that_follow_each_other_at_once_are_a_loop() {
         let streak = Streak::default();
         let counted: Vec<u32> = (0..4).map(|_| streak.begin(&request(None)).0).collect();
         assert_eq!(counted, [0, 1, 2, 3]);
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(streak.begin(&request(Some("web"))).0, 0, "another set of options");
         assert_eq!(streak.begin(&request(Some("web"))).0, 1);
         streak.interrupt();
-        assert_eq!(streak.begin(&request(Some("web"))).0, 0, "GetDefaultAddressSpaces came between");
+        assert_eq!(streak.begin(&request(Some("web"))).0, 0, "GetDefaultAddressSpaces came in between");
         let later = Instant::now() + PAUSE + Duration::from_millis(1);
         assert_eq!(streak.note(&request(Some("web")), later), 0, "a pause");
     }

@@ -39,7 +39,7 @@ impl Survey {
         (Self(questions), surveyor)
     }
 
-    /// The blocking form, for views. Empty if the host cannot be read.
+    /// The blocking form of [`Survey::look`], for views. Returns an empty result if the host cannot be read.
     pub fn now(&self, bases: Option<Box<[Prefix]>>) -> HostUse {
         let (answer, answered) = oneshot::channel();
         let sent = self.0.send(Ask { bases, answer }).is_ok();

@@ -1,8 +1,9 @@
 //! dockerd's JSON: turns bodies into requests, and replies into bodies.
 //!
-//! Promises: null, absent and unknown fields are tolerated if the meaning stays clear (P6); a request that changes something
-//! must name its space or subnet (P8), and name it once; odd names and MACs never cause an address to be refused: they are
-//! escaped, cut or ignored. Makes no decisions, and knows nothing about HTTP.
+//! Promises: null, absent and unknown fields are tolerated if the meaning stays clear (P6); a request that
+//! changes something must name its space or subnet (P8), and name it once; odd names and MACs never cause an
+//! address to be refused: they are escaped, truncated or ignored. Makes no decisions, and knows nothing about
+//! HTTP.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,7 +34,7 @@ const SERIAL: &str = "com.docker.network.ipam.serial";
 const MESSAGE_HEAD: usize = 1_500;
 /// How many characters are kept at its end.
 const MESSAGE_TAIL: usize = 500;
-/// Length to which texts from outside are cut in messages.
+/// Length to which texts from outside are truncated in messages.
 const SHOWN: usize = 100;
 
 /// Constant answer to Plugin.Activate.
@@ -240,7 +241,7 @@ fn wanted(text: &str, family: Family) -> Result<Wanted, Refusal> {
     })?;
     if prefix.family() != family {
         return Err(Refusal::invalid_pool(format!(
-            "{prefix} is {}, but {family} was asked for",
+            "{prefix} is {}, but {family} was requested",
             prefix.family()
         )));
     }
@@ -251,7 +252,7 @@ fn wanted(text: &str, family: Family) -> Result<Wanted, Refusal> {
     })
 }
 
-/// Escapes and cuts a text from outside for a message.
+/// Escapes and truncates a text from outside for a message.
 fn shown(text: &str) -> String {
     text::cut(text, SHOWN).into_owned()
 }
@@ -268,7 +269,7 @@ pub fn reply(reply: &Reply) -> String {
             json!({ "PoolID": id, "Pool": prefix.to_string(), "Data": {} }).to_string()
         }
         Reply::Address { address, length } => {
-            // Nothing in an address needs escaping.
+            // The characters of an address do not need escaping.
             format!(r#"{{"Address":"{}/{length}","Data":{{}}}}"#, prefix::text(*address))
         }
         Reply::Done | Reply::Wait(_) | Reply::Look(_) | Reply::Claim(_) => "{}".to_owned(),

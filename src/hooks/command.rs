@@ -99,7 +99,7 @@ async fn end(child: &mut Child, line: &[u8], said: &mut Vec<u8>) -> std::io::Res
             () = &mut listening => ended.await,
         }
     };
-    // Read what is still in the pipe, but not for long: a process left behind may keep the pipe open.
+    // Read the rest of the pipe, but not for long: a process left behind may keep the pipe open.
     let _ = timeout(AFTER, listen(errors.as_mut(), said)).await;
     status
 }

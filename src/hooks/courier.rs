@@ -1,8 +1,9 @@
-//! One hook's courier: reads the history, delivers events in order, and remembers how far it got.
+//! One hook's courier: reads the history, delivers events in order, and records its progress.
 //!
-//! Promises: each event is delivered before the next one is tried, and retried until it succeeds; one that the hook
-//! permanently rejects is reported and skipped. The wait between failures grows, up to a minute. While nothing is
-//! undelivered it sleeps until the ledger signals a commit. The only work that it gives the ledger is saving its cursor.
+//! Promises: each event is delivered before the next one is tried, and retried until it succeeds; one that
+//! the hook permanently rejects is reported and skipped. The wait between failures grows, up to a minute.
+//! Once all events are delivered, it sleeps until the ledger signals a commit. The only work that it gives
+//! the ledger is saving its cursor.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,15 +21,16 @@ use crate::text;
 
 /// Rows read at a time.
 const ROWS: usize = 256;
-/// After this many rows that the hook does not want, the cursor advances anyway, so that pruning them is not a gap.
+/// After this many rows that the hook does not want, the cursor advances anyway, so that pruning them does
+/// not cause a gap.
 const SKIPPED: u64 = 256;
 /// How long to wait after a commit, so that events close together are read together.
 const TOGETHER: Duration = Duration::from_millis(20);
-/// Failure messages are cut to this length.
+/// Failure messages are truncated to this length.
 const LONGEST_TEXT: usize = 1_024;
 /// The wait after the first failure.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// The longest wait between two tries.
+/// The longest wait between two attempts.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Delivers to one hook.
@@ -112,7 +114,7 @@ impl Courier {
         self.desk.advance(&self.hook.name, number).await;
     }
 
-    /// Waits until there is something new.
+    /// Waits for a commit, or delivers an event that is not in the history.
     async fn rest(&mut self) {
         tokio::select! {
             _ = self.commits.changed() => sleep(TOGETHER).await,
@@ -125,7 +127,7 @@ impl Courier {
         match (self.insist(events).await, events) {
             (Ok(()), _) => self.state.well(events.len() as u64),
             (Err(text), [event]) => self.state.passed_over(&described(event), &self.hidden(&text)),
-            // One of them may be the reason, so try each alone.
+            // One event may be the reason, so send each of them alone.
             (Err(_), _) => {
                 for event in events.chunks(1) {
                     Box::pin(self.deliver(event)).await;
@@ -154,7 +156,7 @@ impl Courier {
         }
     }
 
-    /// Removes the secrets of the hook's command or URL from a text, and cuts it.
+    /// Removes the secrets of the hook's command or URL from a text, and truncates it.
     fn hidden(&self, text: &str) -> String {
         text::cut(&self.hook.target.hide(text), LONGEST_TEXT).into_owned()
     }

@@ -47,14 +47,14 @@ pub struct Event {
     /// For `gap`: the first undelivered number.
     pub first: Option<u64>,
     pub last: Option<u64>,
-    /// For something that fills up: how full it is, in percent.
+    /// How full a pool or subnet is, in percent, in events about that.
     pub percent: Option<u8>,
     /// For a reservation: its first and last address, as `FIRST-LAST`.
     pub range: Option<String>,
 }
 
 impl Event {
-    /// From a row of the history.
+    /// Converts a history row.
     fn of(line: HistoryLine) -> Self {
         let said = |text: String| Some(text).filter(|text| !text.is_empty());
         let family = if line.subnet.contains(':') { "v6" } else { "v4" };
@@ -92,7 +92,8 @@ impl Event {
         }
     }
 
-    /// The event for something that fills up, or no longer does; space, subnet and pool are given where they apply.
+    /// The event for a pool or subnet that fills up, or no longer does; space, subnet and pool are set where
+    /// they apply.
     pub fn of_filling(
         event: String,
         at: Millis,
@@ -165,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_are_the_fields_that_are_there() {
+    fn variables_are_the_fields_that_are_set() {
         let event = Event { address: Some("192.0.2.7".to_owned()), ..Event::gap(3, 9, 0) };
         let variables = event.variables();
         let expected = [
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_delivered_whatever_is_wanted() {
+    fn a_gap_passes_every_filter() {
         let only = ["leased".to_owned()];
         assert!(Event::gap(1, 2, 0).is_wanted(Some(&only)));
         let other = Event { event: "released".to_owned(), ..Event::default() };

@@ -6,10 +6,10 @@
 //!                                             └──┴ after a delivery: the cursor, through the ledger
 //! ```
 //!
-//! Promises: every event of the history is delivered at least once and in order to each hook that wants it, even across
-//! crashes, unless the hook permanently rejects it, which is logged and counted; events pruned before delivery are
-//! reported as a gap, never skipped silently. All of it runs on its own thread:
-//! no request waits for a hook. While nothing is undelivered, the thread does not wake up.
+//! Promises: every event of the history is delivered at least once and in order to each hook that wants it,
+//! even across crashes, unless the hook permanently rejects it, which is logged and counted; events pruned
+//! before delivery are reported as a gap, never skipped silently. All hooks run on one thread of their own:
+//! no request waits for a hook. Once all events are delivered, the thread sleeps.
 
 mod command;
 mod courier;
@@ -74,7 +74,8 @@ pub fn start(
 }
 
 impl Hooks {
-    /// Replaces the hooks with these; a known hook continues where it was, a new one starts now or as configured.
+    /// Replaces the hooks with these; a known hook continues where it left off, and a new one starts with the
+    /// next event or as configured.
     pub async fn configure(&self, hooks: Vec<Hook>) -> Result<(), String> {
         let desk = self.desk.clone();
         let configured = self.runtime.spawn(async move { desk.configure(hooks).await }).await;
@@ -122,9 +123,9 @@ struct Desk {
     ledger: Ledger,
     books: PathBuf,
     turns: watch::Sender<u64>,
-    /// How far delivery to each hook has got, as in the books; `None` before the first configuration. A cursor is written
-    /// after the delivery, so a crash between the two repeats an event but does not lose one. One that cannot be written
-    /// is written with the next one.
+    /// The number of the last event delivered to each hook, as in the books; `None` before the first
+    /// configuration. A cursor is written after the delivery, so a crash between the two repeats an event but
+    /// does not lose one. A cursor that cannot be written is written with the next one.
     cursors: tokio::sync::Mutex<Option<BTreeMap<String, u64>>>,
     running: Mutex<Vec<Running>>,
 }
@@ -152,7 +153,7 @@ impl Desk {
         for running in gone {
             end(running.task).await;
         }
-        // Deletes the cursors of hooks that the configuration does not contain.
+        // This deletes the cursors of hooks that the configuration does not contain.
         let begin = |hook: &Hook| if hook.from_start { oldest.saturating_sub(1) } else { newest };
         let number = |hook: &Hook| known.get(&hook.name).copied().unwrap_or_else(|| begin(hook));
         let numbers = hooks.iter().map(|hook| (hook.name.clone(), number(hook))).collect();
@@ -223,6 +224,6 @@ impl Desk {
 /// Aborts a task, and waits until it has ended.
 async fn end(task: JoinHandle<()>) {
     task.abort();
-    // It was cancelled or it panicked: in either case it has ended.
+    // Whether the task was cancelled or panicked, it has ended.
     let _ = task.await;
 }

@@ -1,7 +1,8 @@
 //! TLS to a webhook: the handshake, and helpful messages about its failures.
 //!
-//! Promises: nothing is sent before the server's certificate is verified; each common kind of failure has its own
-//! message, which says what to change. Text from the server is escaped and shortened. Reads no files.
+//! Promises: the request is not sent before the server's certificate is verified; each common kind of failure
+//! has its own message, which says what to change. Text from the server is escaped and truncated. Reads no
+//! files.
 
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage};
@@ -31,7 +32,7 @@ pub(super) async fn shake(
     })
 }
 
-/// The message while the certificate files of a hook cannot be used.
+/// The message if the certificate files of a hook cannot be used.
 pub(super) fn unusable(why: &str) -> String {
     format!("cannot use TLS: {why}")
 }
@@ -40,8 +41,8 @@ fn other(url: &str, why: &str) -> String {
     format!("TLS with {url} failed: {why}")
 }
 
-/// The message for an error, if it comes from TLS; the server may reject our certificate even after the handshake.
-/// The reason comes first, because `gipam status` may cut off the rest.
+/// The message for an error, if it comes from TLS; the server may reject our certificate even after the
+/// handshake. The reason comes first, because `gipam status` may truncate the message.
 pub(super) fn failure(error: &std::io::Error, url: &Url, tls: &HookTls) -> Option<String> {
     let error = error.get_ref()?.downcast_ref::<TlsError>()?;
     let name = url.name.to_str();
@@ -70,7 +71,7 @@ fn certificate(error: &CertificateError, url: &str, name: &str, tls: &HookTls) -
     match error {
         // A bad signature means that a CA with the same name has another key.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
-            "unknown issuer: no authority in {} has signed the certificate of {url}; name the file of the authority that did with the key ca",
+            "unknown issuer: no authority in {} has signed the certificate of {url}; set ca to the certificate file of the authority that did",
             tls.authorities.display()
         ),
         CertificateError::NotValidForNameContext { presented, .. } => {
@@ -108,7 +109,7 @@ fn names(presented: &[String]) -> String {
     };
     let names = presented.iter().map(bare).collect::<Vec<_>>().join(", ");
     match names.is_empty() {
-        true => "nobody (it has no subjectAltName)".to_owned(),
+        true => "no host (it has no subjectAltName)".to_owned(),
         false => names.escape_debug().take(KEPT).collect(),
     }
 }
@@ -145,7 +146,7 @@ mod tests {
         assert_eq!(names(&presented), "a.example, 192.0.2.1, 0x81");
         assert_eq!(names(&["DnsName(\"a\nb\")".to_owned()]), "a\\nb");
         assert_eq!(names(&["x".repeat(1000)]).len(), KEPT);
-        assert!(names(&[]).starts_with("nobody"));
+        assert!(names(&[]).starts_with("no host"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::view::rows::HookRow;
 #[derive(Debug)]
 pub(super) struct HookState {
     hook: Hook,
-    /// Its row, and how often it has failed in a row.
+    /// The hook's row, and its number of consecutive failures.
     now: Mutex<(HookRow, u64)>,
     /// Counts how often a hook started failing or recovered.
     turns: watch::Sender<u64>,
@@ -50,7 +50,7 @@ impl HookState {
             std::mem::take(failed)
         });
         if failed > 0 {
-            tracing::info!("hook {}: works again, after {failed} failures", self.hook.name);
+            tracing::info!("hook {}: works again after {failed} failures", self.hook.name);
             self.turned();
         }
     }
@@ -80,10 +80,10 @@ impl HookState {
         }
     }
 
-    /// Its state; undelivered events are counted in the books.
+    /// The hook's row; counts the undelivered events in the books.
     pub(super) fn row(&self, books: &Path) -> HookRow {
         let row = self.change(|(row, _)| row.clone());
-        // In the history, names of events have blanks.
+        // Event names in the history contain spaces.
         let wanted = self.hook.events.iter().flatten().map(|event| event.replace('_', " "));
         let wanted: Vec<String> = wanted.collect();
         let behind = Reader::open(books).and_then(|reader| reader.count_after(row.upto, &wanted)).ok();

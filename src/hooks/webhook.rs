@@ -27,7 +27,7 @@ const KEPT: usize = 200;
 /// How long to wait for that body.
 const WORDS: Duration = Duration::from_millis(200);
 /// The error text if a connection ended without an answer.
-pub(super) const EARLY: &str = "it ended early";
+pub(super) const EARLY: &str = "the connection ended early";
 
 /// The body of a request.
 #[derive(Serialize)]
@@ -64,7 +64,7 @@ pub(super) async fn post(
     }
 }
 
-/// The status, and the start of the body if it is an error.
+/// Returns the status and, if it is an error, the start of the body.
 async fn call(
     url: &Url,
     tls: Option<&HookTls>,

@@ -1,9 +1,10 @@
 //! The addresses and routes of this machine that are of interest, updated from the kernel's notifications.
 //!
-//! Promises: never less than what the kernel has. An entry stays until the kernel reports exactly that one as removed;
-//! routes that lead only to an interface that goes down are removed with it, because for IPv4 the kernel does not report
-//! them. If one of several routes to a place is replaced, or part of a route, a nexthop object or an address that routes
-//! need is removed, the routes stay and [`Kept::is_unsure`] is true: everything must be read again. Reads no socket.
+//! Promises: never lacks an entry that the kernel has. An entry stays until the kernel reports exactly that
+//! one as removed; routes that lead only to an interface that goes down are removed with it, because for IPv4
+//! the kernel does not report them. If one of several routes to a place is replaced, or part of a route, a
+//! nexthop object or an address that routes need is removed, the routes stay and [`Kept::is_unsure`] is true:
+//! everything must be read again. Does not read sockets.
 
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -114,7 +115,7 @@ impl Kept {
         self.unsure |= self.objects.contains(&object);
     }
 
-    /// The places of routes that lead to this interface only.
+    /// The places of routes that lead only to this interface.
     fn through(&self, interface: u32) -> impl Iterator<Item = Place> {
         let leads = move |(route, _): &(Route, InUse)| route.only_interface() == Some(interface);
         self.routes.iter().filter(move |(_, here)| here.iter().any(leads)).map(|(place, _)| *place)

@@ -5,9 +5,9 @@
 //! not show whether an address is used: default routes, blackhole, unreachable, prohibit and throw routes,
 //! multicast and broadcast, anycast and the kernel's local table, loopback, and link-local IPv6.
 //!
-//! Promises: only reads, and never changes anything; ends within seconds (it waits at most two seconds for each answer
-//! of the kernel); does not panic on unknown attributes; needs no privilege. It does not know pools: whether a
-//! route that contains a whole pool counts is for the plan to decide.
+//! Promises: only reads; ends within seconds (it waits at most two seconds for each answer from the kernel);
+//! does not panic on unknown attributes; needs no privilege. It does not know pools: whether a route that
+//! contains a whole pool counts is for the plan to decide.
 //!
 //! Read in this order: `routes` (parses the kernel's messages), `netlink` (requests them), `kept` and `watch` (follow
 //! changes), [`nameservers`].
@@ -37,7 +37,7 @@ impl HostError {
     pub fn netlink(what: &str) -> impl Fn(std::io::Error) -> Self {
         move |error| {
             Self(format!(
-                "cannot read the {what} of this machine by netlink: {error}; gipam chooses no subnet without them: \
+                "cannot read the {what} of this machine by netlink: {error}; gipam does not choose a subnet without them: \
                  allow AF_NETLINK, or give --subnet"
             ))
         }
@@ -53,7 +53,8 @@ pub struct HostSurvey {
     pub errors: Vec<HostError>,
 }
 
-/// Reads everything; if a part fails, keeps the rest. Blocking; takes some milliseconds on a typical machine.
+/// Reads everything; if a part fails, keeps the rest. Blocking; takes a few milliseconds on a typical
+/// machine.
 pub fn survey() -> HostSurvey {
     survey_with(Path::new(nameservers::RESOLV_CONF), Path::new(nameservers::SYSTEMD_RESOLV_CONF))
 }
@@ -82,7 +83,7 @@ const EVERYWHERE_V4: [Ipv4Net; 4] = [
     Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4),
     Ipv4Net::new_assert(Ipv4Addr::BROADCAST, 32),
 ];
-/// The corresponding value for IPv6.
+/// The IPv6 equivalents.
 const EVERYWHERE_V6: [Ipv6Net; 4] = [
     Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 128),
     Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128),
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_look_keeps_what_the_others_saw() {
+    fn a_part_that_cannot_be_read_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let survey = survey_with(dir.path(), dir.path()); // a directory cannot be read as a file
         assert_eq!(survey.errors.len(), 1, "{:?}", survey.errors);

@@ -1,9 +1,9 @@
 //! The nameservers in resolv.conf, IPv4 and IPv6, which dockerd avoids when it chooses dynamic subnets (P12).
 //!
-//! As in dockerd, the file of systemd-resolved is read instead if the only nameserver in `/etc/resolv.conf` is
-//! its local stub, 127.0.0.53, because it lists the real servers. Skips loopback and link-local servers, and lines
-//! that do not name a nameserver or do not parse; a missing file counts as empty.
-//! Does not read `/etc/hosts` or dockerd's DNS configuration, and does not query a resolver.
+//! As in dockerd, the file of systemd-resolved is read instead if the only nameserver in `/etc/resolv.conf`
+//! is its local stub, 127.0.0.53, because that file lists the real servers. Skips loopback and link-local
+//! servers, and lines that do not name a nameserver or do not parse; a missing file counts as empty. Does not
+//! read `/etc/hosts` or dockerd's DNS configuration, and does not query a resolver.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -88,14 +88,14 @@ mod tests {
     }
 
     #[test]
-    fn the_stub_of_systemd_alone_leads_to_its_own_file() {
+    fn if_the_stub_is_the_only_server_the_file_of_systemd_is_read() {
         let systemd = Some("nameserver 192.0.2.53\n");
         assert_eq!(seen("nameserver 127.0.0.53\n", systemd), ["192.0.2.53/32 nameserver 192.0.2.53"]);
         assert_eq!(seen("nameserver 127.0.0.53\n", None), [""; 0], "its file may be missing");
     }
 
     #[test]
-    fn the_stub_next_to_another_server_does_not_lead_away() {
+    fn if_the_stub_is_not_the_only_server_the_file_of_systemd_is_not_read() {
         let systemd = Some("nameserver 192.0.2.53\n");
         assert_eq!(
             seen("nameserver 127.0.0.53\nnameserver 10.0.0.53\n", systemd),

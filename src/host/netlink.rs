@@ -23,7 +23,7 @@ pub(super) const RTM_GETADDR: u16 = 22;
 /// An address, in the answer.
 pub(super) const RTM_NEWADDR: u16 = 20;
 
-/// How long to wait for one answer of the kernel.
+/// How long to wait for one answer from the kernel.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often an interrupted dump is repeated.
 const REPEATS: u32 = 4;
@@ -106,7 +106,7 @@ impl Netlink {
     }
 }
 
-/// Receives one whole datagram of the kernel into `buffer`, which has room for [`BUFFER`] bytes.
+/// Receives one whole datagram from the kernel into `buffer`, which has room for [`BUFFER`] bytes.
 pub(super) fn receive(socket: &Socket, buffer: &mut Vec<u8>) -> io::Result<()> {
     let truncating = i32::try_from(RecvFlags::TRUNC.bits()).unwrap_or_default();
     let length = loop {
@@ -123,7 +123,7 @@ pub(super) fn receive(socket: &Socket, buffer: &mut Vec<u8>) -> io::Result<()> {
     }
 }
 
-/// The messages in a datagram; an error if one is cut off, which then is the last.
+/// The messages in a datagram; an error for a truncated one, which is then the last.
 pub(super) fn messages(mut rest: &[u8]) -> impl Iterator<Item = io::Result<NetlinkBuffer<&[u8]>>> {
     std::iter::from_fn(move || {
         if rest.is_empty() {

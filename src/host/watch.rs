@@ -1,9 +1,10 @@
 //! Follows this machine's addresses and routes: reads them once, then applies the kernel's notifications of changes.
 //!
-//! Promises: [`RouteWatch::catch_up`] includes every change made before it was called, because the kernel queues the
-//! notification before it answers the process that made the change. If notifications were lost (queue overflow) it says
-//! so, and a new watch must be started. Keeps only what is of interest. A call can take as long as it takes to read the
-//! kernel's list, so use a separate thread. Changes nothing, needs no privilege; `CAP_NET_ADMIN` makes its queue longer.
+//! Promises: [`RouteWatch::catch_up`] includes every change made before it was called, because the kernel
+//! queues the notification before it answers the process that made the change. If notifications were lost
+//! (queue overflow), it returns `None`, and a new watch must be started. Keeps only what is of interest. A
+//! call can take as long as it takes to read the kernel's list, so use a separate thread. Changes nothing and
+//! needs no privilege; `CAP_NET_ADMIN` allows a longer queue.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -38,7 +39,8 @@ const NEXT_HOPS: u32 = 32;
 /// `IFF_UP`.
 const UP: u32 = 1;
 
-/// The size of the queue, for about a hundred thousand notifications. Without privilege the kernel gives less.
+/// The size of the queue, for about a hundred thousand notifications. Without privilege, the kernel grants
+/// less.
 const QUEUE: usize = 64 << 20;
 /// If notifications arrive faster than they are read for this long, they count as lost.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -50,7 +52,7 @@ const DUMPS: [(&str, u16, u16, AddressFamily); 4] = [
     ("IPv6 routes", RTM_GETROUTE, RTM_NEWROUTE, AddressFamily::Inet6),
 ];
 
-/// What is read, for messages.
+/// The name of the notifications in messages.
 pub const CHANGES: &str = "changes of addresses and routes";
 
 /// A socket that receives every change, and the state known from it.

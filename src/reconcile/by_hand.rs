@@ -1,7 +1,8 @@
 //! What people can ask repair to do: adopt one network, release what no container uses, or trust another Engine.
 //!
-//! Promises: the Engine is queried first. What it shows alive is not released; the refusal names the holder and the Docker
-//! command that frees it. Only the same lease or grant that was checked is released.
+//! Promises: the Engine is queried first. A lease or subnet that it shows alive is not released; the refusal
+//! names the holder and the Docker command that frees it. Only the same lease or grant that was checked is
+//! released.
 
 use std::net::IpAddr;
 
@@ -18,7 +19,7 @@ use crate::plan::prefix::Prefix;
 use crate::plan::request::{Repair, Request, Space};
 use crate::plan::{Plan, Subnet};
 
-/// The override for when the Engine cannot say what is alive.
+/// The advice if the Engine cannot tell what is alive.
 pub(super) const WITHOUT: &str = "if you are sure that it is unused, repeat with --without-engine";
 
 impl Reconciler {
@@ -98,7 +99,7 @@ impl Reconciler {
             let Some(named) = plan.named(&name).ok() else { return Ok(None) };
             let Some((number, generation)) = lease_or_grant(named, address) else { return Ok(None) };
             if generation >= seen.read.generation {
-                // Granted since the lists were requested: the plan refuses to release it as what was seen.
+                // Granted after the lists were requested: the plan refuses to release it under generation 0.
                 return Ok(Some(0));
             }
             if let Some(text) = alive(&seen.lists, named, number) {
@@ -132,21 +133,23 @@ fn lease_or_grant(subnet: &Subnet, address: Option<IpAddr>) -> Option<(Option<u1
     Some((Some(number), record.generation))
 }
 
-/// If the Engine shows the holder: a text that names it and the Docker command that frees it.
+/// If the Engine shows the holder: a text with its name and the Docker command that frees the lease or
+/// subnet.
 fn alive(shown: &IndexedLists, subnet: &Subnet, number: Option<u128>) -> Option<String> {
     let prefix = subnet.state.prefix;
     let Some(number) = number else {
         let network = shown.networks(prefix).next()?;
         let (name, command) = (&network.name, network_command(&network.name));
-        return Some(format!("subnet {prefix} is in use: network {name} has it; remove it with: {command}"));
+        return Some(format!(
+            "subnet {prefix} is in use by network {name}; remove the network with: {command}"
+        ));
     };
     let address = prefix.address(number);
     if let Some((network, endpoint)) = shown.living(prefix, number).next() {
         let (container, network) = (&endpoint.container, &network.name);
         let command = container_command(container, &endpoint.container_id);
         return Some(format!(
-            "address {address} is in use: container {container} in network {network} has it; free it with: {command}, or: \
-             docker network disconnect {network} {container}"
+            "address {address} is in use by container {container} in network {network}; free it with: {command}, or: docker network disconnect {network} {container}"
         ));
     }
     let network = shown.networks(prefix).next()?;

@@ -1,10 +1,10 @@
 //! One check: compares the ledger's plan with the Engine's lists.
 //!
-//! Promises: does not copy the plan, but reads it in short looks between two batches, after the lists. What was granted
-//! since the lists were requested is left alone, and the ledger refuses whatever has changed since then. Does not decide what
-//! is dead; see the plan's `evidence`. Matches by space and prefix, since the Engine does not show PoolIDs; if subnets share
-//! a prefix, the addresses of a network are adopted into only one of them (`home_of`). What the lists show alive counts as
-//! alive, even if they are incomplete.
+//! Promises: does not copy the plan, but reads it in short steps between batches, after the lists. Grants
+//! since the lists were requested are left alone, and the ledger refuses repairs of anything that has changed
+//! since then. Does not decide what is dead; see the plan's `evidence`. Matches by space and prefix, since
+//! the Engine does not show PoolIDs; if subnets share a prefix, the addresses of a network are adopted into
+//! only one of them (`home_of`). What the lists show alive counts as alive, even if they are incomplete.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,8 +35,8 @@ pub(super) struct Sighting {
     pub(super) at: Moment,
     /// Grants below this generation were at least a minute old at that moment.
     pub(super) settled: u64,
-    /// None of the recorded callers is alive. Then the first call of a new dockerd may show that the previous one is gone, so
-    /// what is alive now is remembered as such.
+    /// None of the recorded callers is alive. Then the first call of a new dockerd may show that the previous
+    /// one is gone, so the leases that are alive now are remembered.
     pub(super) nobody: bool,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Missing {
     /// When it was granted, by the time of day.
     pub(super) since: Millis,
     pub(super) why: String,
-    /// The proof that it is absent; `None` if it is too new or if this view proves nothing.
+    /// The proof that it is absent; `None` if the grant is too new or the view is not complete.
     pub(super) absence: Option<Absence>,
 }
 
@@ -78,17 +78,18 @@ impl Doubled {
 /// The result of one check.
 #[derive(Debug, Default)]
 pub(super) struct Look {
-    /// Why this view proves nothing; `None` if it does prove something.
+    /// Why the lists are not a complete view; `None` if they are.
     pub(super) doubt: Option<Doubt>,
     /// The Engine to which the books will belong, if they do not belong to one yet.
     pub(super) engine: Option<EngineIdentity>,
-    /// What the lists do not show.
+    /// Leases and subnets that the lists do not show.
     pub(super) missing: Vec<Missing>,
     /// Addresses that two endpoints have.
     pub(super) doubled: Vec<Doubled>,
-    /// What can be done immediately: adopt, identify, note as listed.
+    /// Repairs to make immediately: adopt, identify, note as listed.
     pub(super) at_once: Vec<Repair>,
-    /// Addresses in use that the books lack, by the place of their network in the lists, prefix, and the subnet that takes them.
+    /// Addresses in use that the books lack, by the place of their network in the lists, the prefix, and the
+    /// subnet into which they are adopted.
     lacking: BTreeMap<(usize, Prefix, Serial), BTreeSet<u128>>,
     /// The Engine's names for the holders.
     pub(super) holders: Noted,
@@ -111,7 +112,7 @@ impl Look {
     }
 }
 
-/// Reads a part of the plan from a place on, and returns where the next look continues.
+/// Reads part of the plan from a position on, and returns the position at which the next step continues.
 type LookPart = fn(&Sighting, &Plan, (u64, u128), &mut Look) -> Option<(u64, u128)>;
 
 /// Compares the plan of this ledger with the lists.
@@ -162,7 +163,7 @@ impl Sighting {
         CompleteView::of(Sight::new(plan, &self.lists), self.at, self.settled)
     }
 
-    /// Compares the subnets from a serial on; the first of them from an address on.
+    /// Compares the subnets, starting at a serial, and in that subnet at an address.
     fn subnets(&self, plan: &Plan, from: (u64, u128), look: &mut Look) -> Option<(u64, u128)> {
         let (budget, sight) = (Budget::now(), Sight::new(plan, &self.lists));
         let view = if look.doubt.is_none() { self.view(plan).ok() } else { None };
@@ -221,7 +222,8 @@ impl Sighting {
         true
     }
 
-    /// Compares a lease in a subnet that the lists show; `listed` says whether they are complete for its prefix.
+    /// Compares a lease in a subnet that the lists show; `listed` says whether the lists are complete for its
+    /// prefix.
     fn lease(
         &self,
         plan: &Plan,
@@ -252,7 +254,7 @@ impl Sighting {
         }
     }
 
-    /// Compares the networks from one on, the first of them from an endpoint on: what the books lack.
+    /// Finds what the books lack in the Engine's networks, starting at one network, and in it at an endpoint.
     fn networks(&self, plan: &Plan, from: (u64, u128), look: &mut Look) -> Option<(u64, u128)> {
         let (budget, sight) = (Budget::now(), Sight::new(plan, &self.lists));
         let (mut n, mut e) = (from.0 as usize, from.1 as usize);
@@ -272,7 +274,8 @@ impl Sighting {
                 let old = home.filter(|home| home.state.generation < self.read.generation);
                 let Some(home) = old else { continue };
                 let (serial, copied) = (home.state.serial, sight.is_copied(shown.prefix));
-                // If subnets share a prefix, a lease in one of them is enough to keep the address out of all.
+                // If subnets share a prefix, an address that is leased in one of them is not adopted into any
+                // other.
                 let lacks = |address: u128| {
                     let mut grants = plan.grants_of(Space::Local, shown.prefix);
                     !grants
@@ -296,12 +299,12 @@ impl Sighting {
         None
     }
 
-    /// Adopts what the Engine shows in the networks of a subnet and the books lack: live endpoints and auxiliary addresses.
+    /// Plans the adoption of live endpoints and auxiliary addresses that the Engine shows and the books lack.
     fn adopt(&self, look: &mut Look) {
         for ((n, prefix, serial), lacking) in std::mem::take(&mut look.lacking) {
             let Some(network) = self.lists.lists().networks.get(n) else { continue };
             let mut leases = network.subnet(prefix).map_or_else(Vec::new, |shown| network.lives_in(shown));
-            // A live endpoint says more than a configured address.
+            // A live endpoint takes precedence over a configured address.
             leases.sort_by_key(|lease| std::cmp::Reverse(lease.kind));
             leases.retain(|lease| lease.kind != Kind::Gateway && lacking.contains(&lease.address));
             let read = self.read;
@@ -320,7 +323,7 @@ impl Sighting {
         }
     }
 
-    /// The most serious finding, if two containers have this address.
+    /// The address as a duplicate, if two containers have it.
     fn doubled(&self, plan: &Plan, prefix: Prefix, address: u128) -> Option<Doubled> {
         let of_prefix = || plan.grants_of(Space::Local, prefix);
         let leased = of_prefix().find(|subnet| subnet.addresses.is_leased(address));

@@ -33,7 +33,7 @@ pub(super) struct Events {
     happens: mpsc::Sender<Heard>,
     /// The task of the stream, which ends when this is dropped, and its start time.
     stream: Option<(JoinSet<()>, Instant)>,
-    /// How many streams in a row ended early.
+    /// Number of consecutive streams that ended early.
     early: u32,
     not_before: Instant,
 }
@@ -85,23 +85,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn streams_that_end_at_once_are_tried_ever_less_often() {
+    fn streams_that_end_at_once_are_retried_with_growing_pauses() {
         let waits: Vec<u64> = (0..12).map(|early| wait_after(early).as_secs()).collect();
         assert_eq!(waits, [2, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]);
         assert_eq!(wait_after(u32::MAX), LONGEST);
     }
 
     #[test]
-    fn a_look_that_comes_too_early_for_a_stream_says_when_the_next_one_opens_it() {
+    fn a_check_that_is_too_early_for_a_stream_returns_when_to_check_again() {
         let (happens, _happened) = mpsc::channel(1);
         let mut events = Events::new(PathBuf::from("/nowhere"), happens);
         let due = events.ended();
-        assert_eq!(events.open(), Some(due), "otherwise nothing watches until the next scheduled check");
+        assert_eq!(events.open(), Some(due), "otherwise no stream opens until the next scheduled check");
         assert!(events.stream.is_none());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_dockerd_that_restarts_again_and_again_is_watched_again_at_once() {
+    async fn streams_that_worked_before_they_ended_do_not_lengthen_the_pause() {
         let (happens, _happened) = mpsc::channel(1);
         let mut events = Events::new(PathBuf::from("/nowhere"), happens);
         for _ in 0..10 {

@@ -14,7 +14,7 @@ use crate::plan::settings::{Millis, rfc3339};
 use crate::plan::{Plan, Subnet};
 
 /// Advice for an address that two containers have.
-const DUPLICATE: &str = "Two containers with the same address each lose a part of their traffic. Disconnect one of them and \
+const DUPLICATE: &str = "Two containers with the same address each lose part of their traffic. Disconnect one of them and \
     connect it again: it gets another address";
 /// Advice if another Engine answers.
 const ANOTHER_ENGINE: &str = "If this Engine has replaced the one in the books for good: gipam gc \
@@ -23,7 +23,8 @@ const ANOTHER_ENGINE: &str = "If this Engine has replaced the one in the books f
 const NONE_KNOWN: &str = "An Engine that shows none of these networks may be another one, or may not have loaded them yet. If they \
     are gone for good: gipam release SUBNET --force, which asks the Engine first";
 
-/// The finding about something that looks dead. `named` is the name that the Engine showed for its holder.
+/// The finding about a lease or subnet that looks dead. `named` is the name that the Engine showed for its
+/// holder.
 pub(super) fn suspect(
     one: &Missing,
     named: Option<&str>,
@@ -55,7 +56,7 @@ pub(super) struct WaitingSubnet {
 }
 
 impl WaitingSubnet {
-    /// Describes it; `network` is the name of its network, and the books were read at `read`.
+    /// Describes the subnet; `network` is the name of its network, and the books were read at `read`.
     pub(super) fn of(subnet: &Subnet, plan: &Plan, network: Option<&str>, read: Millis) -> Self {
         let state = &subnet.state;
         let grants = plan.grants_of(state.space, state.prefix);
@@ -77,7 +78,7 @@ impl WaitingSubnet {
     }
 }
 
-/// The finding about an address that two endpoints have, the most serious one.
+/// The finding about an address that two endpoints have.
 pub(super) fn doubled(one: &Doubled, read: Millis) -> Finding {
     let address = one.prefix.address(one.address);
     let (last, network) = one.who.last().map_or(("CONTAINER", "NETWORK"), |(name, network)| (name, network));
@@ -94,7 +95,7 @@ pub(super) fn doubled(one: &Doubled, read: Millis) -> Finding {
     }
 }
 
-/// The finding that the Engine's lists prove nothing.
+/// The finding that the Engine's lists are not a complete view.
 pub(super) fn doubtful(doubt: &Doubt, read: Millis, engine: &Path) -> Finding {
     let advice = match doubt {
         Doubt::Another { .. } => Some(ANOTHER_ENGINE),

@@ -53,13 +53,13 @@ pub struct LastCheck {
 }
 
 impl RepairMeters {
-    /// `on` says whether repair is on.
     pub(super) fn new(on: bool, clock: Clock) -> Self {
         let (looks, freed, learned, last) = Default::default();
         Self { on, looks, freed, learned, clock, last }
     }
 
-    /// Times in it are by the steady clock, since the time of day may step before they are read.
+    /// The stored results, with times by the steady clock, since the time of day may step before they are
+    /// read.
     fn kept(&self) -> MutexGuard<'_, LastCheck> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn since_when_an_engine_answers_is_the_first_look_of_those_that_agree() {
+    fn changed_at_is_the_first_check_with_the_current_outcome() {
         let answers = |meters: &RepairMeters| (meters.last().answers, meters.last().changed_at);
         let (clock, hands) = Clock::by_hand(1_000);
         let meters = RepairMeters::new(true, clock);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_of_the_clock_on_an_idle_daemon_moves_what_the_status_says_of_looks_with_it() {
+    fn after_a_clock_step_the_times_of_checks_keep_their_distance_from_now() {
         for by in [-7_200_000, 7_200_000] {
             let (clock, hands) = Clock::by_hand(1_000_000_000);
             let meters = RepairMeters::new(true, clock);

@@ -1,11 +1,12 @@
 //! REPAIR: compares the books with the Engine, outside the request path, fenced and patient.
 //!
-//! Docker loses releases in at least seven ways (P20). Repair reads the books first, then the Engine's networks and endpoints,
-//! and compares both by space, subnet and address. If a complete view of the Engine that the books belong to does not show a
-//! lease or subnet at least a minute after its grant, a second view must still lack it a grace time later, with the same
-//! generation, before it is freed (see the plan's `evidence`). What the Engine shows alive and the books lack is adopted
-//! immediately, unless something was granted or released there since the books were read. A whole network that the books lack
-//! is adopted only when a person asks for it.
+//! Docker loses releases in at least seven ways (P20). Repair reads the books first, then the Engine's
+//! networks and endpoints, and compares both by space, subnet and address. If a complete view of the Engine
+//! that the books belong to does not show a lease or subnet at least a minute after its grant, a second view
+//! must still lack it a grace time later, with the same generation, before it is freed (see the plan's
+//! `evidence`). Addresses that the Engine shows alive and the books lack are adopted immediately, unless a
+//! grant or release happened there since the books were read. A whole network that the books lack is adopted
+//! only at a person's request.
 //!
 //! Promises: only endpoints of space local are ever freed. Subnets that the Engine does not know are only reported,
 //! unless the configuration says that this is the only Engine. A check never affects anything newer than itself.
@@ -46,7 +47,8 @@ use crate::plan::settings::Millis;
 pub struct RepairSettings {
     /// The Engine's API socket; `None` turns repair off.
     pub engine: Option<PathBuf>,
-    /// Something must look dead in two checks at least this far apart before it is freed, in milliseconds.
+    /// A lease or subnet must look dead in two checks at least this far apart before it is freed, in
+    /// milliseconds.
     pub grace: Millis,
     /// This Engine is the only one, so subnets that it does not know may be freed.
     pub only_engine: bool,
@@ -55,7 +57,7 @@ pub struct RepairSettings {
 /// One finding, for people and programs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// `duplicate`, `engine`, `lease`, `subnet` or `network`, from worst to least.
+    /// `duplicate`, `engine`, `lease`, `subnet` or `network`, from most to least serious.
     pub what: String,
     /// Prefix of the subnet.
     pub subnet: String,
@@ -78,7 +80,7 @@ pub struct Finding {
     pub advice: Option<String>,
 }
 
-/// A request from a person to repair, and what receives the findings or the reason why there are none.
+/// A person's request to repair, and the channel for the findings or the error.
 type RepairCommand = (Wish, oneshot::Sender<Result<Vec<Finding>, Refusal>>);
 
 /// The kinds of requests from people.
@@ -98,7 +100,7 @@ enum Wish {
 #[derive(Clone, Debug)]
 struct RepairShared {
     proofs: Proofs,
-    /// Signals that a request came.
+    /// Signals that a request arrived.
     asked: Arc<Notify>,
     /// Signals that a person changed the books.
     changed: Arc<Notify>,
@@ -177,7 +179,7 @@ fn name_of(subnet: &str, address: Option<IpAddr>) -> String {
     address.map_or_else(|| subnet.to_owned(), |address| format!("{address} of {subnet}"))
 }
 
-/// A refusal because this is not possible now.
+/// A refusal because the request cannot be carried out now.
 fn unavailable(text: String) -> Refusal {
     Refusal::new(ErrorKind::Unavailable, text)
 }

@@ -1,7 +1,7 @@
 //! gipam's networks whose subnet is not in the books, because the books were lost or come from an old backup.
 //!
-//! Promises: says what is in use in each network, and why one cannot be adopted: its prefix is shown twice, or overlaps
-//! what is held. Adopts nothing.
+//! Promises: says what is in use in each network, and why one cannot be adopted: its prefix is shown twice,
+//! or overlaps a held subnet. Does not adopt them itself.
 
 use std::sync::Arc;
 
@@ -55,12 +55,13 @@ pub(super) fn unknown(
         return None;
     }
     let in_the_way = plan.obstacle_to(&adoption);
-    let obstacle = in_the_way.map(|subnet| format!("{} of the books overlaps it", subnet.state.prefix));
+    let obstacle =
+        in_the_way.map(|subnet| format!("subnet {} in the books overlaps it", subnet.state.prefix));
     Some(Unknown { place, network: network.name.clone(), adoption, shares, obstacle })
 }
 
-/// The name of a network that cannot be held together with another one that overlaps this prefix. While there is such a
-/// network, nobody can tell whose PoolID Docker will send.
+/// The name of a network that conflicts with another one, around this prefix. While both exist, a PoolID that
+/// Docker sends may belong to either.
 fn rival<'a>(lists: &'a IndexedLists, network: &Network, prefix: Prefix) -> Option<&'a str> {
     let ours = lists.lists().networks.iter().filter(|network| lists.is_ours_here(network));
     let all = ours.flat_map(|it| it.subnets.iter().map(move |shown| (it, shown)));

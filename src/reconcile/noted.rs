@@ -1,6 +1,7 @@
 //! What a check learns without freeing or adopting anything: names, and addresses that two containers have.
 //!
-//! Promises: each fact is sent to the ledger once while it lasts, and not at every check. Compares nothing itself.
+//! Promises: each fact is sent to the ledger once while it lasts, and not at every check. Does not compare
+//! anything itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,8 +27,8 @@ impl WrittenNames {
 }
 
 impl Reconciler {
-    /// Records the Engine's names for the holders and their networks if they are not in the books yet. Returns the names in the
-    /// books for what is missing.
+    /// Records the Engine's names for the holders and their networks if they are not in the books yet.
+    /// Returns the names in the books for the holders of missing leases.
     pub(super) async fn note(&mut self, look: &mut Look) -> Result<WrittenNames, String> {
         let (holders, networks) = (std::mem::take(&mut look.holders), std::mem::take(&mut look.networks));
         let new = holders.iter().filter(|(at, named)| self.noted.get(at) != Some(named));
@@ -76,12 +77,14 @@ impl Reconciler {
         reading.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
-    /// Records once that an address is at two endpoints, while that lasts. Leaves only the certain ones in `look`.
+    /// Records once that an address is at two endpoints, while that lasts. Leaves only the certain duplicates
+    /// in `look`.
     pub(super) async fn report(&mut self, look: &mut Look, read: Fence) {
         let mut reported = BTreeSet::new();
         let mut passing = false;
         for one in std::mem::take(&mut look.doubled) {
-            // Without its subnet it could not be recorded: it counts as reported only as long as the books lack the subnet.
+            // Without its subnet, a duplicate cannot be recorded: it counts as reported only while the books
+            // lack the subnet.
             let key = (one.prefix, one.address, one.holders(), one.serial);
             if self.reported.contains(&key) || self.is_certain(&one, read).await {
                 reported.insert(key);
@@ -95,8 +98,9 @@ impl Reconciler {
         self.shared.meters.note_passing(passing);
     }
 
-    /// Whether the address really is at two endpoints and has not just moved from one to the other. The ledger knows, and
-    /// records it if so. If the subnet is not in the books, the address cannot have moved.
+    /// Whether the address really is at two endpoints and has not just moved from one to the other. The
+    /// ledger knows, and records a duplicate. If the subnet is not in the books, the address cannot have
+    /// moved.
     async fn is_certain(&self, one: &Doubled, read: Fence) -> bool {
         if let Some(serial) = one.serial {
             let evidence = one.holders().into();

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 /// The pause after the first failure; it doubles with each further one.
 const FIRST: Duration = Duration::from_secs(5);
-/// Pauses of five seconds, ten seconds, and so on: 635 seconds in all.
+/// The number of pauses: five seconds, ten seconds, and so on, 635 seconds in total.
 const TRIES: u32 = 7;
 
-/// Counts the failures in a row.
+/// Counts consecutive failures.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
     failures: u32,
@@ -24,7 +24,8 @@ impl Patience {
         wait
     }
 
-    /// A request came, so a dockerd is running: starts over. Returns the time that dockerd may still need to serve its API.
+    /// A request arrived, so a dockerd is running: starts over. Returns the time that dockerd may still need
+    /// to serve its API.
     pub(super) fn requested(&mut self) -> Duration {
         let wait = if self.is_over() { Duration::ZERO } else { FIRST };
         self.renew();
@@ -47,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_engine_that_stays_away_is_asked_for_ten_minutes_and_then_no_more() {
+    fn an_engine_that_does_not_answer_is_retried_for_ten_minutes_only() {
         let mut patience = Patience::default();
         let waits: Vec<u64> = std::iter::from_fn(|| patience.failed()).map(|wait| wait.as_secs()).collect();
         assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320]);

@@ -1,7 +1,7 @@
 //! The task of repair: when to check, the check itself, and what follows from it.
 //!
-//! Promises: one check at a time. Every change goes through the ledger,
-//! which decides again by generation. Nothing is freed without a [`Death`](crate::plan::evidence::Death).
+//! Promises: one check at a time. Every change goes through the ledger, which decides again by generation.
+//! Freeing requires a [`Death`](crate::plan::evidence::Death).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ use crate::plan::request::{Dead, Fence, Repair, Request};
 use crate::plan::settings::{Millis, rfc3339};
 use crate::store::names::Networks;
 
-/// There is a check every hour in any case.
+/// The longest time between two checks while the Engine answers.
 const SELDOM: Duration = Duration::from_secs(3_600);
 /// Checks take at most this fraction of the time (one part in `DUTY`), however much happens.
 const DUTY: u32 = 20;
@@ -42,7 +42,7 @@ const DEBOUNCE: Duration = Duration::from_secs(1);
 /// Advice about a subnet that the Engine does not know.
 const ANOTHERS: &str = "A subnet that this Engine does not know may be another Engine's. If there is no other one: gipam release \
     SUBNET --force, or unknown_subnets = \"free\" in [gc]";
-/// Advice about what is proven dead.
+/// Advice about leases and subnets that are proven dead.
 const AT_ONCE: &str = "gipam gc --apply frees what is proven dead at once";
 
 /// Compares the books with the Engine for as long as the daemon lives.
@@ -134,7 +134,7 @@ impl Reconciler {
                 }
                 command = self.commands.recv() => {
                     let Some((wish, answer)) = command else { return };
-                    // The caller, who only wanted the findings, has left.
+                    // The caller only wanted the findings, and has disconnected.
                     if answer.is_closed() && wish == (Wish::Check { apply: false }) {
                         continue;
                     }
@@ -177,8 +177,8 @@ impl Reconciler {
                 self.answers = false;
                 let wait = self.patience.failed();
                 match wait {
-                    Some(wait) => tracing::debug!("repair: {text}; next try in {wait:?}"),
-                    None => tracing::debug!("repair: {text}; next try at the next request"),
+                    Some(wait) => tracing::debug!("repair: {text}; next attempt in {wait:?}"),
+                    None => tracing::debug!("repair: {text}; next attempt at the next request"),
                 }
                 wait.map(|wait| Instant::now() + wait)
             }
@@ -215,7 +215,7 @@ impl Reconciler {
         let now = self.clock.now().steady;
         let due = self.suspects.next_look(self.settings.grace);
         let wait = due.map_or(SELDOM, |due| Duration::from_millis(due.saturating_sub(now)).min(SELDOM));
-        // A late check does no harm; one that is a millisecond early proves nothing.
+        // A late check does no harm; one that is a millisecond early does not count.
         Instant::now() + wait + Duration::from_millis(10)
     }
 
@@ -258,7 +258,7 @@ impl Reconciler {
         Ok(findings)
     }
 
-    /// Reads the Engine's lists, after noting where the books are.
+    /// Reads the Engine's lists, after recording the generation and the time of the books.
     pub(super) async fn see(&self) -> Result<Arc<Sighting>, String> {
         engine::ping(&self.engine).await.map_err(|error| error.to_string())?;
         // The stamps in the books are compared with the time of the books.
@@ -271,7 +271,7 @@ impl Reconciler {
         Ok(Arc::new(Sighting { lists, read, at, settled, nobody }))
     }
 
-    /// Records what looked dead.
+    /// Records which leases and subnets looked dead.
     fn suspect(&mut self, look: &Look) {
         self.suspects.ours = look.waiting.iter().map(|one| one.key).collect();
         let new = look.missing.iter().filter(|one| one.absence.is_none() && look.doubt.is_none());
@@ -287,7 +287,7 @@ impl Reconciler {
         (self.learned, self.settling) = (false, false);
         for repair in at_once {
             match self.ledger.ask(Request::Repair(Box::new(repair))).await {
-                // What was learned in this check gets its name in the next one.
+                // A lease that is adopted in this check gets its name in the next one.
                 Ok(_) => self.learned = true,
                 Err(refusal) if refusal.kind == ErrorKind::TooEarly => {
                     tracing::debug!("repair: {refusal}");
@@ -321,7 +321,8 @@ impl Reconciler {
         }
     }
 
-    /// Frees what has been dead for the grace time or, if a person asks for it, what is proven dead.
+    /// Frees what has been dead for the grace time or, if a person asks for it, everything that is proven
+    /// dead.
     async fn free(&self, apply: bool) -> Vec<ProofKey> {
         let mut freed = Vec::new();
         for death in self.suspects.dead_for(if apply { self.apart() } else { self.settings.grace }) {

@@ -12,7 +12,7 @@ use crate::plan::settings::Millis;
 /// Minimum time between the grant and the first view that counts, and between the two views that explicit requests need.
 pub(super) const APART: Millis = 60_000;
 
-/// When something was first and last seen dead.
+/// When a suspect first and last looked dead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) first: Absence,
@@ -37,7 +37,8 @@ pub(super) struct Suspects {
 }
 
 impl Suspects {
-    /// Takes what one view lacked; all other suspects are cleared. `ripe`: when what is too new will be old enough.
+    /// Takes the absences in one view; all other suspects are cleared. `ripe` is the time when the first
+    /// suspect that is too new will be old enough.
     pub(super) fn update(&mut self, absences: impl IntoIterator<Item = Absence>, ripe: Option<Millis>) {
         let mut now = BTreeMap::new();
         for last in absences {
@@ -50,12 +51,13 @@ impl Suspects {
         (self.seen, self.ripe) = (now, ripe);
     }
 
-    /// The proofs of what two views at least this far apart lacked.
+    /// The proofs for all suspects that two views at least this far apart lacked.
     pub(super) fn dead_for(&self, apart: Millis) -> Vec<Death> {
         self.seen.values().filter_map(|seen| seen.death(apart)).collect()
     }
 
-    /// The proof, if it counts: if there may be another Engine, it proves nothing that this one does not know a subnet.
+    /// The proof, if it counts: if there may be another Engine, a subnet is not dead just because this one
+    /// does not know it.
     pub(super) fn counting(&self, death: Death, only_engine: bool) -> Option<Death> {
         let key = death.key();
         match key.1.is_some() || only_engine {
@@ -70,8 +72,8 @@ impl Suspects {
         counting.map(|death| (death.key(), death)).collect()
     }
 
-    /// When the next view can show something new, by the steady clock: the second view of a proof, or the one after the grace
-    /// time. Nothing more can be learned about what is only reported.
+    /// When the next view can show something new, by the steady clock: the second view of a proof, or the one
+    /// after the grace time. Further views cannot show more about suspects that are only reported.
     pub(super) fn next_look(&self, grace: Millis) -> Option<Millis> {
         let next = |seen: &Seen| {
             let open = [grace, APART].into_iter().filter(|time| seen.death(*time).is_none());
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn looks_in_between_do_not_put_the_proof_off() {
+    fn checks_in_between_do_not_delay_the_proof() {
         let (mut suspects, scene) = (Suspects::default(), scene());
         view(&mut suspects, &scene, 100_000, 9);
         view(&mut suspects, &scene, 130_000, 9);
@@ -209,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn another_engine_proves_nothing_of_what_the_first_one_lacked() {
+    fn views_of_two_engines_do_not_add_up_to_a_proof() {
         let (mut suspects, mut scene) = (Suspects::default(), scene());
         view(&mut suspects, &scene, 100_000, 9);
         scene.1.engine = Some(EngineIdentity { id: "other".into(), root: "/d".into() });

@@ -1,10 +1,11 @@
 //! Accepting connections, and stopping without losing any.
 //!
-//! Promises: an error of `accept` neither ends the daemon nor makes it spin. If all connections of a listener are in use,
-//! it closes those that send no request, the longest silent first, each when no request can be on its way; meanwhile, new
-//! connections wait in the kernel. The shutdown is orderly: the socket file is removed first, so that no new client comes;
-//! clients that have already connected are served; then each connection is closed when no request can be on its way.
-//! Requests that are still being handled after the deadline are dropped, and undone if possible.
+//! Promises: an error of `accept` neither ends the daemon nor makes it spin. If a listener has as many
+//! connections as it may, it closes those that do not send a request, the longest silent first, each when no
+//! request can be on its way; meanwhile, new connections wait in the kernel. The shutdown is orderly: the
+//! socket file is removed first, so that no new client connects; clients that have already connected are
+//! served; then each connection is closed when no request can be on its way. Requests that are still being
+//! handled after the deadline are dropped, and undone if possible.
 
 use super::connection;
 use super::delivery::Delivery;
@@ -34,7 +35,7 @@ const SHARE: usize = 4;
 /// Time between two attempts when the system lacks a descriptor or memory for a connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Empty while running; at shutdown, the deadline for requests in flight.
+/// `None` while running; at shutdown, the deadline for requests in flight.
 pub(super) type Stop = watch::Receiver<Option<Instant>>;
 
 type Serving = Pin<Box<dyn Future<Output = Drained> + Send>>;
@@ -91,8 +92,8 @@ impl Server {
 
 /// One listener being served.
 struct Accepting<H> {
-    /// The listener's socket, only for waiting: the runtime's own listeners are of one family each, but it wakes up for any
-    /// descriptor.
+    /// The listener's socket, only for waiting: the runtime's own listener types support one socket family
+    /// each, but the runtime can wait for any descriptor.
     ready: UnixStream,
     listener: Listener,
     handler: Arc<H>,
@@ -105,7 +106,7 @@ struct Accepting<H> {
 /// A connection, and the address that it came from; none over a UNIX socket.
 type Accepted = (OwnedFd, Option<SocketAddr>);
 
-/// Takes a connection that waits in the kernel; `WouldBlock` if there is none.
+/// Accepts a connection that waits in the kernel; `WouldBlock` if there is none.
 fn accept(listener: &OwnedFd) -> io::Result<Accepted> {
     let (stream, from) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
     Ok((stream, from.and_then(|from| from.try_into().ok())))
@@ -201,7 +202,7 @@ impl<H: Handler> Accepting<H> {
 
     /// Starts serving a connection in its own task.
     fn welcome(&mut self, (stream, from): Accepted, stop: &Stop) {
-        // The runtime's type for a connected socket; it reads and writes TCP just as well.
+        // This type also reads and writes TCP sockets.
         let Ok(stream) = UnixStream::from_std(stream.into()) else { return };
         let Some(peer) = peer(&stream, from) else { return };
         let (handler, limits, stop) = (self.handler.clone(), self.limits.clone(), stop.clone());
@@ -235,7 +236,7 @@ impl<H: Handler> Accepting<H> {
     }
 }
 
-/// Who is at the other end; `None` if the kernel does not say.
+/// The client at the other end; `None` if the kernel does not identify it.
 fn peer(stream: &UnixStream, from: Option<SocketAddr>) -> Option<Peer> {
     if let Some(address) = from {
         // Both are optimisations; the socket works without them.
@@ -249,7 +250,7 @@ fn peer(stream: &UnixStream, from: Option<SocketAddr>) -> Option<Peer> {
     Some(Peer::Unix { uid: credentials.uid(), gid: credentials.gid(), pid, started })
 }
 
-/// Errors of `accept` that concern only the one connection, which has already gone.
+/// Errors of `accept` that concern only one connection, which is already gone.
 fn harmless(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)

@@ -98,7 +98,7 @@ pub async fn open(socket: &Path, method: &str, path: &str, body: Vec<u8>) -> Res
     }
     let request = request
         .body(Full::new(Bytes::from(body)))
-        .map_err(|error| ClientError::NoAnswer(format!("cannot ask for {path:?}: {}", root(&error))))?;
+        .map_err(|error| ClientError::NoAnswer(format!("cannot request {path:?}: {}", root(&error))))?;
     let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => ClientError::NoAnswer(format!(
             "not allowed to use {}: {error}; try again as root, or as its owner",
@@ -169,7 +169,7 @@ pub async fn request(
 /// Those of `work`, or if a runtime cannot be created.
 pub fn blocking<T, E: From<ClientError>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-    runtime.map_err(|error| ClientError::NoAnswer(format!("cannot ask: {error}")))?.block_on(work)
+    runtime.map_err(|error| ClientError::NoAnswer(format!("cannot start a runtime: {error}")))?.block_on(work)
 }
 
 /// [`request`] for callers without a runtime; must not be called from within one.

@@ -22,7 +22,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// For how long, and how many bytes, a refused client's input is read and discarded, so that it can read the answer.
+/// How long, and up to how many bytes, a refused client's input is read and discarded, so that the client can
+/// read the answer.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 /// The smallest buffer size that the HTTP library accepts.
@@ -66,7 +67,7 @@ pub(super) async fn serve<H: Handler>(
         .writev(false)
         .serve_connection(gate, service);
     let end = run(Pin::new(&mut http), &delivery, &limits, stop).await;
-    // Taking it apart drops the future of a handler that is still working.
+    // Taking `http` apart drops the future of a handler that is still working.
     let mut stream = http.into_parts().io.into_inner().into_inner();
     match end {
         End::Over => hang_up(stream, &delivery, delivery.lingers()).await,

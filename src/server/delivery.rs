@@ -4,9 +4,9 @@
 //! the exchange (requests and answers) and the connection's own task (time, shutdown). It holds the one fact that none of
 //! them knows alone: whether the handler has answered, but no byte of the answer has been passed to the kernel yet.
 //!
-//! Promises: the `undelivered` callback of an answer runs at most once, and never after a byte of that answer was
-//! written; it always runs if the connection ends before that, for any reason. Once it has run, nothing more is
-//! written. Does no I/O, and does not hold its lock while it calls code of others.
+//! Promises: the `undelivered` callback of an answer runs at most once, and never after a byte of that answer
+//! was written; it always runs if the connection ends before that, for any reason. Once it has run, no
+//! further byte is written. Does no I/O, and does not hold its lock while it runs a callback.
 
 use super::message::{DoorRefusal, Limits, Undelivered};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -107,7 +107,7 @@ const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 /// At a full listener, a client has this long to send a whole request: dockerd writes it at once, in one piece.
 pub(super) const CROWDED_GRACE: Duration = Duration::from_millis(300);
 
-/// How often a connection's clock is checked while nothing can become overdue.
+/// The interval at which a connection's clock is checked in phases without a time limit.
 pub(super) const NO_HURRY: Duration = Duration::from_secs(30);
 
 impl Delivery {
@@ -212,8 +212,8 @@ impl Delivery {
         }
     }
 
-    /// From the gate: everything to be written has been written. Returns whether the gate must be polled again,
-    /// because the connection is now one that should be closed.
+    /// From the gate: everything to be written has been written. Returns whether the gate must be polled
+    /// again, because the connection should be closed now.
     pub(super) fn flushed(&self) -> bool {
         let mut state = self.state();
         if state.phase != Phase::Answering {
@@ -369,7 +369,7 @@ impl DeliveryState {
 }
 
 impl Drop for Delivery {
-    /// The connection is over, however it ended; an answer of which nothing was written by now never will be.
+    /// The connection is over, however it ended: an answer of which no byte was written is undone.
     fn drop(&mut self) {
         run(self.state.get_mut().unwrap_or_else(PoisonError::into_inner).undo.take());
     }

@@ -188,7 +188,7 @@ fn undo_when_the_connection_is_dropped_with_its_answer_unwritten() {
 }
 
 #[test]
-fn undo_at_once_when_the_answer_comes_after_the_death() {
+fn undo_at_once_when_the_answer_comes_after_the_client_has_gone() {
     let mut scene = Scene::handling(script([Says::End], []));
     assert_eq!(scene.read(), Some(Ok(0)));
     scene.answer();
@@ -227,7 +227,7 @@ fn an_end_is_held_back_once_until_the_handler_has_the_request() {
 }
 
 #[test]
-fn bytes_that_nobody_asked_for_are_kept_back() {
+fn bytes_outside_an_answer_are_held_back() {
     let delivery = Delivery::new();
     assert_eq!(delivery.outlet(), Outlet::Unasked);
     delivery.received();
@@ -243,7 +243,7 @@ fn bytes_that_nobody_asked_for_are_kept_back() {
 }
 
 #[test]
-fn an_idle_connection_is_closed_only_when_the_kernel_holds_nothing_for_it() {
+fn an_idle_connection_is_closed_only_when_the_kernel_has_no_unread_bytes() {
     let mut scene = Scene::answered(script([], [Says::Takes(10)]));
     scene.write();
     scene.flush();
@@ -252,7 +252,7 @@ fn an_idle_connection_is_closed_only_when_the_kernel_holds_nothing_for_it() {
     let mut held = scene.gate.into_inner();
     held.more = true;
     scene.gate = Gate::new(held, scene.delivery.clone());
-    assert_eq!(scene.read(), None, "a request has come that the runtime has not seen yet");
+    assert_eq!(scene.read(), None, "a request has arrived that the runtime has not seen yet");
     let mut held = scene.gate.into_inner();
     held.more = false;
     held.reads.push_back(Says::Data(b"POST"));
@@ -266,7 +266,7 @@ fn an_idle_connection_is_closed_only_when_the_kernel_holds_nothing_for_it() {
     held.writes.push_back(Says::Takes(10));
     scene.gate = Gate::new(held, scene.delivery.clone());
     assert_eq!(scene.read(), None);
-    assert!(scene.answer(), "it says that it is the last");
+    assert!(scene.answer(), "this answer says Connection: close");
     assert_eq!(scene.write(), Some(Ok(10)));
     scene.flush();
     assert_eq!(scene.read(), Some(Ok(0)));
@@ -274,7 +274,7 @@ fn an_idle_connection_is_closed_only_when_the_kernel_holds_nothing_for_it() {
 }
 
 #[tokio::test]
-async fn limits_by_phase() {
+async fn each_phase_has_its_own_time_limit() {
     let limits = Limits {
         head: Duration::from_secs(1),
         answer: Duration::from_secs(2),

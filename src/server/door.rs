@@ -1,7 +1,7 @@
-//! Listeners: binding, with everything that is needed for that.
+//! Opens listeners: sockets, their files, and TLS.
 //!
-//! Promises: a [`Listener`] either listens, with everything in place, or nothing has changed and the error says which
-//! path or address prevented it. It does not serve connections: see [`super::Server`].
+//! Promises: opening a [`Listener`] either succeeds or leaves everything as it was, and the error names the
+//! path or address. A listener does not serve connections: see [`super::Server`].
 
 use super::{tls, unix};
 use rustix::net::SocketAddrUnix;
@@ -39,11 +39,12 @@ pub enum LocalAddress {
 }
 
 impl Listener {
-    /// Listens on a UNIX socket, and creates its directory if it is missing. The socket file gets exactly this mode, whatever
-    /// the umask; its owner and group are ours if absent. A stale socket file is replaced.
+    /// Listens on a UNIX socket, and creates its directory if it is missing. The socket file gets exactly
+    /// this mode, whatever the umask; without `owner` or `group`, it gets those of this process. A stale
+    /// socket file is replaced.
     ///
     /// # Errors
-    /// The first obstacle found; then nothing has changed.
+    /// The first obstacle; no socket file is left behind.
     pub fn unix(
         path: &Path,
         mode: u32,
@@ -67,8 +68,8 @@ impl Listener {
         Ok(Listener { socket: socket.into(), file: None, inherited: false, tls: None })
     }
 
-    /// The same listener with TLS (1.2 and 1.3): the certificate chain and the private key, and, if present, the authorities
-    /// of which one must have signed each client's certificate; all PEM.
+    /// Adds TLS (1.2 and 1.3) with this certificate chain and private key. If `client_authority` is set, one
+    /// of the authorities in it must have signed each client's certificate. All files are PEM.
     ///
     /// # Errors
     /// If the files cannot be used, or the listener is a UNIX socket.
@@ -87,7 +88,7 @@ impl Listener {
         Ok(self)
     }
 
-    /// The address at which clients reach it.
+    /// The address at which clients reach this listener.
     pub fn local_address(&self) -> LocalAddress {
         let address = rustix::net::getsockname(&self.socket).ok();
         if let Some(Ok(address)) = address.clone().map(SocketAddr::try_from) {

@@ -1,8 +1,9 @@
 //! Sockets that systemd bound for us (`LISTEN_FDS`, `LISTEN_FDNAMES`).
 //!
-//! Promises: they are taken over once, unchanged: never bound again or unlinked, and their queues are never emptied
-//! without answers. Any socket other than a listening stream socket is refused by name. Call this before starting threads:
-//! it removes the variables from the environment, so that no child process mistakes them for its own.
+//! Promises: the sockets are taken over once and unchanged: they are never bound again or unlinked, and no
+//! client in their queues is dropped without an answer. Any socket other than a listening stream socket is
+//! refused by name. Call this before starting threads: it removes the variables from the environment, so that
+//! no child process mistakes them for its own.
 
 use super::door::{DoorError, Listener};
 use listenfd::ListenFd;

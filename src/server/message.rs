@@ -1,6 +1,7 @@
 //! What passes through a listener: requests, answers, the caller's identity, and refusals made before a handler is called.
 //!
-//! Promises: these are owned data, so that handlers can be tested without sockets. Times are [`Duration`]s, sizes are bytes.
+//! Promises: these types own their data, so that handlers can be tested without sockets. Times are
+//! [`Duration`]s, sizes are bytes.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -63,8 +64,9 @@ impl HttpRequest {
 /// and never otherwise. It runs on the thread that serves the connections, so it must not block.
 pub type Undelivered = Box<dyn FnOnce() + Send>;
 
-/// The rest of a body, sent in pieces as they become known. [`CutOff`] ends the connection in the middle of the answer, so
-/// that the client does not take it for complete. When the client goes, the receiver is dropped.
+/// The rest of a body, sent in pieces as they become known. [`CutOff`] ends the connection in the middle of
+/// the answer, so that the client does not take it for complete. When the client disconnects, the receiver is
+/// dropped.
 pub type Later = mpsc::Receiver<Result<Vec<u8>, CutOff>>;
 
 /// The rest of an answer could not be obtained.
@@ -81,19 +83,19 @@ pub struct Response {
     pub body: Vec<u8>,
     /// Further header fields; those that HTTP does not allow are left out.
     pub fields: &'static [(&'static str, &'static str)],
-    /// What to do if this answer cannot have reached the client.
+    /// The action to run if this answer cannot have reached the client.
     pub undelivered: Option<Undelivered>,
     /// What follows the body; head and body are sent at once.
     pub later: Option<Later>,
 }
 
 impl Response {
-    /// An answer to a request that changed nothing, so nothing must be undone if it is lost.
+    /// An answer to a request that changed nothing, so it needs no undo if it is lost.
     pub fn new(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Response {
         Response { status, content_type, body: body.into(), fields: &[], undelivered: None, later: None }
     }
 
-    /// The same answer, except that head and body are sent now, and the rest as it becomes known.
+    /// The same answer, followed by `rest`: head and body are sent at once, and `rest` as it becomes known.
     pub fn and_later(mut self, rest: Later) -> Response {
         self.later = Some(rest);
         self

@@ -24,7 +24,7 @@ impl<S: AsyncRead + AsyncWrite + Kernel + Send + Unpin> KernelStream for S {}
 
 impl Kernel for CountedStream {
     fn go_deaf(&self) {
-        // After shutting down reading, TCP would still accept bytes, so it does not help there.
+        // A TCP socket would accept bytes even after this.
         if self.is_unix {
             // This fails only if the connection is already broken, and then it does not matter.
             let _ = rustix::net::shutdown(&self.inner, rustix::net::Shutdown::Read);
@@ -65,7 +65,6 @@ pub(super) struct CountedStream {
 }
 
 impl CountedStream {
-    /// Wraps `inner`.
     pub(super) fn new(inner: UnixStream, is_unix: bool, delivery: Arc<Delivery>) -> CountedStream {
         CountedStream { inner, is_unix, delivery }
     }

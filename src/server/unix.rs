@@ -1,8 +1,9 @@
 //! The file of a UNIX socket: created with its final mode, replaced if stale, removed if still ours.
 //!
-//! Promises: the file never has a wider mode than requested, and nobody can connect before owner and
-//! mode are final; a live socket is never taken away from its process; two gipam processes that start at the same time
-//! take turns; only the file that was created here is removed, not a later one; waits are bounded. Does not accept connections.
+//! Promises: the file never has a wider mode than requested, and clients cannot connect before owner and mode
+//! are final; a live socket is never taken away from its process; two gipam processes that start at the same
+//! time take turns; only the file that was created here is removed, not a later one; waits are bounded. Does
+//! not accept connections.
 
 use super::door::DoorError;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Uid};
@@ -59,12 +60,12 @@ pub(super) fn bind(
             .recursive(true)
             .mode(0o755)
             .create(parent)
-            .map_err(fail("make the directory of"))?;
+            .map_err(fail("create the directory of"))?;
     }
     let _turn = lock_directory(path);
     clear(path)?;
     let socket = bind_narrow(&address, mode).map_err(fail("bind"))?;
-    let file = identify(path).map_err(fail("look at"))?;
+    let file = identify(path).map_err(fail("inspect"))?;
     // From here on, a failure removes the file again.
     let finished = widen(path, mode, owner, group)
         .map_err(fail("set owner and mode of"))
@@ -104,7 +105,7 @@ fn clear(path: &Path) -> Result<(), DoorError> {
     let found = match std::fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed("look at", path)(error)),
+        Err(error) => return Err(failed("inspect", path)(error)),
     };
     if !found.file_type().is_socket() {
         let shown = path.display();

@@ -1,7 +1,8 @@
 //! Copies of the books, taken while a daemon writes them. `restore` puts them back.
 //!
-//! Promises: a copy shows the books at one moment, including what is only in their WAL. It gets its name only once it is
-//! complete and on disk. It never overwrites a file and never creates a directory.
+//! Promises: a copy shows the books at one moment, including changes that are only in the WAL. The copy gets
+//! its name only once it is complete and on disk. A backup never overwrites a file and never creates a
+//! directory.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -17,13 +18,13 @@ use super::sqlite::{Reader, StoreError, io, open, sqlite, suffixed, sync_directo
 /// The next step, for progress display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BackupStep<'a> {
-    /// Closes the existing books cleanly, which moves what is only in their WAL into the database.
+    /// Checkpoints the WAL of the existing books into their database and closes them.
     Closing(&'a Path),
     /// This file is being written; it will have at most this many bytes.
     Writing(&'a Path, u64),
     /// SQLite checks every page of the copy.
     Checking,
-    /// The copy is brought to this version's schema, and all of it is read, as at a start.
+    /// The copy is migrated to this version's schema and loaded completely, as at startup.
     Reading,
     /// The copy is synced to disk.
     Syncing,
@@ -53,7 +54,7 @@ pub fn backup(books: &Path, copy: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Resul
     outcome
 }
 
-/// Creates or empties the file that becomes the copy, and discards what an interrupted backup left in it.
+/// Creates the file that becomes the copy, or empties one that an interrupted backup left behind.
 fn begin(part: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true).mode(0o600);

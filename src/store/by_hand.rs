@@ -1,5 +1,5 @@
-//! Changes that people make by hand: pins, in their own table, since they outlive subnets, and the rows of history of pins and
-//! reservations.
+//! Writes changes that people make by hand: pins, which have their own table because they outlive subnets,
+//! and the history rows of pins and reservations.
 //!
 //! Promises: each row is written in the same transaction as the change itself.
 
@@ -112,7 +112,7 @@ mod tests {
     use crate::store::Reader;
 
     #[test]
-    fn a_pin_that_outlived_its_subnet_leaves_its_rows_and_numbers_have_no_holes() {
+    fn pins_without_a_subnet_and_reservations_are_in_the_history_and_row_numbers_have_no_gaps() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("gipam.db");
         let mut books = Books::open(&path).unwrap();

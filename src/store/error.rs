@@ -22,9 +22,14 @@ pub enum StoreError {
     Foreign { path: PathBuf, why: String },
     /// A newer gipam wrote the file.
     #[error(
-        "{path} has schema {found}, and this gipam knows {VERSION}; it was left untouched: use the newer gipam"
+        "{path} has schema {found}, and this gipam supports {VERSION}; it was left untouched: use the newer gipam"
     )]
     Newer { path: PathBuf, found: i32 },
+    /// Only a writer migrates the file.
+    #[error(
+        "{path} has schema {found}, older than {VERSION}; it was left untouched: start this gipam once to migrate it"
+    )]
+    Older { path: PathBuf, found: i32 },
     /// A row cannot be understood; gipam never guesses.
     #[error(
         "the books {path} are damaged: {what}; they were left untouched: restore a backup, or repair them with sqlite3"
@@ -52,7 +57,9 @@ pub enum StoreError {
     #[error("{0} is the file of the books itself; nothing was changed: give the copy that is to replace it")]
     Itself(PathBuf),
     /// The file already exists.
-    #[error("{0} exists, and gipam backup never overwrites; nothing was changed: give another name")]
+    #[error(
+        "{0} already exists, and gipam backup never overwrites a file; nothing was changed: give another name"
+    )]
     Exists(PathBuf),
     #[error("the books {path}: {doing} failed")]
     Sqlite { path: PathBuf, doing: &'static str, source: rusqlite::Error },
@@ -65,7 +72,9 @@ pub enum StoreError {
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// Rolled back: nothing was changed; try again later.
-    #[error("the disk of the books is full or busy ({0}); nothing was changed, try again when it has room")]
+    #[error(
+        "the disk of the books is full or busy ({0}); nothing was changed: free some space, then try again"
+    )]
     Definite(String),
     /// The change may or may not be on disk: stop and recover.
     #[error("writing the books failed ({0}); gipam stops and recovers when it is started again")]

@@ -1,7 +1,8 @@
 //! Reading the history: who held what and when.
 //!
-//! Promises: rows come newest first, up to the limit of the caller. Rows that only record what is known about an address are
-//! left out. A query for an address includes the reservations that contained it. Does not write (see `write`).
+//! Promises: rows come newest first, up to the caller's limit. Rows that only record what is known about an
+//! address are left out. A query for an address includes the reservations that contained it. Does not write
+//! (see `write`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,10 +18,10 @@ use crate::text;
 /// Longer reasons are cut to this many bytes.
 const LONGEST_WHY: usize = 1_024;
 
-/// One row of history, as the books store it.
+/// One history row, as the books store it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryLine {
-    /// Its place in the history: each is one above the last.
+    /// Its number in the history; numbers are consecutive.
     pub number: u64,
     /// The pool of the subnet.
     pub pool: Option<String>,
@@ -57,7 +58,7 @@ pub struct HistoryLine {
 pub type Occurrence = (u64, SmolStr);
 
 impl Tables {
-    /// The newest rows, however old; see [`Tables::history_since`].
+    /// The newest rows of any age; see [`Tables::history_since`].
     pub fn history(&self, of: Option<&str>, limit: u32) -> Result<Vec<HistoryLine>, StoreError> {
         self.history_since(of, limit, 0, None)
     }
@@ -133,15 +134,16 @@ fn as_shown(text: &str) -> Option<(String, String)> {
     Some((container.to_owned(), network.to_owned()))
 }
 
-/// What a line is read from: `h` the history, `s` its subnet, `n` and `w` what the Engine called the holder and the network. The
-/// columns are those of [`line`].
+/// The query for rows: `h` is the history, `s` the subnet, and `n` and `w` the Engine's names for the holder
+/// and the network. Its columns are those that [`line`] reads.
 pub(super) const LINES: &str = "SELECT h.at, h.event, h.space, h.subnet, h.id, h.address, h.kind, h.name, h.mac, h.why, \
     h.generation, n.container, coalesce(n.network, w.network), h.seq, s.pool FROM history AS h \
     LEFT JOIN names AS n ON n.subnet = h.serial AND n.address = h.address AND n.generation = h.generation \
     LEFT JOIN subnets AS s ON s.serial = h.serial \
     LEFT JOIN networks AS w ON w.subnet = h.serial AND w.generation = s.generation AND h.at >= s.granted_at";
 
-/// Finds a lease by its current name and by the name that the Engine showed then, and a network by the grant of its subnet.
+/// Finds a lease by its holder's current name and by the name that the Engine showed at the time, and a
+/// network by the grant of its subnet.
 fn sql() -> String {
     format!(
         "{LINES} WHERE h.event NOT IN ('forgotten', 'restored') AND h.at >= ?3 AND h.seq < ?4 \
@@ -192,7 +194,8 @@ fn meets(line: &HistoryLine, range: &AddressRange) -> bool {
     AddressRange::parse(&line.subnet).is_some_and(|reserved| reserved.meets(range))
 }
 
-/// Reads a row of [`LINES`]. Texts from outside are cut and escaped, since older books store them unchanged.
+/// Reads a row of [`LINES`]. Texts from outside are truncated and escaped, since older books store them
+/// unchanged.
 pub(super) fn line(row: &Row<'_>) -> Result<HistoryLine, rusqlite::Error> {
     let shown = |text: String| text::name(&text).into_owned();
     let named = |at: usize| row.get::<_, Option<String>>(at).map(|text| text.map(shown));

@@ -1,8 +1,9 @@
-//! Rows of history, collected while a batch is decided and then written together by one statement.
+//! History rows, collected while a batch is decided and then written together with one prepared statement.
 //!
-//! Promises: all rows are in the transaction before it is committed, and only a limited number waits in memory. A row says
-//! what happened and, for an address, what is known about it from then on (see `tail`). Rows of changes that people make are
-//! about no address, so `tail` skips them: a pinned address is in the column `why`, and a range in the column `subnet`.
+//! Promises: all rows are in the transaction before it is committed, and only a limited number waits in
+//! memory. A row says what happened and, for an address, what is known about it from then on (see `tail`).
+//! Rows of changes that people make leave the address column empty, so that `tail` skips them: they keep a
+//! pinned address in the column `why` and a range in the column `subnet`.
 
 use rusqlite::Connection;
 
@@ -25,7 +26,7 @@ pub const OF_SLICES: [&str; 4] = ["slice held", "slice leaving", "slice lost", "
 /// The reason in these rows, where other rows name Docker or repair.
 pub const BY_HAND: &str = "by hand";
 
-/// One row.
+/// A history row that is not written yet.
 #[derive(Debug)]
 pub(super) struct Happening {
     pub(super) at: Millis,
@@ -35,7 +36,8 @@ pub(super) struct Happening {
     pub(super) address: Option<u128>,
     /// Who holds, or held, the address.
     pub(super) holder: Option<Record>,
-    /// Whether the address is leased now, and since when it is or is not; `None` if nothing is known.
+    /// Whether the address is leased, and since when it has been leased or free; `None` if nothing is known
+    /// about it.
     pub(super) known: Option<(bool, Millis)>,
     pub(super) why: Option<Why>,
 }
@@ -85,7 +87,7 @@ impl Happening {
         Self { at, event, place, address: None, holder: None, known: None, why: None }
     }
 
-    /// A row that sets an address of the subnet to the state of the record.
+    /// Makes this a row about an address of the subnet, whose state is `record` from now on.
     pub(super) fn holding(self, address: u128, record: &Record) -> Self {
         let known = Some((record.leased, record.since));
         Self { address: Some(address), holder: Some(record.clone()), known, ..self }

@@ -1,6 +1,7 @@
-//! Reads the tables back as changes: applying them to an empty plan rebuilds the plan that was served.
+//! Reads the tables as changes; applied to an empty plan, they rebuild the plan of the last commit.
 //!
-//! Promises: a row that cannot be understood causes an error that names it; nothing is skipped or guessed.
+//! Promises: a row that cannot be understood causes an error that names it; loading never skips it and never
+//! guesses.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -47,7 +48,7 @@ type Prefixes = BTreeMap<Serial, Prefix>;
 type AtHand = (Serial, Prefix, Vec<(u128, Record)>);
 
 impl Tables {
-    /// The plan that these books hold.
+    /// The plan that these books store.
     pub fn plan(&self) -> Result<Plan, StoreError> {
         let mut plan = Plan::new(self.settings()?);
         self.load(|change| plan.apply(&change))?;
@@ -56,7 +57,8 @@ impl Tables {
 
     /// Passes everything that is granted or remembered to `take`, as changes.
     pub fn load(&self, take: impl FnMut(Change)) -> Result<(), StoreError> {
-        // Each page is read only once, so a cache would only use memory in addition to the plan that is being built.
+        // Each page is read only once, so a cache would only cost memory on top of the plan that is being
+        // built.
         let cache = |pragma| self.connection.execute_batch(pragma).map_err(sqlite(&self.path, "reading"));
         cache("PRAGMA cache_size=-128")?;
         self.load_all(take)?;
@@ -113,7 +115,7 @@ impl Tables {
         })
     }
 
-    /// The table of addresses, subnet by subnet.
+    /// Reads the table of addresses, subnet by subnet.
     fn load_addresses(&self, prefixes: &Prefixes, mut take: impl FnMut(Change)) -> Result<(), StoreError> {
         let sql = format!("SELECT subnet, {COLUMNS} FROM addresses ORDER BY subnet");
         let mut at_hand: Option<AtHand> = None;
@@ -129,7 +131,7 @@ impl Tables {
                 at_hand = prefixes.get(&serial).map(|prefix| (serial, *prefix, Vec::new()));
             }
             let Some((_, prefix, records)) = &mut at_hand else {
-                return Err(Unclear(format!("{} belongs to no subnet", row.get::<_, String>(1)?)));
+                return Err(Unclear(format!("{} does not belong to any subnet", row.get::<_, String>(1)?)));
             };
             records.push(known(*prefix, row)?);
             Ok(())
@@ -138,7 +140,8 @@ impl Tables {
         Ok(())
     }
 
-    /// What happened since the table of addresses was last updated. A row whose subnet is gone contributes only its generation.
+    /// Reads the history rows that the table of addresses does not include yet. A row whose subnet is gone
+    /// contributes only its generation.
     fn load_tail(&self, prefixes: &Prefixes, mut take: impl FnMut(Change)) -> Result<(), StoreError> {
         let sql = format!(
             "SELECT serial, {COLUMNS} FROM history WHERE seq > (SELECT folded FROM counters) AND address IS NOT NULL \
@@ -198,7 +201,7 @@ pub(super) fn number_in(prefix: Prefix, text: &str) -> Clear<u128> {
     if prefix.contains_address(address) {
         Ok(number(address))
     } else {
-        Err(Unclear(format!("{address} lies outside of {prefix}")))
+        Err(Unclear(format!("{address} is outside {prefix}")))
     }
 }
 
@@ -209,7 +212,7 @@ pub(super) fn space(text: &str) -> Clear<Space> {
 }
 
 pub(super) fn mac(text: &str) -> Clear<Mac> {
-    Mac::parse(text).ok_or_else(|| Unclear(format!("{text:?} is not a MAC")))
+    Mac::parse(text).ok_or_else(|| Unclear(format!("{text:?} is not a MAC address")))
 }
 
 fn subnet(row: &Row<'_>) -> Clear<SubnetState> {
@@ -219,7 +222,7 @@ fn subnet(row: &Row<'_>) -> Clear<SubnetState> {
     let inside = |name: &str| maybe(name)?.map(|text| number_in(prefix, &text)).transpose();
     let range = maybe("range")?.map(|text| self::prefix(&text)).transpose()?;
     if range.is_some_and(|range| !prefix.contains(range)) {
-        return Err(Unclear(format!("the range of {prefix} lies outside of it")));
+        return Err(Unclear(format!("the range of {prefix} is outside it")));
     }
     let options: BTreeMap<String, String> =
         serde_json::from_str(&text("options")?).map_err(|error| Unclear(error.to_string()))?;
@@ -248,7 +251,7 @@ fn subnet(row: &Row<'_>) -> Clear<SubnetState> {
     })
 }
 
-/// A row of addresses: serial, address, leased, kind, name, mac, pinned, since, generation.
+/// Reads a row whose columns are a serial and [`COLUMNS`].
 fn known(prefix: Prefix, row: &Row<'_>) -> Clear<(u128, Record)> {
     let text = |at: usize| Ok::<_, Unclear>(row.get_ref(at)?.as_str_or_null()?);
     let (kind, marks): (_, i64) = (text(3)?, row.get(6)?);
@@ -269,7 +272,7 @@ fn key(row: &Row<'_>) -> Clear<Change> {
     let family = match row.get_ref(1)?.as_str()? {
         "v4" => Family::V4,
         "v6" => Family::V6,
-        other => return Err(Unclear(format!("{other:?} is not a family"))),
+        other => return Err(Unclear(format!("{other:?} is not an address family"))),
     };
     let prefix = prefix(row.get_ref(3)?.as_str()?)?;
     Ok(Change::KeyRemembered {

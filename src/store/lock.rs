@@ -1,10 +1,11 @@
-//! THE LOCK: only one writer for a database file, whatever name it is opened by.
+//! THE LOCK: allows only one writer per database file, whatever path it is opened by.
 //!
-//! Promises: locks the file itself (with `flock`, which does not interact with SQLite's POSIX locks) and a lock file next to
-//! it, which also covers the moments when the database does not exist yet or is being replaced. Symbolic links are followed to
-//! the file. A file with two names (hard links) or mounted on its own is refused: SQLite keeps the WAL next to the name, so
-//! what is written under one name is missing under the other. Within a process, a list of held files is checked first, since
-//! closing a second descriptor of a file drops SQLite's own locks on it.
+//! Promises: locks the file itself (with `flock`, which does not interact with SQLite's POSIX locks) and a
+//! lock file next to it, which also covers the moments when the database does not exist yet or is being
+//! replaced. Symbolic links are followed to the file. A file that has several names (hard links) or is a
+//! mount of its own is refused: SQLite keeps the WAL next to the name, so changes written under one name are
+//! missing under another. Within a process, a list of held files is checked first, since closing a second
+//! descriptor of a file drops SQLite's own locks on it.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
@@ -30,7 +31,7 @@ pub(super) const REPLACED: &str = ".replaced-";
 #[derive(Debug)]
 pub(super) struct Lock {
     path: PathBuf,
-    /// Closed only when this lock is dropped; the documentation of this module explains why.
+    /// Closed only when this lock is dropped; the module documentation explains why.
     file: Option<(File, Identity)>,
     _lock_file: File,
 }
@@ -91,7 +92,7 @@ impl Lock {
                 return Err(StoreError::Foreign { path, why: "it is not a regular file".to_owned() });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(io(&path, "looking for the file")(error)),
+            Err(error) => return Err(io(&path, "checking the file")(error)),
         };
         let wanted = identity(&found);
         if !held().insert(wanted) {
@@ -147,9 +148,9 @@ fn interrupted(path: &Path, file: &Metadata) -> Vec<PathBuf> {
     ours.map(|entry| entry.path()).filter(same).collect()
 }
 
-/// Removes these names; the books keep their original name.
+/// Removes the names that an interrupted restore left; the books keep their original name.
 fn forget_interrupted(path: &Path) -> Result<(), StoreError> {
-    let file = fs::metadata(path).map_err(io(path, "looking for the file"))?;
+    let file = fs::metadata(path).map_err(io(path, "checking the file"))?;
     let names = if file.nlink() > 1 { interrupted(path, &file) } else { Vec::new() };
     for name in &names {
         fs::remove_file(name).map_err(io(path, "removing the leftover of an interrupted restore"))?;
@@ -157,7 +158,7 @@ fn forget_interrupted(path: &Path) -> Result<(), StoreError> {
     if names.is_empty() { Ok(()) } else { sync_directory(path) }
 }
 
-/// The check for readers: through the name that has the WAL next to it, they see everything that was written.
+/// The check for readers. A name that has the WAL next to it is accepted: readers see everything through it.
 pub(super) fn check_name(path: &Path) -> Result<(), StoreError> {
     let log = real(path).is_ok_and(|path| suffixed(&path, "-wal").exists());
     if log { Ok(()) } else { check_names(path) }
@@ -165,7 +166,7 @@ pub(super) fn check_name(path: &Path) -> Result<(), StoreError> {
 
 /// Refuses a file whose WAL may lie next to another of its names.
 fn check_names(path: &Path) -> Result<(), StoreError> {
-    let file = fs::metadata(path).map_err(io(path, "looking for the file"))?;
+    let file = fs::metadata(path).map_err(io(path, "checking the file"))?;
     if file.nlink() > 1 && file.nlink() > 1 + interrupted(path, &file).len() as u64 {
         return Err(StoreError::Names { path: path.to_owned(), names: file.nlink() });
     }

@@ -1,10 +1,11 @@
-//! The file of the WAL: extended before SQLite needs the space, since a sync that only overwrites costs less than one that
-//! makes a file longer; and how much of it is in use.
+//! The WAL file: extends it before SQLite needs the space, since syncing an overwrite costs less than syncing
+//! an append, and measures how much of the file is in use.
 //!
-//! Promises: appends only zeros after the end of the WAL, which SQLite ignores, as it ignores what an earlier round
-//! left there. Does so only between batches, never beyond one round of the WAL, and only if the disk has
-//! plenty of free space. A failure is not an error. Opens only this file, which SQLite does not lock. (A process that has the
-//! books open must not close another descriptor of the books or of their index.)
+//! Promises: appends only zeros after the end of the WAL, which SQLite ignores, as it ignores frames that an
+//! earlier round left there. Extends the file only between batches, never beyond one round of the WAL, and
+//! only if the disk has plenty of free space. If extending fails, SQLite extends the file itself. Opens only
+//! this file, which SQLite does not lock. (A process that has the books open must not close another
+//! descriptor of the books or of their index.)
 //!
 //! The file has a header of 32 bytes, then frames of 24 bytes and a page each. A restarted WAL gets a new salt, and the
 //! frames after its end keep the old one, so a binary search finds the end in a few reads.
@@ -17,16 +18,17 @@ use std::path::{Path, PathBuf};
 use super::lock::real;
 use super::sqlite::suffixed;
 
-/// How much is added at a time.
+/// Number of bytes added at a time.
 const STEP: u64 = 1 << 20;
-/// More is added when less than this is left.
+/// The file is extended when less than this is left.
 const LEAST: u64 = STEP / 4;
 /// Size of a page of the books.
 const PAGE: u64 = 4_096;
 const HEADER: u64 = 32;
 const FRAME_HEADER: u64 = 24;
 
-/// A reader keeps a WAL larger than this from being reset: gipam checkpoints it at a quarter of this size.
+/// If the WAL is larger than this, a reader keeps it from being reset: gipam checkpoints at a quarter of this
+/// size.
 pub const LONG: u64 = 64 << 20;
 
 /// Extends the WAL; see the top of this file.
@@ -50,7 +52,7 @@ impl Log {
         end != 0 && self.length.is_none_or(|length| length < self.most.min(end + LEAST))
     }
 
-    /// The WAL has this many pages now: appends zeros to the file if it is short and the disk has space.
+    /// Appends zeros to the file if `pages` nearly fill it and the disk has space.
     pub(super) fn lengthen(&mut self, pages: i32, has_room: impl FnOnce() -> bool) {
         if !self.is_short(pages) {
             return;
@@ -61,7 +63,7 @@ impl Log {
         self.length = Some(grown.unwrap_or(u64::MAX));
     }
 
-    /// The file was truncated, so its length is not known.
+    /// Forgets the length, because the file was truncated.
     pub(super) fn forget(&mut self) {
         self.length = None;
     }

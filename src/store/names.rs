@@ -1,7 +1,8 @@
 //! The Engine's names for the holders and the networks, read for views.
 //!
-//! Promises: a name belongs to one lease, and the view that shows it compares the generations. Names in older books may
-//! have any length and any characters, so they are cut and escaped. Does not write (see `write`).
+//! Promises: a name belongs to one lease, and the view that shows it compares the generations. Names in older
+//! books may have any length and any characters, so they are truncated and escaped. Does not write (see
+//! `write`).
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ use crate::text;
 /// By serial: the generation of the grant that was named, and the name of its network.
 pub type Networks = BTreeMap<Serial, (u64, Box<str>)>;
 
-/// Of one subnet, by the number of the address: the generation of the lease that was named, and its names.
+/// For one subnet, by address number: the generation of the lease that was named, and its names.
 pub type NamesOfSubnet = BTreeMap<u128, (u64, ShownHolder)>;
 
 /// Where the Engine showed a name: addresses in subnets, and whole subnets, by serial.
@@ -73,7 +74,7 @@ mod tests {
     use crate::store::Books;
 
     #[test]
-    fn a_name_is_found_by_indexes_however_many_names_there_are() {
+    fn looking_up_a_name_uses_the_indexes() {
         let directory = tempfile::tempdir().unwrap();
         let books = Books::open(&directory.path().join("gipam.db")).unwrap();
         let sql = format!("EXPLAIN QUERY PLAN {SHOWN_AS}");

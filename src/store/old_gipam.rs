@@ -1,8 +1,9 @@
 //! Reads and writes the lease files of the old gipam, an earlier program of the same name, in both of their generations.
 //!
-//! No lease in a file is lost silently: what cannot be understood is a [`LeaseFileError`] that names the place and what
-//! to do; what is understood but odd is kept and listed, with its place and what was done about it. This module takes and
-//! returns bytes and never opens, writes or moves a file. `takeover` turns [`OldBooks`] into changes.
+//! No lease in a file is lost silently. A value that cannot be understood causes a [`LeaseFileError`] that
+//! names the place and what to do; an odd value that can be understood is kept and reported, with its place
+//! and how it was read. This module takes and returns bytes and never opens, writes or moves a file.
+//! `takeover` turns [`OldBooks`] into changes.
 //!
 //! # The content of a lease file
 //!
@@ -24,13 +25,15 @@
 //! * The gateway is an address like any other, usually the first in `allocated`; nothing marks it.
 //! * It ignored requests for a particular subnet, range or address, so all subnets are cut from the pool in turn, and
 //!   an address in the file is what Docker got.
-//! * IPv4 counts up to and including the broadcast address (`idx` 256 in a /24), so that address may be leased.
+//! * For IPv4, it counts up to and including the broadcast address (`idx` 256 in a /24), so that address may
+//!   be leased.
 //! * It saved in place, every 30 s and at a clean exit, so a file may be out of date or truncated. It treated an
 //!   unreadable file like a missing one and started empty.
-//! * A PoolID does not name an address space: both names that it announced were empty.
+//! * A PoolID does not name an address space: both names that the program announced were empty.
 //! * The first generation could not read its own files: it wrote `Allocated` and `V4AllocateBlock` and looked for
 //!   `Allocate` and `V4AllocatedBlock`. Both spellings are read here. The second ignores the first's pool keys.
-//! * If a pool is as long as its subnets, or a subnet is a /32 or /128, it hangs at its start; see [`obstacles`].
+//! * It hangs at startup if a pool has the prefix length of its subnets, or if a subnet is a /32 or /128; see
+//!   [`obstacles`].
 
 mod export;
 mod json;
@@ -48,7 +51,7 @@ pub use parse::parse;
 use crate::plan::prefix::Prefix;
 use crate::plan::settings::Base;
 
-/// Why a file was refused, and what to do. The file was only read. The caller adds its name, which is not known here.
+/// Why a file was refused, and what to do. The caller adds the name of the file, which is not known here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct LeaseFileError(String);
@@ -88,7 +91,7 @@ pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Some editors put a byte order mark at the beginning of a text.
+/// Removes the byte order mark that some editors put at the beginning of a text.
 fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
@@ -129,8 +132,7 @@ pub struct OldBooks {
 /// The content of a file, and what was odd about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parsed {
-    /// The content.
     pub books: OldBooks,
-    /// Oddities to report, in the file's order; empty if the file is as the old program writes it.
+    /// Oddities to report, in the file's order; empty for a file exactly as the old program writes it.
     pub oddities: Vec<String>,
 }

@@ -17,7 +17,7 @@ use super::sqlite::{StoreError, io, sqlite};
 pub(super) enum Head {
     /// The books of gipam.
     Ours,
-    /// What an interrupted write, or a disk that lost pages, may leave of books.
+    /// Damaged books, as an interrupted write or a disk that lost pages may leave them.
     Ruined(&'static str),
     Other(String),
 }
@@ -32,7 +32,7 @@ pub(super) fn head(path: &Path) -> Result<Head, StoreError> {
             let id = id.iter().fold(0u32, |id, byte| id << 8 | u32::from(*byte));
             Head::Other(format!("its application id is {id:#x}"))
         }
-        (None, true) => Head::Ruined("the file is cut off"),
+        (None, true) => Head::Ruined("the file is truncated"),
         (_, false) if header.is_empty() => Head::Ruined("the file is empty"),
         (_, false) if header.iter().all(|byte| *byte == 0) => Head::Ruined("no SQLite header"),
         (_, false) => Head::Other("no SQLite header".to_owned()),
@@ -68,7 +68,7 @@ pub(super) fn check_owner(path: &Path, connection: &Connection) -> Result<(), St
     let foreign = |why: &str| Err(StoreError::Foreign { path: path.to_owned(), why: why.to_owned() });
     match fs::metadata(path).map_err(io(path, "opening"))?.len() {
         0 => return foreign("the file is empty"),
-        1..72 => return foreign("the file is cut off"),
+        1..72 => return foreign("the file is truncated"),
         _ => {}
     }
     let found = connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0));

@@ -1,9 +1,10 @@
 //! Replaces the books with a copy while no daemon has them open.
 //!
-//! Promises: the copy is read through SQLite, including its WAL, and never changed. Before anything is replaced, its pages are
-//! checked, its rows are counted, and it is read as a start reads it. At every moment the path has complete books: the old ones
-//! with everything that was committed to them, or the new ones without a WAL that does not belong to them. The replaced books
-//! are kept as NAME.replaced-N. Files that an interrupted restore left behind are removed first.
+//! Promises: the copy is read through SQLite, including its WAL, and never changed. Before anything is
+//! replaced, its pages are checked, its rows are counted, and it is loaded as at startup. At every moment the
+//! path has complete books: the old ones with everything that was committed to them, or the new ones without
+//! the WAL of the old. The replaced books are kept as NAME.replaced-N. Files that an interrupted restore left
+//! behind are removed first.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
@@ -36,14 +37,15 @@ pub struct Restored {
     pub subnets: u64,
     /// Number of leased addresses in the copy.
     pub leases: u64,
-    /// What people should know about the copy.
+    /// A warning about the copy, if it needs one.
     pub note: Option<String>,
 }
 
 /// Replaces the books, which no daemon may have open, with a copy; reports each step before it begins.
 ///
 /// # Errors
-/// If the copy is not complete books, or if another process has the books open; nothing was changed then.
+/// If the copy is not complete books, or if another process has the books open. In both cases, the books stay
+/// unchanged.
 pub fn restore(copy: &Path, books: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Result<Restored, StoreError> {
     let books = &real(books)?;
     check_directory(books)?;
@@ -54,7 +56,7 @@ pub fn restore(copy: &Path, books: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Resu
     let outcome = prepare(copy, books, &aside, tell).and_then(|prepared| {
         let settled = settle(books, tell)?;
         let kept = keep(books)?;
-        fs::rename(&aside, books).map_err(io(books, "moving the copy in place"))?;
+        fs::rename(&aside, books).map_err(io(books, "moving the copy into place"))?;
         sync_directory(books)?;
         drop(settled);
         Ok(Restored { books: books.clone(), kept, ..prepared })
@@ -78,7 +80,7 @@ fn clear(aside: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Refuses to replace a file that was never books; a person has to move it away.
+/// Refuses to replace a file that never held books; a person has to move it away.
 fn check_place(books: &Path) -> Result<(), StoreError> {
     match owner::head(books) {
         Ok(Head::Ours | Head::Ruined(_)) => Ok(()),
@@ -97,13 +99,14 @@ fn prepare(
 ) -> Result<Restored, StoreError> {
     let note = check_source(copy, books)?;
     let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600).open(aside).map_err(io(aside, "making the file"))?;
+    options.write(true).create_new(true).mode(0o600).open(aside).map_err(io(aside, "creating the file"))?;
     let result = match copied(copy, aside, tell) {
-        // If SQLite cannot write next to the copy, it cannot read the WAL; then it reads duplicates of both elsewhere.
+        // If SQLite cannot write next to the copy, it cannot read the WAL; then it reads a duplicate of the
+        // copy and its WAL elsewhere.
         Err(StoreError::Sqlite { source, .. }) if needs_room(&source) => {
             let elsewhere = suffixed(aside, "-journal").with_file_name(name_of(aside, ".source"));
             let outcome = duplicate(copy, &elsewhere).and_then(|()| {
-                fs::write(aside, b"").map_err(io(aside, "making the file"))?;
+                fs::write(aside, b"").map_err(io(aside, "creating the file"))?;
                 copied(&elsewhere, aside, tell)
             });
             clear(&elsewhere)?;
@@ -115,14 +118,15 @@ fn prepare(
     tell(BackupStep::Reading);
     let read = Books::open(aside).and_then(|books| Ok((books.plan()?, books)));
     let (plan, prepared) = read.map_err(|error| of_copy(error, copy, aside))?;
-    // The copy does not know the callers (see the plan's `callers`) since then, so any current caller may own what it holds.
+    // The copy does not record which callers (see the plan's `callers`) came after it was made, so any
+    // current caller may own its leases.
     prepared.execute("DELETE FROM callers", []).map_err(sqlite(aside, "forgetting the callers"))?;
     tell(BackupStep::Syncing);
     prepared.close()?;
     if suffixed(aside, "-wal").metadata().is_ok_and(|log| log.len() > 0) {
         return Err(StoreError::Damaged {
             path: aside.to_owned(),
-            what: "its WAL cannot be closed".to_owned(),
+            what: "its WAL could not be checkpointed".to_owned(),
         });
     }
     inherit(books, aside)?;
@@ -156,7 +160,7 @@ fn check_source(copy: &Path, books: &Path) -> Result<Option<String>, StoreError>
     let foreign = |why: &str| StoreError::Foreign { path: copy.to_owned(), why: why.to_owned() };
     let source = match fs::metadata(copy) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(StoreError::Absent(copy.to_owned())),
-        other => other.map_err(io(copy, "looking for the file"))?,
+        other => other.map_err(io(copy, "checking the file"))?,
     };
     if !source.is_file() {
         return Err(foreign("it is not a regular file"));
@@ -170,8 +174,8 @@ fn check_source(copy: &Path, books: &Path) -> Result<Option<String>, StoreError>
     let alone = mode == WITH_LOG && !suffixed(copy, "-wal").exists();
     Ok(alone.then(|| {
         format!(
-            "{} was copied without its WAL ({}-wal): if gipam ran meanwhile, its last changes are not in it; \
-             gipam backup makes whole copies",
+            "{} was copied without its WAL ({}-wal): if gipam was running, the copy lacks the latest changes; \
+             gipam backup makes complete copies",
             copy.display(),
             copy.display()
         )
@@ -209,11 +213,11 @@ fn check_rows(copy: &Path, rows: &[(String, i64)], aside: &Path) -> Result<(), S
     if found == rows {
         return Ok(());
     }
-    let what = format!("of the rows {rows:?} only {found:?} were copied");
+    let what = format!("the copy has the rows {rows:?}, but only {found:?} were written");
     Err(StoreError::Damaged { path: copy.to_owned(), what })
 }
 
-/// Opens the copy read-only. If it has no WAL next to it, nothing is written next to it either.
+/// Opens the copy read-only. If the copy has no WAL, SQLite does not create any file next to it.
 fn open_source(copy: &Path) -> Result<Connection, StoreError> {
     let single = !["-wal", "-journal"].iter().any(|end| suffixed(copy, end).exists());
     let (name, flags) = if single {
@@ -240,7 +244,7 @@ fn needs_room(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
 }
 
-/// Copies the files under another name.
+/// Copies the database and its WAL or journal to another name.
 fn duplicate(copy: &Path, elsewhere: &Path) -> Result<(), StoreError> {
     for end in ["", "-wal", "-journal"] {
         match fs::copy(suffixed(copy, end), suffixed(elsewhere, end)) {
@@ -272,7 +276,7 @@ fn inherit(books: &Path, aside: &Path) -> Result<(), StoreError> {
         fs::set_permissions(aside, old.permissions()).map_err(io(aside, "setting its mode"))?;
     }
     let Some(owner) = old.or_else(|| fs::metadata(aside.parent()?).ok()) else { return Ok(()) };
-    let mine = fs::metadata(aside).map_err(io(aside, "looking for the file"))?;
+    let mine = fs::metadata(aside).map_err(io(aside, "checking the file"))?;
     if (owner.uid(), owner.gid()) == (mine.uid(), mine.gid()) {
         return Ok(());
     }
@@ -305,9 +309,7 @@ fn settle(books: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Result<Option<Connecti
                 Err(StoreError::Open(books.to_owned()))
             }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                tracing::warn!(
-                    "the books that are replaced cannot be read, and are kept as they are: {error}"
-                );
+                tracing::warn!("the replaced books cannot be read and are kept unchanged: {error}");
                 Ok(None)
             }
             _ => Err(sqlite(books, "closing them before they are replaced")(error)),
@@ -315,8 +317,9 @@ fn settle(books: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Result<Option<Connecti
     }
 }
 
-/// Gives the current books a second name, and clears what lies next to them, so that the new books cannot take it for theirs.
-/// A WAL that is still there belongs to books that cannot be read, or to no books; it is kept under the second name.
+/// Gives the current books a second name and moves away SQLite's files next to them, so that SQLite does not
+/// apply these to the new books. A WAL that still exists belongs to unreadable or missing books; it is kept
+/// under the second name.
 fn keep(books: &Path) -> Result<Option<PathBuf>, StoreError> {
     let taken =
         |n: &u32| ["", "-wal", "-journal"].iter().any(|end| suffixed(&kept_name(books, *n), end).exists());
@@ -324,7 +327,7 @@ fn keep(books: &Path) -> Result<Option<PathBuf>, StoreError> {
     let kept = kept_name(books, number);
     let there = books.exists();
     if there {
-        fs::hard_link(books, &kept).map_err(io(books, "keeping the books that are there"))?;
+        fs::hard_link(books, &kept).map_err(io(books, "keeping the current books"))?;
     }
     for end in LOGS {
         let log = suffixed(books, end);
@@ -335,7 +338,7 @@ fn keep(books: &Path) -> Result<Option<PathBuf>, StoreError> {
             tracing::warn!("{} is kept as {}", log.display(), suffixed(&kept, end).display());
             fs::rename(&log, suffixed(&kept, end))
         };
-        moved.map_err(io(&log, "keeping the WAL of the books that are replaced"))?;
+        moved.map_err(io(&log, "keeping the WAL of the replaced books"))?;
     }
     sync_directory(books)?;
     Ok(there.then_some(kept))

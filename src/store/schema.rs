@@ -1,8 +1,9 @@
 //! The tables of the books, and the migrations from older versions.
 //!
-//! Promises: `user_version` is the version of the schema, and `application_id` identifies the program. Migrations only go
-//! forward, each in a transaction. People can read the texts in the `sqlite3` shell: addresses and prefixes in the usual
-//! notation, times in milliseconds since the UNIX epoch (the views show them as dates).
+//! Promises: `user_version` is the version of the schema, and `application_id` identifies the program.
+//! Migrations only go forward, each in a transaction. The tables are readable in the `sqlite3` shell:
+//! addresses and prefixes in the usual notation, times in milliseconds since the UNIX epoch (the views show
+//! them as dates).
 
 /// `gipm` in ASCII.
 pub const APPLICATION_ID: i32 = 0x6769_706d;
@@ -61,9 +62,10 @@ CREATE TABLE callers (name TEXT PRIMARY KEY, first INTEGER NOT NULL, until INTEG
   STRICT, WITHOUT ROWID;
 ";
 
-/// The history is the log: its rows also say what is known about an address from then on; the table of addresses is updated
-/// from them later (see `tail`). `leased` is 1 for a lease, 0 for a remembered one, null if nothing is known. `pinned` is a
-/// sum: 1 if the address was ever requested by number, 2 if anonymous requests do not get it (`Record::withheld`).
+/// The history is also a log: its rows say what is known about an address from then on, and the table of
+/// addresses is updated from them later (see `tail`). `leased` is 1 for a lease, 0 for a remembered one, null
+/// if nothing is known. `pinned` is a sum: 1 if the address was ever requested by number, 2 if anonymous
+/// requests do not get it (`Record::withheld`).
 const TAIL: &str = "
 ALTER TABLE counters ADD COLUMN folded INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE history RENAME TO old_history;

@@ -138,7 +138,7 @@ impl Tables {
         Ok(settings)
     }
 
-    /// Reads a value of the `meta` table if it is there.
+    /// Reads a value of the `meta` table if it is set.
     fn read_meta<T>(
         &self,
         key: &str,
@@ -207,6 +207,6 @@ fn base(
             Some(base) => Ok(Some(Base::new(base, size, addresses))),
             None => Err(Unclear(format!("{base:?} is not an {} prefix", family.name()))),
         },
-        (base, size) => Err(Unclear(format!("the base {base:?} and the size {size:?} do not fit together"))),
+        (base, size) => Err(Unclear(format!("the base {base:?} and the size {size:?} must be set together"))),
     }
 }

@@ -14,15 +14,15 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Params, Row, ffi};
 
 pub use super::error::{CommitError, StoreError};
+use super::headroom::Headroom;
 use super::lines::{self, Happening};
 use super::lock::{Lock, check_directory, check_name, real};
 use super::log::Log;
 use super::owner::{check_header, check_owner, check_version};
-use super::reserve::Reserve;
 use super::schema::{APPLICATION_ID, MIGRATIONS, VERSION};
 use super::tail::Tail;
 
-/// The tables of an open file, for reading; each module of this room reads its own.
+/// The tables of an open file, for reading; each module of `store` reads its own.
 #[derive(Debug)]
 pub struct Tables {
     pub(super) path: PathBuf,
@@ -36,17 +36,17 @@ pub struct Books {
     pub(super) open_transaction: bool,
     /// Pages in the WAL after the last commit.
     log_pages: Arc<AtomicI32>,
-    /// Rows of history that are not in the open transaction yet, with their numbers.
+    /// History rows that are not in the open transaction yet, with their numbers.
     pub(super) lines: Vec<(i64, Happening)>,
     pub(super) history_limit: u64,
     pub(super) tail: Tail,
     pub(super) fold_least: usize,
     /// Something other than addresses was written, so the counters have to be written too.
     pub(super) counters_due: bool,
-    /// A write failed for a reason other than a full disk, so nothing more is written.
+    /// The result of a commit is unknown, so `close` does not roll back.
     failed: bool,
     log: Log,
-    reserve: Reserve,
+    headroom: Headroom,
     /// Declared after the connection, which has to be closed first.
     _lock: Lock,
 }
@@ -54,7 +54,7 @@ pub struct Books {
 /// The WAL is checkpointed after this many pages (about 16 MiB) and then overwritten in place.
 const CHECKPOINT_PAGES: i32 = 4_000;
 
-/// The same limit on a disk without space for the reserve: 400 KiB.
+/// The same limit on a disk without space for the headroom file: 400 KiB.
 const TIGHT_CHECKPOINT_PAGES: i32 = 100;
 
 /// The I/O errors that SQLite reports when it cannot create or extend the WAL's index.
@@ -77,7 +77,7 @@ pub(super) fn sqlite(path: &Path, doing: &'static str) -> impl FnOnce(rusqlite::
     move |source| match source.sqlite_error_code() {
         // In these cases, SQLite reports a full disk as "disk I/O error".
         _ if source.sqlite_error().is_some_and(|it| NO_ROOM.contains(&it.extended_code)) => {
-            StoreError::Sqlite { path, doing: "making the index of the WAL (is the disk full?)", source }
+            StoreError::Sqlite { path, doing: "creating the index of the WAL (is the disk full?)", source }
         }
         Some(ErrorCode::NotADatabase) => StoreError::Foreign { path, why: "not a database".to_owned() },
         Some(ErrorCode::DatabaseCorrupt) => StoreError::Damaged { path, what: format!("{doing}: {source}") },
@@ -91,7 +91,7 @@ impl Books {
         let path = &real(path)?;
         check_directory(path)?;
         let mut lock = Lock::take(path)?;
-        if !path.try_exists().map_err(io(path, "looking for the file"))? {
+        if !path.try_exists().map_err(io(path, "checking the file"))? {
             create(path)?;
             lock.hold_file()?;
         }
@@ -116,7 +116,7 @@ impl Books {
             counters_due: false,
             failed: false,
             log: Log::of_books(path, CHECKPOINT_PAGES),
-            reserve: Reserve::of_books(path),
+            headroom: Headroom::of_books(path),
             _lock: lock,
         };
         let version = check_version(path, &books.connection)?;
@@ -126,7 +126,7 @@ impl Books {
         Ok(books)
     }
 
-    /// Sets how many rows of history are kept.
+    /// Sets how many history rows are kept.
     pub fn keep_history(&mut self, rows: u64) {
         self.history_limit = rows;
         // If few rows are kept, few may wait in the tail; otherwise the waiting rows would be kept longer.
@@ -190,17 +190,18 @@ impl Books {
         Ok(())
     }
 
-    /// After a commit that failed for lack of space: deletes the reserve, then checkpoints and truncates the WAL. Waits at
-    /// most a second for readers to release the WAL; there is nothing else to do in that time anyway.
+    /// After a commit that failed for lack of space: deletes the headroom file, then checkpoints and
+    /// truncates the WAL. Waits at most a second for readers to release the WAL; gipam cannot answer requests
+    /// in that time anyway.
     pub fn make_room(&mut self) {
-        self.reserve.give();
+        self.headroom.give();
         self.log.forget();
         // A failure is expected, since the disk is full.
         let _ = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     }
 
-    /// Tries whether the disk accepts a small transaction. If it does not, a checkpoint may free space, since the next
-    /// transaction then restarts the WAL.
+    /// Checks whether the disk accepts a small transaction. If it does not, a checkpoint may free space,
+    /// since the next transaction then restarts the WAL.
     pub fn probe(&mut self) -> Result<(), CommitError> {
         let full = |error: &rusqlite::Error| error.sqlite_error_code() == Some(ErrorCode::DiskFull);
         let mut outcome = self.write_nothing()?;
@@ -225,15 +226,15 @@ impl Books {
     /// Whether [`Books::checkpoint_if_due`] has something to do.
     pub fn is_checkpoint_due(&self) -> bool {
         let pages = self.log_pages.load(Ordering::Relaxed);
-        !self.reserve.is_there() || pages >= CHECKPOINT_PAGES || self.log.is_short(pages)
+        !self.headroom.is_there() || pages >= CHECKPOINT_PAGES || self.log.is_short(pages)
     }
 
-    /// Checkpoints a long WAL and tops up its file and the reserve. Call it when no answer waits and the last commit
-    /// succeeded. A failure does no harm.
+    /// Checkpoints a long WAL, extends its file and restores the headroom file. Call it when no answer
+    /// waits and the last commit succeeded. A failure does no harm.
     pub fn checkpoint_if_due(&mut self) {
-        self.reserve.keep();
-        // Without space for the reserve, the WAL must not use the space that the database will need.
-        let (due, mode) = if self.reserve.is_there() {
+        self.headroom.keep();
+        // Without space for the headroom file, the WAL must not use the space that the database will need.
+        let (due, mode) = if self.headroom.is_there() {
             (CHECKPOINT_PAGES, "PASSIVE")
         } else {
             (TIGHT_CHECKPOINT_PAGES, "TRUNCATE")
@@ -242,8 +243,8 @@ impl Books {
             self.log_pages.store(0, Ordering::Relaxed);
             self.checkpoint(mode);
         }
-        if self.reserve.is_there() {
-            self.log.lengthen(self.log_pages.load(Ordering::Relaxed), || self.reserve.has_room());
+        if self.headroom.is_there() {
+            self.log.lengthen(self.log_pages.load(Ordering::Relaxed), || self.headroom.has_room());
         } else {
             self.log.forget();
         }
@@ -256,7 +257,7 @@ impl Books {
         }
     }
 
-    /// Closes the books and moves the WAL into the database.
+    /// Checkpoints the WAL into the database and closes the books.
     pub fn close(mut self) -> Result<(), StoreError> {
         if !self.failed {
             // If this fails, closing the connection rolls back.
@@ -322,7 +323,7 @@ impl Tables {
     }
 }
 
-/// Opens the file of a database, without any check of its own.
+/// Opens a database file without any checks.
 pub(super) fn open(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {
     Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(sqlite(path, "opening"))
@@ -331,7 +332,7 @@ pub(super) fn open(path: &Path, access: OpenFlags) -> Result<Connection, StoreEr
 impl Reader {
     /// Opens existing books without changing anything.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        if !path.try_exists().map_err(io(path, "looking for the file"))? {
+        if !path.try_exists().map_err(io(path, "checking the file"))? {
             return Err(StoreError::Absent(path.to_owned()));
         }
         let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
@@ -339,12 +340,7 @@ impl Reader {
         check_owner(path, &connection)?;
         let version = check_version(path, &connection)?;
         if version < VERSION {
-            return Err(StoreError::Damaged {
-                path: path.to_owned(),
-                what: format!(
-                    "schema {version} is older than {VERSION}; start this gipam once to migrate it"
-                ),
-            });
+            return Err(StoreError::Older { path: path.to_owned(), found: version });
         }
         connection.busy_timeout(std::time::Duration::from_secs(2)).map_err(sqlite(path, "opening"))?;
         // One transaction for all reads, so that they see one consistent snapshot.
@@ -377,7 +373,7 @@ fn create(path: &Path) -> Result<(), StoreError> {
     let mut options = OpenOptions::new();
     options.create_new(true).write(true);
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(&aside).map_err(io(path, "making the file"))?;
+    options.open(&aside).map_err(io(path, "creating the file"))?;
     let connection = Connection::open(&aside).map_err(sqlite(path, "creating new books"))?;
     connection
         .execute_batch("PRAGMA synchronous=FULL; PRAGMA journal_mode=DELETE")
@@ -392,7 +388,7 @@ fn create(path: &Path) -> Result<(), StoreError> {
         source,
     })?;
     File::open(&aside).and_then(|file| file.sync_all()).map_err(io(path, "syncing new books"))?;
-    fs::rename(&aside, path).map_err(io(path, "moving new books in place"))?;
+    fs::rename(&aside, path).map_err(io(path, "moving new books into place"))?;
     sync_directory(path)
 }
 
@@ -407,7 +403,7 @@ fn migrate(path: &Path, connection: &Connection, from: i32) -> Result<(), StoreE
         let steps = usize::try_from(version).ok().and_then(|version| MIGRATIONS.get(version));
         let steps = steps.ok_or_else(|| StoreError::Damaged {
             path: path.to_owned(),
-            what: format!("schema {version}"),
+            what: format!("schema {version} does not exist"),
         })?;
         let batch = format!("BEGIN IMMEDIATE; {steps}; PRAGMA user_version = {}; COMMIT", version + 1);
         connection.execute_batch(&batch).map_err(sqlite(path, "migrating"))?;

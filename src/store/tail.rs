@@ -1,12 +1,13 @@
-//! The tail: the newest rows of history, which are not in the table of addresses yet, and how they are moved there.
+//! The tail: the newest history rows, which are not in the table of addresses yet, and how they are moved there.
 //!
-//! A change of an address only adds a row of history, which says what happened and what is known about the address from
-//! then on. Later, while no requests come, this state is written into the table (*folded*), in the order of the table, so
-//! that many changes share a page. `counters.folded` is the last folded row. After that, the oldest history is deleted.
+//! A change to an address only adds a history row, which says what happened and what is known about the
+//! address from then on. Later, while no requests arrive, this state is written into the table (*folded*), in
+//! the order of the table, so that many changes share a page. `counters.folded` is the last folded row. After
+//! that, the oldest history is deleted.
 //!
-//! Promises: a crash between any two steps loses nothing, since rows after `folded` override the table and are never
-//! deleted. The tail is bounded, however long requests keep coming. Readers must read both (the views
-//! `known` and `leases` do). Does not know when no requests come.
+//! Promises: a crash between any two steps loses nothing, since rows after `folded` override the table and
+//! are never deleted. The tail is bounded, however long requests keep coming. Readers must read both (the
+//! views `known` and `leases` do). The caller decides when to fold.
 
 use rusqlite::Connection;
 
@@ -20,17 +21,19 @@ use crate::plan::request::Mac;
 
 /// Folding starts only when the tail has at least this many rows.
 pub(super) const LEAST: usize = 4_096;
-/// And at least this many for each page of the database: then several rows share a page, however large the books are.
+/// Folding also waits for this many rows per page of the database: then several rows share a page, however
+/// large the books are.
 const PER_PAGE: usize = 4;
-/// Rows folded in one commit while no requests come; a request that comes meanwhile waits a few milliseconds for it.
+/// Rows folded in one commit while no requests arrive; a request that arrives meanwhile waits a few
+/// milliseconds.
 const QUIET_STEP: usize = 1_024;
-/// Up to this many rows wait until no requests come; beyond that, some are folded with each commit.
+/// Up to this many rows wait while requests arrive; beyond that, some are folded with each commit.
 const MOST: usize = 65_536;
-/// How many rows are folded then for each row that was written.
+/// Beyond [`MOST`], this many rows are folded for each row that was written.
 const STEP: usize = 4;
 /// The minimum number of rows that such a commit folds.
 const SMALLEST_STEP: usize = 128;
-/// How many rows of history are deleted at a time.
+/// How many history rows are deleted at a time.
 pub(super) const TRIM: usize = 1_000;
 
 /// An address that a row is about.
@@ -53,7 +56,7 @@ pub(super) struct Tail {
     touched: Vec<Touched>,
     folding: Option<Folding>,
     folded: i64,
-    /// No row of history has a lower number.
+    /// No history row has a lower number.
     oldest: i64,
     next: i64,
     /// The highest generation in these rows.
@@ -64,7 +67,7 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// Takes the next number for this row of history.
+    /// Gives this history row the next number.
     pub(super) fn next_row(&mut self, line: &Happening) -> i64 {
         if let (HappeningPlace::Subnet { serial, .. }, Some(address), Some(holder)) =
             (&line.place, line.address, &line.holder)
@@ -82,7 +85,7 @@ impl Tail {
         self.generation = self.generation.max(generation);
     }
 
-    /// History may be deleted up to this row.
+    /// The number of the last history row that may be deleted.
     pub(super) fn folded(&self) -> i64 {
         if self.is_empty() { self.next - 1 } else { self.folded }
     }
@@ -111,7 +114,7 @@ impl Books {
         self.tail.limit = self.tail.limit.min(rows);
     }
 
-    /// Reads the tail from the books: at the start, and after a rollback.
+    /// Reads the tail from the books: at startup, and after a rollback.
     pub(super) fn read_tail(&mut self) -> Result<(), StoreError> {
         let mut tail = Tail { limit: LEAST.min(self.fold_least), ..Tail::default() };
         read(&self.connection, &mut tail).map_err(sqlite(&self.path, "reading the newest history"))?;
@@ -119,19 +122,19 @@ impl Books {
         Ok(())
     }
 
-    /// Whether there is something to fold or delete while no requests come.
+    /// Whether rows wait to be folded or deleted while no requests arrive.
     pub fn is_untidy(&self) -> bool {
         self.fold_is_due() || self.beyond() >= TRIM
     }
 
-    /// Folds or deletes some rows in the open transaction. Call it while no requests come, and commit. `plan` must show what
-    /// the books contain.
+    /// Folds or deletes some rows in the open transaction. Call it while no requests arrive, and commit.
+    /// `plan` must show what the books contain.
     pub fn tidy(&mut self, plan: &Plan) -> Result<(), CommitError> {
         if self.fold_is_due() { self.fold(plan, QUIET_STEP) } else { self.trim() }
     }
 
-    /// Does the same before each commit if too many rows wait. `plan` must include everything that was written in this
-    /// transaction.
+    /// Like [`Books::tidy`], but called before each commit, and only if too many rows wait. `plan` must
+    /// include everything that was written in this transaction.
     pub fn tidy_if_pressing(&mut self, plan: &Plan) -> Result<(), CommitError> {
         let fresh = std::mem::take(&mut self.tail.fresh);
         // If little history is kept, no rows may wait.
@@ -149,13 +152,13 @@ impl Books {
         self.tail.folding.is_some() || self.tail.touched.len() >= self.tail.limit
     }
 
-    /// Number of rows of history that need not be kept.
+    /// Number of history rows that need not be kept.
     fn beyond(&self) -> usize {
         let upto = (self.tail.next - 1).saturating_sub(signed(self.history_limit)).min(self.tail.folded());
         usize::try_from(upto.saturating_sub(self.tail.oldest - 1)).unwrap_or(0)
     }
 
-    /// Deletes the oldest of these rows.
+    /// Deletes the oldest rows that need not be kept.
     fn trim(&mut self) -> Result<(), CommitError> {
         let rows = i64::try_from(self.beyond().min(TRIM)).unwrap_or(0);
         self.begin()?;

@@ -1,7 +1,7 @@
 //! Converts old lease files into changes of the plan, and the plan back into an old lease file.
 //!
-//! Promises: subnets and addresses keep their ids, so running Docker networks continue to work. Every lease in the file is
-//! in the changes or named in the warnings. Nothing is applied here. Rules R74 and R75.
+//! Promises: subnets and addresses keep their ids, so running Docker networks continue to work. Every lease
+//! in the file is in the changes or named in the warnings. Does not apply the changes. Rules R74 and R75.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,8 @@ use crate::plan::prefix::{Family, number};
 use crate::plan::request::Space;
 use crate::plan::settings::{Millis, PoolSettings, Settings};
 
-/// The old program saves every 30 s: it may have granted this many addresses beyond its counter since then.
+/// The old program saves every 30 s: since its last save, it may have granted this many addresses beyond its
+/// counter.
 const MARGIN: u128 = 64;
 
 /// Key in the books: the digest of the lease file that was taken over.

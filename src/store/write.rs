@@ -1,7 +1,8 @@
-//! Writes changes into the tables: the rows that each change affects, and its row of history.
+//! Writes changes into the tables: the rows that each change affects, and its history row.
 //!
-//! Promises: a change of an address is one row of history, which `tail` folds later. Any other change touches a limited number
-//! of rows, except when a subnet ends (a row for each lease) or the clock steps (every row). Does not commit.
+//! Promises: a change to an address writes one history row, which `tail` folds later. Any other change
+//! touches a limited number of rows, except when a subnet ends (a row for each lease) or the clock steps
+//! (every row). Does not commit.
 
 use rusqlite::params;
 
@@ -26,7 +27,7 @@ impl Books {
         Ok(self.write_change(plan, change)?)
     }
 
-    /// Writes the counters once per batch. If only addresses changed, their rows of history are enough.
+    /// Writes the counters once per batch. If only addresses changed, their history rows are enough.
     pub fn write_counters(&mut self, plan: &Plan) -> Result<(), CommitError> {
         if !std::mem::take(&mut self.counters_due) {
             return Ok(());
@@ -260,8 +261,8 @@ impl Books {
         })
     }
 
-    /// Writes the Engine's name for a holder. If Docker gave no name, or gave another one before a rename, this also adds a
-    /// row of history.
+    /// Writes the Engine's name for a holder. If Docker did not send a name, or sent another one before a
+    /// rename, also adds a history row.
     fn name_address(
         &mut self,
         plan: &Plan,
@@ -272,7 +273,8 @@ impl Books {
     ) -> Written {
         let Some(subnet) = plan.subnet(serial) else { return Ok(()) };
         let text = subnet.state.prefix.address(address).to_string();
-        // While a container starts, the Engine shows its endpoint's ID in place of its own: that is not another name.
+        // While a container starts, the Engine shows its endpoint's ID in place of its own: that is not a
+        // rename.
         let sql = "SELECT EXISTS (SELECT 1 FROM names WHERE subnet = ?1 AND address = ?2 AND generation = ?3 \
                    AND container = ?4 AND network = ?5)";
         let known = params![signed(serial), text, signed(generation), shown.container, shown.network];
@@ -295,7 +297,7 @@ impl Books {
         self.history(line.because(&Why::Repair(why.into())))
     }
 
-    /// Adds the row that `line` makes of a subnet in the plan.
+    /// Adds the history row that `line` builds for a subnet in the plan.
     fn tell(
         &mut self,
         plan: &Plan,
@@ -305,7 +307,7 @@ impl Books {
         plan.subnet(serial).and_then(line).map_or(Ok(()), |line| self.history(line))
     }
 
-    /// Adds a row of history.
+    /// Adds a history row.
     pub(super) fn history(&mut self, line: Happening) -> Written {
         self.lines.push((self.tail.next_row(&line), line));
         if self.lines.len() >= lines::MOST {
@@ -322,8 +324,8 @@ fn released(subnet: &Subnet, address: u128, record: &Record, at: Millis, why: &W
     Happening { known: Some((false, at)), ..line }
 }
 
-/// The row for a lease that ends without a release because its grant reached nobody. `quiet` is the event for an address
-/// that was only remembered.
+/// The row for a lease that ends without a release because its grant could not be delivered. `quiet` is the
+/// event for an address that was only remembered.
 fn ended(subnet: &Subnet, address: u128, now: Millis, quiet: Option<&'static str>) -> Option<Happening> {
     let record = subnet.addresses.get(address)?;
     let event = if record.leased { "undone" } else { quiet? };

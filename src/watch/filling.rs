@@ -1,4 +1,4 @@
-//! Which pools and subnets fill up: when their fullness crosses its threshold, up or down.
+//! Detects when the fullness of a pool or subnet crosses its threshold, up or down.
 //!
 //! Promises: pure; each crossing is reported once; after an upward crossing a subject counts as full until it is well
 //! below (ten points, or half of a small threshold), so one lease cannot cause another report. Forgets deleted subjects.
@@ -19,13 +19,13 @@ fn subject(row: &FillingRow) -> Subject {
     (subnet.is_some(), pool, family, space, subnet)
 }
 
-/// Below this percentage it no longer counts as full.
+/// Below this percentage, a subject no longer counts as full.
 const fn relief(warn_at: u8) -> u8 {
     if warn_at > 20 { warn_at - 10 } else { warn_at / 2 }
 }
 
-/// Updates `known` from these levels, each with its threshold in `warn_at`; returns what rose to its threshold (true) or fell
-/// well below it.
+/// Updates `known` from these levels, each with its threshold in `warn_at`; returns the subjects that rose to
+/// their threshold (true) or fell well below it (false).
 pub fn judge(known: &mut Fillings, levels: Vec<FillingRow>, now: Millis) -> Vec<(FillingRow, bool)> {
     let mut crossings = Vec::new();
     let mut filling = Fillings::new();
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crossing_is_an_event_once_and_is_taken_back_only_well_below() {
+    fn a_crossing_is_reported_once_and_ends_only_well_below_the_threshold() {
         let mut known = Fillings::new();
         let mut look = |percent| {
             let crossings = judge(&mut known, at(percent, 80), 7);
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_share_can_be_taken_back_too() {
+    fn a_subject_with_a_small_threshold_can_fall_below_it_again() {
         let mut known = Fillings::new();
         assert_eq!(judge(&mut known, at(1, 1), 0).len(), 1);
         assert_eq!(judge(&mut known, at(0, 1), 0).len(), 1);
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_off_or_gone_says_nothing() {
+    fn a_subject_that_is_no_longer_counted_is_forgotten_without_a_report() {
         let mut known = Fillings::new();
         assert_eq!(judge(&mut known, at(100, 80), 3).len(), 1);
         assert_eq!(known.values().next().map(|it| it.since.clone()), Some(Some(rfc3339(3))));

@@ -6,8 +6,8 @@
 //!             a crossing, an episode ──▶ one line in the log, an event for the hooks, status, metrics
 //! ```
 //!
-//! Promises: counts after a change, off the ledger's thread, for at most a hundredth of the time; an idle daemon does not
-//! count. Each crossing and each episode (WAL not reset) is reported once. Does not decide anything about addresses.
+//! Promises: counts only after a change, off the ledger's thread, and at most 1% of the time. Each crossing
+//! and each episode (WAL not reset) is reported once. Does not decide anything about addresses.
 
 pub mod filling;
 
@@ -67,7 +67,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Makes a watch with these thresholds.
+    /// Creates a watch with these thresholds.
     pub fn new(warn_at: WarnAt) -> Self {
         Self { found: Arc::default(), warn_at: watch::Sender::new(warn_at) }
     }
@@ -149,11 +149,11 @@ fn say(row: &FillingRow, up: bool) {
     let FillingRow { pool, family, subnet, percent, warn_at, .. } = row;
     let what = match (subnet, pool) {
         (Some(subnet), Some(pool)) => {
-            format!("subnet {subnet} of pool {pool}: {percent}% of its addresses are given")
+            format!("subnet {subnet} of pool {pool}: {percent}% of its addresses are taken")
         }
-        (Some(subnet), None) => format!("subnet {subnet}: {percent}% of its addresses are given"),
+        (Some(subnet), None) => format!("subnet {subnet}: {percent}% of its addresses are taken"),
         (None, pool) => format!(
-            "pool {}: {percent}% of its {} space is given to subnets",
+            "pool {}: {percent}% of its {} space is granted to subnets",
             pool.as_deref().unwrap_or_default(),
             family.as_deref().unwrap_or_default()
         ),
@@ -165,7 +165,7 @@ fn say(row: &FillingRow, up: bool) {
     }
 }
 
-/// Makes an event for the hooks from a crossing.
+/// Converts a crossing to an event for the hooks.
 fn event(row: FillingRow, up: bool, now: Millis) -> Event {
     let what = if row.subnet.is_some() { "subnet" } else { "pool" };
     let name = format!("{what}_{}", if up { "filling" } else { "relieved" });
@@ -175,7 +175,8 @@ fn event(row: FillingRow, up: bool, now: Millis) -> Event {
     Event::of_filling(name, now, row.percent, family, [row.space, row.subnet, row.pool])
 }
 
-/// Whether the WAL cannot be reset: from when it is too long until it has been reset. Logs the beginning and the end.
+/// Whether a reader keeps the WAL from being reset: from when the WAL is too long until its reset. Logs the
+/// beginning and the end.
 fn judge_log(books: &Path, known: Option<Held>, bytes: u64, now: Millis) -> Option<Held> {
     let (long, books) = (bytes > LONG, books.display());
     match (known.is_some(), long) {

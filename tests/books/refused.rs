@@ -84,16 +84,16 @@ fn existing_books_are_never_replaced_by_empty_ones() {
 #[test]
 fn a_row_that_makes_no_sense_is_named_and_nothing_is_guessed() {
     let cases = [
-        ("UPDATE addresses SET address = '10.0.0.1' WHERE rowid_is_1", "lies outside of 203.0.113.0/24"),
+        ("UPDATE addresses SET address = '10.0.0.1' WHERE rowid_is_1", "is outside 203.0.113.0/24"),
         ("UPDATE addresses SET kind = 'king' WHERE rowid_is_1", "is not a kind"),
-        ("UPDATE addresses SET mac = 'x' WHERE rowid_is_1", "is not a MAC"),
+        ("UPDATE addresses SET mac = 'x' WHERE rowid_is_1", "is not a MAC address"),
         ("UPDATE addresses SET generation = -1 WHERE rowid_is_1", "is negative"),
         ("UPDATE subnets SET prefix = 'here'", "is not a prefix"),
         ("UPDATE subnets SET space = 'outer'", "is not an address space"),
         ("UPDATE subnets SET options = '['", "table subnets, row 1"),
-        ("UPDATE subnets SET range = '10.0.0.0/30'", "range of 203.0.113.0/24 lies outside"),
-        ("DELETE FROM subnets", "belongs to no subnet"),
-        ("INSERT INTO keys VALUES ('local', 'v5', 'word', '10.0.0.0/8', 0)", "is not a family"),
+        ("UPDATE subnets SET range = '10.0.0.0/30'", "range of 203.0.113.0/24 is outside it"),
+        ("DELETE FROM subnets", "does not belong to any subnet"),
+        ("INSERT INTO keys VALUES ('local', 'v5', 'word', '10.0.0.0/8', 0)", "is not an address family"),
         ("UPDATE pools SET v4_base = 'x'", "pool a"),
         ("UPDATE pools SET v4_base = '2001:db8::/124' WHERE name = 'a'", "pool a"),
         ("UPDATE pools SET cooling = -5 WHERE name = 'a'", "pool a"),

@@ -66,5 +66,5 @@ fn a_connection_that_breaks_is_an_error() {
 #[test]
 fn a_path_that_is_none_is_refused_here() {
     let error = request_blocking("/nowhere".as_ref(), "GET", "no path", Vec::new(), PATIENCE).unwrap_err();
-    assert!(error.to_string().starts_with("cannot ask for \"no path\": "), "{error}");
+    assert!(error.to_string().starts_with("cannot request \"no path\": "), "{error}");
 }

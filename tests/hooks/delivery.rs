@@ -258,7 +258,7 @@ fn hooks_follow_a_reload() {
     let with = |hooks: &str| house.configure(&(super::support::POOLS.to_owned() + hooks));
     with(&HOOK.replace("hook.sh", "other.sh"));
     let path = house.path("./other.sh").display().to_string();
-    let line = format!("hook test is changed: {path}; it continues where it was");
+    let line = format!("hook test is changed: {path}; it continues where it left off");
     assert_eq!(house.json(&["reload", "--dry-run"]), json!([line]));
     assert_eq!(hook(&daemon)["target"], house.path("./hook.sh").display().to_string());
     assert_eq!(house.json(&["reload"]), json!([line]));

@@ -90,12 +90,12 @@ fn a_server_of_an_unknown_issuer_gets_nothing_until_a_reload_names_the_right_ca(
     let daemon = house.start();
     leases(&mut daemon.wire(), 1);
     let file = house.path("stranger.pem").display().to_string();
-    fails(&house, &daemon, &["unknown issuer: no authority in", &file, "with the key ca"]);
+    fails(&house, &daemon, &["unknown issuer: no authority in", &file, "set ca to the certificate file"]);
     heard_nothing(&came);
     house.configure(&(POOLS.to_owned() + &table(&url, "ca = \"both.pem\"")));
     assert_eq!(
         house.json(&["reload"]),
-        json!([format!("hook web is changed: {url}; it continues where it was")])
+        json!([format!("hook web is changed: {url}; it continues where it left off")])
     );
     let (_, (_, asked)) = arrived(&came);
     assert_eq!(told(&asked)[0]["event"], "subnet_granted", "queued events are delivered");
@@ -298,7 +298,7 @@ fn a_server_that_hangs_up_in_the_handshake_or_before_the_answer_has_its_own_mess
         let house = hooked(&format!("https://{address}/"), "ca = \"ca.pem\"", &[("ca.pem", &ca)]);
         let daemon = house.start();
         leases(&mut daemon.wire(), 1);
-        fails(&house, &daemon, &[words, "it ended early"]);
+        fails(&house, &daemon, &[words, "the connection ended early"]);
         daemon.stop();
     }
 }

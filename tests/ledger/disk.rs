@@ -48,7 +48,7 @@ fn refuses_and_recovers(house: &mut House, obstacle: &Obstacle<'_>) {
     let asked: Vec<_> = requests.into_iter().map(|request| house.begin(request)).collect();
     undone.undo();
     gate.open();
-    let full = "nothing was changed, try again when it has room";
+    let full = "nothing was changed: free some space, then try again";
     for asked in asked {
         unavailable(&asked.finish().unwrap_err(), full);
     }

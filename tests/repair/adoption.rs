@@ -153,7 +153,7 @@ async fn a_prefix_that_is_shown_twice_or_overlaps_what_is_held_is_only_reported(
     world.shown.lock().unwrap().remove("held");
     let found = world.apply().await;
     let part = found.iter().find(|found| found.subnet == "10.9.6.0/25").unwrap();
-    assert_eq!(part.action, "not adopted: 10.9.6.0/24 of the books overlaps it");
+    assert_eq!(part.action, "not adopted: subnet 10.9.6.0/24 in the books overlaps it");
     let by_hand = world.handle.adopt(Prefix::parse(PREFIX).unwrap(), "abcdefghijklmnop".into()).await;
     assert!(by_hand.unwrap_err().text.ends_with("network web overlaps it"));
 }

@@ -339,12 +339,15 @@ async fn a_release_by_hand_asks_the_engine_first_and_names_who_holds_it() {
     let alive = release("10.9.0.0/24", Some("10.9.0.10")).await.unwrap_err();
     assert_eq!(
         alive.text,
-        "address 10.9.0.10 is in use: container one in network web has it; free it with: docker rm -f one, or: docker \
+        "address 10.9.0.10 is in use by container one in network web; free it with: docker rm -f one, or: docker \
          network disconnect web one"
     );
     assert_eq!(alive.kind, gipam::plan::error::ErrorKind::Taken);
     let network = release(&id, None).await.unwrap_err();
-    assert!(network.text.ends_with("network web has it; remove it with: docker network rm web"), "{network}");
+    assert!(
+        network.text.ends_with("network web; remove the network with: docker network rm web"),
+        "{network}"
+    );
     world.gateway(&id).await;
     later(&CLOCK, 60_000);
     let gateway = release("10.9.0.0/24", Some("10.9.0.1")).await.unwrap_err();

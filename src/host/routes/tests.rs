@@ -44,7 +44,7 @@ fn dev(index: u32) -> Vec<u8> {
 }
 
 #[test]
-fn scope_link_in_the_main_table_is_on_link_and_else_a_route() {
+fn a_link_scope_route_is_on_link_only_in_the_main_table() {
     let dst = attribute(RTA_DST, &[10, 9, 0, 0]);
     let on_link = message(V4, 22, LINK, UNICAST, &[dst.clone(), dev(0)]);
     assert_eq!(seen(&on_link), Some((InUseKind::OnLinkV4Route, "10.9.0.0/22 dev eth0 scope link".into())));
@@ -64,7 +64,7 @@ fn ipv6_on_link_is_an_ordinary_route() {
 }
 
 #[test]
-fn routes_that_name_no_use_do_not_count() {
+fn routes_that_do_not_show_use_do_not_count() {
     let dst = attribute(RTA_DST, &[10, 9, 0, 0]);
     for kind in [0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 77] {
         assert_eq!(read(&message(V4, 22, 0, kind, std::slice::from_ref(&dst))), None, "route type {kind}");
@@ -103,7 +103,7 @@ fn an_ipv6_hop_of_an_ipv4_route_is_named() {
 }
 
 #[test]
-fn unknown_attributes_are_passed_over() {
+fn unknown_attributes_are_skipped() {
     let parts = [attribute(30_000, &[1, 2, 3]), attribute(RTA_DST, &[10, 9, 0, 0]), attribute(22, &[])];
     assert!(read(&message(V4, 22, LINK, UNICAST, &parts)).is_some());
 }
@@ -125,7 +125,7 @@ fn an_interface_address_is_one_address_and_the_peer_is_not_ours() {
 
 proptest::proptest! {
     #[test]
-    fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+    fn parsing_never_panics(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
         let ask = |index| format!("if{index}");
         let _ = address(&bytes, &ask);
         let _ = route(&bytes, &ask);

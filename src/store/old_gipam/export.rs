@@ -1,8 +1,8 @@
 //! Turns [`OldBooks`] back into a file for the old program, for `gipam export --format leases.json`.
 //!
-//! [`write()`] only formats what it gets. Books that do not come from the old program need [`settle`] first, so that
-//! the old program does not grant what is already held; [`obstacles`] lists what it cannot do with them.
-//! Both only compute; nothing is read or written here.
+//! [`write()`] only formats what it gets. Books that do not come from the old program need [`settle`] first,
+//! so that the old program does not grant addresses or subnets that are already held; [`obstacles`] lists
+//! what it cannot do with them. These functions do not read or write any files.
 
 use std::net::IpAddr;
 
@@ -17,8 +17,8 @@ const GAPS: usize = 4096;
 /// The old program counts addresses one by one, so it will never reach this host number.
 const OUT_OF_REACH: u128 = 1 << 32;
 
-/// Formats a file of the second generation. Reading it gives the same books again, if they
-/// keep the promises of [`OldBooks`] and [`OldSubnet`].
+/// Formats a file of the second generation. Reading it gives the same books again if they keep the promises
+/// of [`OldBooks`] and [`OldSubnet`].
 pub fn write(books: &OldBooks) -> Vec<u8> {
     let base = |pool: &Option<Base>| pool.map_or(String::new(), |pool| pool.base.to_string());
     let size = |pool: &Option<Base>| pool.map_or(0, |pool| pool.size);
@@ -98,21 +98,23 @@ fn settle_subnets(pool: &Base, next: &mut u64, held: &[OldSubnet], free: &mut Ve
 pub fn obstacles(books: &OldBooks) -> Vec<String> {
     let mut found = Vec::new();
     if books.v4.is_none() {
-        found
-            .push("the file has no IPv4 pool: the old gipam considers it unreadable and starts empty".into());
+        found.push(
+            "the file has no IPv4 pool: the old gipam considers it unreadable and starts with empty books"
+                .into(),
+        );
     }
     if books.v6.is_none() {
         found.push(
-            "the file has no IPv6 pool: the old gipam then does not make new IPv4 subnets either".into(),
+            "the file has no IPv6 pool: the old gipam then does not create new IPv4 subnets either".into(),
         );
     }
     for Base { base, size, .. } in [books.v4, books.v6].into_iter().flatten() {
         if size <= base.length() || size >= base.family().bits() {
-            found.push(format!("subnets of /{size} out of {base}: the old gipam hangs at its start"));
+            found.push(format!("/{size} subnets of {base}: the old gipam hangs at startup"));
         }
         if base.family() == Family::V6 && size < 64 {
             found.push(format!(
-                "subnets of /{size} out of {base}: the old gipam does not give addresses in subnets wider than /64"
+                "/{size} subnets of {base}: the old gipam does not grant addresses in subnets larger than /64"
             ));
         }
     }
@@ -122,7 +124,7 @@ pub fn obstacles(books: &OldBooks) -> Vec<String> {
         if size != subnet.prefix.length() {
             let prefix = subnet.prefix;
             found.push(format!(
-                "subnet {prefix}: the old gipam would answer new addresses in it with /{size}"
+                "subnet {prefix}: the old gipam would return new addresses in it with the length /{size}"
             ));
         }
     }

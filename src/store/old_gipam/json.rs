@@ -97,8 +97,8 @@ impl<'a> JsonPlace<'a> {
 pub(super) fn read(bytes: &[u8]) -> Result<Json<'_>, LeaseFileError> {
     serde_json::from_slice(bytes).map_err(|error| match error.classify() {
         serde_json::error::Category::Eof => LeaseFileError(format!(
-            "the lease file ends in the middle, at line {}: it is incomplete; replace it with a \
-             complete copy, or start with another --file and empty books",
+            "the lease file is truncated at line {}; replace it with a complete copy, or start with another \
+             --file and empty books",
             error.line()
         )),
         _ => LeaseFileError(format!(

@@ -48,7 +48,7 @@ const FREE: [&str; 1] = ["free"];
 /// Reads a lease file of either generation.
 ///
 /// # Errors
-/// Anything that cannot be understood, see [`LeaseFileError`]; nothing is guessed, and the file is not touched.
+/// If a value cannot be understood; see [`LeaseFileError`]. The parser never guesses.
 pub fn parse(bytes: &[u8]) -> Result<Parsed, LeaseFileError> {
     let node = read(without_mark(bytes))?;
     let top = JsonPlace::top(&node);
@@ -120,7 +120,7 @@ fn pool(
     }
     let base = prefix(&base_at, oddities)?;
     if base.family() != keys.family {
-        return Err(base_at.wrong(base_at.text()?, "the other family's prefix"));
+        return Err(base_at.wrong(base_at.text()?, "a prefix of the other family"));
     }
     let mut size_at = either(top, keys.size, |a, b| Ok(a.number()? == b.number()?), oddities)?;
     if size_at.number()? == 0 {
@@ -129,7 +129,7 @@ fn pool(
     let size = match size_at.number()? {
         0 => {
             let (key, size) = (keys.size[0], keys.default_size);
-            oddities.push(format!("{key} is not set: subnets are taken to be /{size}"));
+            oddities.push(format!("{key} is not set: subnets are assumed to be /{size}"));
             keys.default_size.into()
         }
         size => size,
@@ -193,7 +193,7 @@ fn prefix(place: &JsonPlace<'_>, oddities: &mut Vec<String>) -> Result<Prefix, L
     let given = IpNet::new(address, length).map_err(|_| wrong())?;
     let used = Prefix::from_net(given);
     if used.first() != number(address) {
-        oddities.push(format!("{} is {text}: taken as {used}", place.at));
+        oddities.push(format!("{} is {text}: read as {used}", place.at));
     }
     Ok(used)
 }
@@ -208,7 +208,8 @@ fn address(place: &JsonPlace<'_>) -> Result<IpAddr, LeaseFileError> {
     parsed.ok_or_else(|| place.wrong(text, "not an address like 10.9.0.7 or 2001:db8::7"))
 }
 
-/// The subnets read so far, to find equal ids and overlapping prefixes. Of two prefixes that overlap, one contains the other.
+/// The subnets read so far, to find duplicate ids and overlapping prefixes. Of two prefixes that overlap, one
+/// contains the other.
 #[derive(Default)]
 struct SeenBefore {
     ids: HashMap<String, Prefix>,

@@ -130,8 +130,8 @@ fn host_bits_are_masked_and_reported_and_dotted_masks_are_read() {
     assert_eq!(
         oddities(text),
         [
-            "v4 is 10.9.7.7/255.255.0.0: taken as 10.9.0.0/16",
-            "free[0].pool is 10.9.1.5/24: taken as 10.9.1.0/24"
+            "v4 is 10.9.7.7/255.255.0.0: read as 10.9.0.0/16",
+            "free[0].pool is 10.9.1.5/24: read as 10.9.1.0/24"
         ]
     );
     assert_eq!(
@@ -166,7 +166,7 @@ fn a_wrong_v_and_a_missing_size_are_reported() {
     assert_eq!(
         oddities(text),
         [
-            "v6ab is not set: subnets are taken to be /64",
+            "v6ab is not set: subnets are assumed to be /64",
             "subnet a has v 4, but its pool is 2001:db8::/64: the pool decides"
         ]
     );
@@ -185,11 +185,14 @@ fn a_file_cut_anywhere_is_refused() {
         let end = whole.iter().rposition(|byte| *byte == b'}').unwrap();
         for length in 0..end {
             let error = parse(&whole[..length]).unwrap_err();
-            assert!(error.to_string().starts_with("the lease file ends in the middle"), "{length}: {error}");
+            assert!(
+                error.to_string().starts_with("the lease file is truncated at line"),
+                "{length}: {error}"
+            );
         }
     }
     let text = parse(&SECOND[..300]).unwrap_err().to_string();
-    assert!(text.starts_with("the lease file ends in the middle, at line 17: it is incomplete"), "{text}");
+    assert!(text.starts_with("the lease file is truncated at line 17"), "{text}");
 }
 
 #[test]
@@ -200,7 +203,7 @@ fn what_cannot_be_understood_is_refused_with_its_place() {
     at_key(refused("{}"), "none of the keys v4, v6");
     at_key(refused(r#"{"v4":"10.0.0.0/16",}"#), "is not JSON: trailing comma at line 1 column 21");
     at_key(refused(r#"{"v4":"bla"}"#), r#""bla" at v4: not a prefix like"#);
-    at_key(refused(r#"{"v4":"2001:db8::/56"}"#), "at v4: the other family's prefix");
+    at_key(refused(r#"{"v4":"2001:db8::/56"}"#), "at v4: a prefix of the other family");
     at_key(refused(r#"{"v4":"10.0.0.0/16","v4ab":33}"#), r#""33" at v4ab: subnets of 10.0.0.0/16 have"#);
     at_key(refused(r#"{"v4":"10.0.0.0/16","v4ab":8}"#), r#""8" at v4ab"#);
     at_key(refused(r#"{"v4":"10.0.0.0/16","v4ab":300}"#), r#""300" at v4ab"#);
@@ -241,7 +244,7 @@ fn digest_is_sha_256() {
 }
 
 #[test]
-fn settled_books_give_away_nothing_that_is_held() {
+fn settled_books_list_only_unheld_subnets_and_addresses_as_free() {
     let mut books = books(
         r#"{"v6":"2001:db8::/48","v6ab":64,"v4":"10.9.0.0/16","v4ab":24,"allocated":[
         {"id":"local/10.9.2.0/24#00","v":4,"pool":"10.9.2.0/24","allocated":["10.9.2.1","10.9.2.4","10.9.2.255"]},
@@ -260,7 +263,7 @@ fn settled_books_give_away_nothing_that_is_held() {
     assert_eq!((six.next_index, six.free.len()), (4, 2), "an address outside its range changes nothing");
     assert_eq!(
         obstacles(&books),
-        ["subnet 10.9.4.0/23: the old gipam would answer new addresses in it with /24"]
+        ["subnet 10.9.4.0/23: the old gipam would return new addresses in it with the length /24"]
     );
     books.v6 = None;
     books.v4 = None;
@@ -318,7 +321,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_the_reader_panic(bytes in vec(any::<u8>(), 0..300), at in 0..2000usize, byte in any::<u8>()) {
+    fn parse_never_panics(bytes in vec(any::<u8>(), 0..300), at in 0..2000usize, byte in any::<u8>()) {
         let _ = parse(&bytes);
         let mut changed = SECOND.to_vec();
         let at = at % changed.len();

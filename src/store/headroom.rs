@@ -18,12 +18,12 @@ const ROOM: u64 = 4;
 
 /// The headroom file; see the top of this file.
 #[derive(Debug)]
-pub(super) struct Reserve {
+pub(super) struct Headroom {
     path: PathBuf,
     there: bool,
 }
 
-impl Reserve {
+impl Headroom {
     pub(super) fn of_books(books: &Path) -> Self {
         Self { path: suffixed(books, ".reserve"), there: false }
     }
