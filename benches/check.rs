@@ -1,27 +1,28 @@
-//! THE GUARD: instructions a call, counted by valgrind, next to little and next to a hundred times as much.
+//! THE GUARD: the instructions that a call costs, counted by valgrind, with few leases or subnets held and
+//! with a hundred times as many.
 //!
-//! Promises: times nothing, so that a busy machine changes nothing; fails where a call costs more than its budget, or
-//! where its cost grows with what is held. What a call costs is the difference of two counts: the same state built with
-//! and without calls after it.
+//! Promises: does not measure time, so a busy machine does not change the result; fails if a call costs more
+//! than its budget, or if its cost grows too fast with the leases or subnets held. The cost of a call comes
+//! from the difference of two counts: the same state is built with and without calls after it.
 
 use std::io;
 use std::process::Command;
 
-/// What is counted, how much is held, and what it may cost.
+/// A kind of call, how many leases or subnets are held, and what the call may cost.
 struct Case {
     name: &'static str,
-    /// Little, and much.
+    /// The small and the large number of leases or subnets held.
     standing: [u64; 2],
-    /// Instructions a call next to much, its undoing included.
+    /// The most instructions per call with the large number held, including the undo.
     budget: u64,
-    /// Much over little.
+    /// The highest ratio of the cost with the large number to the cost with the small one.
     growth: f64,
 }
 
-/// Calls of the counted part.
+/// How many calls are counted.
 const CALLS: u64 = 992;
 
-/// About 1.08 times what was counted when the row was last changed.
+/// A budget is about 1.08 times the count when the row was last changed.
 const CASES: [Case; 17] = [
     Case { name: "address-v4", standing: [1_000, 100_000], budget: 7_900, growth: 1.6 },
     Case { name: "address-v6", standing: [1_000, 100_000], budget: 7_700, growth: 1.6 },
@@ -29,7 +30,7 @@ const CASES: [Case; 17] = [
     Case { name: "pool-v4", standing: [100, 10_000], budget: 43_000, growth: 1.7 },
     Case { name: "pool-v6", standing: [100, 10_000], budget: 46_600, growth: 1.7 },
     Case { name: "books", standing: [100, 10_000], budget: 54_000, growth: 1.7 },
-    // What is refused, and what is asked of very many pools: flat, and far below 100 us.
+    // Refused requests, and requests with very many pools: the cost is flat and far below 100 us.
     Case { name: "full", standing: [256, 65_536], budget: 5_950, growth: 1.3 },
     Case { name: "full-cooling", standing: [256, 65_536], budget: 6_300, growth: 1.3 },
     Case { name: "full-used", standing: [256, 16_384], budget: 16_800, growth: 1.3 },
@@ -46,7 +47,7 @@ const CASES: [Case; 17] = [
 /// Runs every case; prints a line for each, and a sum.
 pub fn run() -> io::Result<bool> {
     let rows: Vec<io::Result<bool>> = std::thread::scope(|scope| {
-        // Two at a time: little and much of one case.
+        // The two counts of a case run at the same time.
         CASES.iter().map(|case| judge(case, scope)).collect()
     });
     let mut passed = 0;
@@ -58,14 +59,14 @@ pub fn run() -> io::Result<bool> {
 }
 
 fn judge<'a>(case: &'a Case, scope: &'a std::thread::Scope<'a, '_>) -> io::Result<bool> {
-    let [little, much] = case.standing;
-    let other = scope.spawn(move || cost(case.name, little));
-    let beside_much = cost(case.name, much)?;
-    let beside_little = other.join().map_err(|_| io::Error::other("a count panicked"))??;
-    let growth = beside_much as f64 / beside_little.max(1) as f64;
-    let good = beside_little > 0 && beside_much <= case.budget && growth <= case.growth;
+    let [few, many] = case.standing;
+    let other = scope.spawn(move || cost(case.name, few));
+    let with_many = cost(case.name, many)?;
+    let with_few = other.join().map_err(|_| io::Error::other("a count panicked"))??;
+    let growth = with_many as f64 / with_few.max(1) as f64;
+    let good = with_few > 0 && with_many <= case.budget && growth <= case.growth;
     println!(
-        "{:<6} {:<12} {beside_little:>8} instructions a call next to {little}, {beside_much:>8} next to {much} (at most {}), \
+        "{:<6} {:<12} {with_few:>8} instructions per call with {few} held, {with_many:>8} with {many} (at most {}), \
          {growth:.2} times (at most {:.2})",
         if good { "ok" } else { "FAILED" },
         case.name,

@@ -1,7 +1,8 @@
-//! THE CORNERS: what is refused, and what is asked of very many pools, for the guard that counts instructions.
+//! THE CORNERS: refused requests, and requests with very many pools, for the guard that counts instructions.
 //!
-//! Promises: each corner is a full house built at once (subnets and leases are applied as the books have them), then one
-//! request of a kind, again and again. A refusal changes nothing, so that the house stays as it was.
+//! Promises: each corner first builds its whole plan at once (subnets and leases are applied as a start
+//! applies those of the books), and then repeats one kind of request. A refusal changes nothing, so the plan
+//! stays as it was.
 
 use std::io;
 
@@ -16,7 +17,7 @@ use gipam::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
 
 const NOW: u64 = 1_800_000_000_000;
 
-/// A corner by its name; nothing if there is none.
+/// Runs the corner with this name; `None` if it does not exist.
 pub fn count(what: &str, standing: u64, calls: u64) -> Option<io::Result<()>> {
     let (plan, request, refused) = match what {
         "full" => (pools_of(1, standing, Standing::Held), any(None), true),
@@ -35,7 +36,7 @@ pub fn count(what: &str, standing: u64, calls: u64) -> Option<io::Result<()>> {
     Some(ask(plan, &request, refused, calls).map_err(|why| io::Error::other(format!("{what}: {why}"))))
 }
 
-/// Asks so often; what was granted is applied and taken back.
+/// Makes the request this many times; every grant is applied and undone.
 fn ask(mut plan: Plan, request: &Request, refused: bool, calls: u64) -> Result<(), String> {
     plan.advance(NOW);
     for call in 0..calls {
@@ -51,7 +52,7 @@ fn ask(mut plan: Plan, request: &Request, refused: bool, calls: u64) -> Result<(
             plan.apply(&Change::SubnetForgotten { serial });
         }
     }
-    // Dropping the plan is no part of a call: see `guard::count`.
+    // Dropping the plan is not part of a call: see `guard::count`.
     std::mem::forget(plan);
     Ok(())
 }
@@ -80,7 +81,7 @@ fn settings(pools: u64, length: u8) -> Settings {
     Settings { pools: (0..pools).map(pool).collect(), ..Settings::default() }
 }
 
-/// All of these pools taken by this many subnets of one length.
+/// A plan in which this many subnets of one length use up all of these pools.
 fn pools_of(pools: u64, subnets: u64, standing: Standing) -> Plan {
     let mut plan = Plan::new(settings(pools, 24));
     plan.advance(NOW);
@@ -140,7 +141,7 @@ fn any(size: Option<u8>) -> Request {
     request(Wanted::Any { size }, HostUse::default())
 }
 
-/// In the last of this many pools, by its name.
+/// A request for a subnet of the last of this many pools, by the pool's name.
 fn named(pools: u64) -> Request {
     match any(None) {
         Request::Subnet(request) => {
@@ -151,13 +152,13 @@ fn named(pools: u64) -> Request {
     }
 }
 
-/// In the last of this many pools, by number.
+/// A request for a subnet of the last of this many pools, by prefix.
 fn inside_the_last(pools: u64) -> Request {
     let first = (10 << 24) + (u128::from(pools - 1) << 8);
     request(Wanted::Exact(Prefix::new(Family::V4, first, 26)), HostUse::default())
 }
 
-/// A host that uses all of the pool, by this many routes.
+/// A host that uses all of the pool, with this many routes.
 fn used(routes: u64) -> Request {
     let length = 8 + routes.ilog2() as u8;
     let route = |n: u64| {
@@ -170,12 +171,13 @@ fn used(routes: u64) -> Request {
     request(Wanted::Any { size: None }, in_use)
 }
 
-/// All of 10.0.0.0/8 by number.
+/// A request for all of 10.0.0.0/8, by prefix.
 fn exact() -> Request {
     request(Wanted::Exact(Prefix::new(Family::V4, 10 << 24, 8)), HostUse::default())
 }
 
-/// A subnet in which this many addresses were used: all leased, or all but the gateway released and pinned.
+/// A plan with a subnet in which this many addresses were used: all leased, or all but the gateway released
+/// and pinned.
 fn one_subnet(leases: u64, released: bool) -> Plan {
     let mut plan = Plan::new(settings(1, 8));
     plan.advance(NOW);
@@ -186,7 +188,7 @@ fn one_subnet(leases: u64, released: bool) -> Plan {
     let decision = plan.decide(&request, 1);
     decision.changes.iter().for_each(|change| plan.apply(change));
     for number in 1..leases - 1 {
-        // The slot is somebody's, so that a gateway must look further.
+        // The slot is leased, so the search for a gateway's address must continue.
         let leased = number == 1 || !released;
         let record = Record {
             leased,

@@ -1,7 +1,7 @@
-//! A DAEMON OF OUR OWN: the program, run in a directory of its own that is removed afterwards.
+//! A DAEMON FOR MEASUREMENTS: the program, run in a separate directory that is removed afterwards.
 //!
-//! Promises: nothing outside of the directory is touched; if the daemon does not start, the error contains its log; it
-//! is killed when dropped. It does not contact a Docker Engine.
+//! Promises: all files stay inside the directory; if the daemon does not start, the error contains its log;
+//! it is killed when dropped. It does not contact a Docker Engine.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,7 +13,7 @@ use crate::script::{Phase, Play};
 use crate::watch::Process;
 use crate::wire::{Crew, Door, Limit};
 
-/// The longest wait until something serves; only a bug reaches it.
+/// The longest wait until a server answers; only a bug reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A directory with books, sockets and a log; removed when dropped.
@@ -53,7 +53,7 @@ impl House {
         self.start_with(&[])
     }
 
-    /// The same with further arguments.
+    /// Like [`Self::start`], with further arguments.
     pub fn start_with(&self, more: &[&str]) -> io::Result<(Server, Duration)> {
         let mut command = Command::new(&self.program);
         command.env_clear().args(["--log", "warn"]).args(more);
@@ -82,7 +82,7 @@ impl Drop for House {
 #[derive(Debug)]
 pub struct Server {
     child: Child,
-    /// Where it listens.
+    /// The address at which the server listens.
     pub door: Door,
 }
 
@@ -113,7 +113,7 @@ impl Server {
         run.is_ok_and(|run| run.failed == 0)
     }
 
-    /// Its process.
+    /// The server's process.
     pub fn process(&self) -> Process {
         Process(self.child.id())
     }
@@ -135,7 +135,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail only if it has already ended.
+        // Both calls fail only if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -115,7 +115,7 @@ impl Desk {
             let address = subnet.address(subnet.first() + u128::from(place));
             let mut request = desk.address_request();
             if let Request::Address(request) = &mut request {
-                // As for an endpoint.
+                // The request of an endpoint, not of a gateway.
                 request.gateway = false;
             }
             desk.lease_at(address, &request);

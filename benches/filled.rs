@@ -1,7 +1,7 @@
 //! BOOKS OF ANY SIZE, made through the ledger as requests would make them.
 //!
-//! Promises: what a daemon would have written; half of the subnets IPv4, half IPv6, each with a gateway and endpoints
-//! with names and MACs. The ledger is stopped at the end.
+//! Promises: the books equal those that a daemon would have written; half of the subnets are IPv4, half IPv6,
+//! each with a gateway and endpoints with names and MACs. The ledger is stopped at the end.
 
 use std::io;
 use std::path::Path;
@@ -14,13 +14,14 @@ use gipam::plan::request::{AddressRequest, Mac, Reply, Request, Space, SubnetReq
 use gipam::plan::settings::Settings;
 use gipam::store::Books;
 
-/// Fills books that have their pools; answers PoolIDs and prefixes.
+/// Fills books that already have their pools; returns PoolIDs and prefixes.
 pub fn fill(path: &Path, subnets: usize, leases: usize) -> io::Result<Vec<(String, String)>> {
     let books = Books::open(path).map_err(io::Error::other)?;
     with_ledger(books, async |ledger| fill_through(ledger, subnets, leases).await)
 }
 
-/// New books with these pools and as many leases in one subnet, then this many calls, each awaited: one sync each.
+/// Creates books with these pools and this many leases in one subnet, then makes this many calls one after
+/// another, each with its own sync.
 pub fn count(path: &Path, settings: &Settings, leases: usize, calls: u64) -> io::Result<()> {
     let mut books = Books::open(path).map_err(io::Error::other)?;
     books.put_settings(settings).map_err(io::Error::other)?;
@@ -50,7 +51,7 @@ fn with_ledger<T>(books: Books, work: impl AsyncFnOnce(&Ledger) -> io::Result<T>
     })
 }
 
-/// Asks for all of these at once, and answers their replies in order.
+/// Sends all of these requests at once, and returns their replies in order.
 async fn ask_all(ledger: &Ledger, requests: Vec<Request>) -> io::Result<Vec<Reply>> {
     let asking: Vec<_> = requests
         .into_iter()
@@ -105,7 +106,7 @@ fn subnet(v6: bool) -> Request {
     })
 }
 
-/// A gateway, or an endpoint with a name and a MAC, as Engine 29 asks for it.
+/// A gateway, or an endpoint with a name and a MAC, as Engine 29 requests it.
 fn lease(id: &str, gateway: bool, holder: u64) -> Request {
     let [.., a, b, c, d] = holder.to_be_bytes();
     Request::Address(AddressRequest {

@@ -1,7 +1,7 @@
-//! WHAT WAS FOUND: all measurements of a run, and the targets they are held against.
+//! THE RESULTS: all measurements of a run, and the targets with which they are compared.
 //!
-//! Promises: a target is met or missed, never rounded into being met; where one row has several figures, the
-//! worst decides.
+//! Promises: a missed target is never rounded to a met one; if one row has several figures, the worst
+//! decides.
 
 use crate::growth::Growth;
 use crate::machine::Machine;
@@ -10,44 +10,44 @@ use crate::rounds::{BARE, OURS, Rounds, SHOWN};
 use crate::script::Phase;
 use crate::stats::median;
 
-/// Everything.
+/// All measurements of a run.
 #[derive(Clone, Debug)]
 pub struct Findings {
-    /// Where.
+    /// The machine on which they were made.
     pub machine: Machine,
-    /// How many rounds.
+    /// The number of rounds.
     pub count: usize,
-    /// Over the wire.
+    /// Measurements over the wire.
     pub rounds: Rounds,
-    /// Small and big books.
+    /// Measurements with empty and with big books.
     pub growth: Growth,
-    /// In memory.
+    /// Measurements of the plan in memory.
     pub pure: Pure,
-    /// An idle daemon's resident memory, KiB.
+    /// The resident memory of an idle daemon, KiB.
     pub idle_resident: f64,
-    /// How often any of its threads ran in a minute.
+    /// How often any thread of the idle daemon ran in a minute.
     pub idle_wakeups: f64,
-    /// Of the program, in bytes.
+    /// The size of the program, in bytes.
     pub binary: u64,
-    /// Seconds the whole run took, without the build.
+    /// How many seconds the whole run took, without the build.
     pub took: f64,
 }
 
 /// One row of the targets.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    /// What is promised.
+    /// The measured property.
     pub what: &'static str,
-    /// The bound.
+    /// The bound, as text.
     pub target: &'static str,
-    /// What came out.
+    /// The measured value, as text.
     pub measured: String,
-    /// Whether it holds.
+    /// Whether the measured value is within the bound.
     pub met: bool,
 }
 
 impl Verdict {
-    /// As a word.
+    /// The verdict as a word.
     pub const fn word(&self) -> &'static str {
         if self.met { "met" } else { "missed" }
     }
@@ -58,18 +58,18 @@ fn at_most(what: &'static str, target: &'static str, measured: String, figure: f
 }
 
 impl Findings {
-    /// The rate of ours over the bare loop's, at the shown connections.
+    /// The ratio of gipam's rate to the bare loop's, at the shown connections.
     pub fn activate_ratios(&self) -> Vec<(usize, f64)> {
         let ratio = |c| self.rounds.rate_ratio((OURS, Phase::Activate), (BARE, Phase::Activate), c);
         SHOWN.map(|c| (c, ratio(c))).to_vec()
     }
 
-    /// The rate of a durable phase over that of Plugin.Activate.
+    /// The ratio of a durable phase's rate to that of Plugin.Activate.
     pub fn durable_ratio(&self, phase: Phase, connections: usize) -> f64 {
         self.rounds.rate_ratio((OURS, phase), (OURS, Phase::Activate), connections)
     }
 
-    /// Latency of one durable request alone over that of Activate and one bare sync.
+    /// The ratio of a single durable request's latency to that of Activate plus one bare sync.
     pub fn latency_ratio(&self) -> f64 {
         let of = |phase| self.rounds.figures(OURS, phase, 1, |sample| sample.middle);
         let (durable, activate) = (of(Phase::Addresses), of(Phase::Activate));
@@ -111,7 +111,7 @@ impl Findings {
                 met: addresses >= 0.45,
             },
             at_most(
-                "RequestAddress, durable, 64 connections: server CPU a call",
+                "RequestAddress, durable, 64 connections: server CPU per call",
                 "≤ 9 µs",
                 format!("{cpu:.1} µs, and {later:.1} µs later"),
                 cpu,
@@ -133,7 +133,7 @@ impl Findings {
         ]
     }
 
-    /// The rate of ours over a peer's in the same rounds, for each that was measured.
+    /// The ratio of gipam's rate to a peer's in the same rounds, for each peer that was measured.
     fn peer_verdict(&self) -> Option<Verdict> {
         let ratio =
             |name: &str| self.rounds.rate_ratio((OURS, Phase::Addresses), (name, Phase::Addresses), 64);
@@ -142,7 +142,7 @@ impl Findings {
         let worst = ratios.iter().map(|(_, ratio)| *ratio).reduce(f64::min)?;
         let text: Vec<String> = ratios.iter().map(|(name, ratio)| format!("{ratio:.2} ({name})")).collect();
         Some(Verdict {
-            what: "RequestAddress, durable, 64 connections, against the other plugin, which need not save",
+            what: "RequestAddress, durable, 64 connections, against the other plugin, which does not have to save",
             target: "≥ 1.30",
             measured: text.join(", "),
             met: worst >= 1.3,
@@ -156,7 +156,7 @@ impl Findings {
         let granted = self.growth.memory_granted();
         vec![
             at_most(
-                "server CPU a call at 1,000,000 leases in 10,000 subnets against the empty daemon, worst method",
+                "server CPU per call at 1,000,000 leases in 10,000 subnets against the empty daemon, worst method",
                 "≤ 1.25",
                 format!("{ratio:.2} ({name})"),
                 ratio,
@@ -254,7 +254,7 @@ impl Findings {
         vec![
             at_most("idle daemon: resident", "≤ 8 MiB", format!("{resident:.1} MiB"), resident, 8.0),
             at_most(
-                "idle daemon: wake-ups a minute of its own",
+                "idle daemon: its own wake-ups per minute",
                 "0",
                 format!("{:.0}", self.idle_wakeups),
                 self.idle_wakeups,

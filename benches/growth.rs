@@ -17,14 +17,14 @@ use crate::wire::{Crew, Limit};
 
 /// Subnets in the big books.
 pub const SUBNETS: usize = 10_000;
-/// Leases in each.
+/// Leases in each of these subnets.
 pub const LEASES: usize = 100;
 /// Connections of the measurement.
 pub const CONNECTIONS: usize = 64;
-/// New subnets in a round, and addresses in each.
+/// New subnets in a round, and addresses in each of them.
 const NEW: u64 = 400;
 const FILLED: u64 = 20;
-/// Subnets whose addresses are asked for on the empty daemon.
+/// Subnets whose addresses are requested on the empty daemon.
 const FEW: u64 = 100;
 
 /// Half of the subnets are IPv4, half IPv6, as on a dual-stack host. The storm guard is off, because no
@@ -37,9 +37,9 @@ const POOLS: &str = "storm_limit = 0\n[[pool]]\nname = \"default\"\nv4 = { base 
 pub struct Row {
     /// The method, and the subnets on which it was called.
     pub name: &'static str,
-    /// On the empty daemon.
+    /// Times on the empty daemon.
     pub empty: Vec<f64>,
-    /// On the big one.
+    /// Times on the daemon with the big books.
     pub big: Vec<f64>,
 }
 
@@ -50,10 +50,10 @@ impl Row {
     }
 }
 
-/// What growth costs.
+/// The results of all rounds and starts.
 #[derive(Clone, Debug, Default)]
 pub struct Growth {
-    /// By method.
+    /// The times of each method.
     pub rows: Vec<Row>,
     /// From the start of the process until it serves, with the big books, in seconds.
     pub starts: Vec<f64>,
@@ -174,7 +174,7 @@ fn round(side: &mut Side, growth: &mut Growth) -> io::Result<()> {
         match &outcome.run.failure {
             Some(text) => Err(io::Error::other(format!("{what:?}: {text}"))),
             None if outcome.twice > 0 => {
-                Err(io::Error::other(format!("{what:?}: something was given twice")))
+                Err(io::Error::other(format!("{what:?}: an address or a subnet was given twice")))
             }
             None => Ok(outcome),
         }

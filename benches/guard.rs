@@ -3,7 +3,7 @@
 //! `make bench-check` runs it. This second program of the package uses the same crates and profile, so that it shares compiled
 //! libraries with gipam. It is never shipped and does not measure time.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its table is its purpose")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this program reports by printing a table")]
 
 mod check;
 mod corners;
@@ -50,8 +50,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Makes `calls` calls of one kind with `standing` leases or subnets held. What is held is not dropped: the cost of that varies
-/// by millions of instructions with its place in the heap, and is no part of a call.
+/// Makes `calls` calls of one kind with `standing` leases or subnets held. The plan is not dropped: the cost
+/// of dropping it varies by millions of instructions with its place in the heap, and is not part of a call.
 fn count(what: &str, standing: u64, calls: u64) -> io::Result<()> {
     if what != "books" {
         return in_memory(what, standing, calls);

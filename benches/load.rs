@@ -1,6 +1,7 @@
-//! THE LOAD CLIENT: runs phases against any IPAM plugin, and says what each came to.
+//! THE LOAD CLIENT: runs phases against any IPAM plugin, and reports the result of each.
 //!
-//! Promises: says who was given what twice; server CPU and memory are those of the process behind the socket.
+//! Promises: counts every address and subnet that is given twice; server CPU and memory are those of the
+//! process behind the socket.
 
 use std::io;
 use std::time::Duration;
@@ -9,23 +10,23 @@ use crate::script::{Phase, Play};
 use crate::watch::Process;
 use crate::wire::{Crew, Door, Limit, Run};
 
-/// What one phase came to.
+/// The result of a phase.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// The phase.
     pub phase: Phase,
-    /// Its requests.
+    /// The requests of the phase.
     pub run: Run,
-    /// CPU time of the server, if it is known which process that is.
+    /// CPU time of the server, if its process is known.
     pub server: Option<Duration>,
     /// CPU time of this client.
     pub client: Duration,
-    /// Given twice.
+    /// How many addresses and subnets were given twice.
     pub twice: u64,
 }
 
 impl Outcome {
-    /// Server CPU a request, in microseconds.
+    /// Server CPU time per request, in microseconds.
     pub fn cpu(&self) -> Option<f64> {
         self.server.map(|time| micros(time) / self.run.requests().max(1) as f64)
     }
@@ -35,14 +36,14 @@ fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 
-/// In microseconds, of sorted nanoseconds.
+/// A percentile in microseconds, from sorted nanoseconds.
 pub fn percentile(sorted: &[u32], percent: f64) -> f64 {
     let last = sorted.len().saturating_sub(1);
     let at = (last as f64 * percent / 100.0).round() as usize;
     sorted.get(at).map_or(0.0, |nanos| f64::from(*nanos) / 1000.0)
 }
 
-/// One phase on these connections.
+/// Runs one phase on these connections.
 pub fn phase(
     crew: &mut Crew,
     play: &mut Play,
@@ -61,7 +62,7 @@ pub fn phase(
     Ok(Outcome { phase, run, server, client, twice: play.twice - twice })
 }
 
-/// What the command line says.
+/// The options of the command line.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// The plugin's UNIX socket
@@ -73,35 +74,36 @@ pub struct Options {
     /// Connections
     #[arg(long, short, default_value_t = 64)]
     connections: usize,
-    /// Most requests of a phase; releases take all that is held
+    /// The most requests in a phase; releases always cover everything held
     #[arg(long, short = 'n', default_value_t = 100_000)]
     requests: u64,
-    /// Most seconds of a phase, but for pools and releases
+    /// The most seconds of a phase, except for pools and releases
     #[arg(long, short, default_value_t = 5.0)]
     seconds: f64,
-    /// Subnets to ask for
+    /// Subnets to request
     #[arg(long, default_value_t = 4)]
     pools: u64,
     /// Families of the subnets, in turn
     #[arg(long, value_delimiter = ',', default_value = "4")]
     families: Vec<u8>,
-    /// Endpoints have names, as Engine 29 sends them
+    /// Send the names of endpoints, as Engine 29 does
     #[arg(long)]
     names: bool,
-    /// What to do, in this order
+    /// The phases to run, in this order
     #[arg(
         long,
         value_delimiter = ',',
         default_value = "activate,spaces,pools,addresses,churn,releases,release-pools"
     )]
     phases: Vec<Phase>,
-    /// The server's process, where the socket does not tell
+    /// The process id of the server, if the socket does not reveal it
     #[arg(long)]
     pid: Option<u32>,
 }
 
 impl Options {
-    /// Runs the phases and prints a line for each call of each; whether all was well.
+    /// Runs the phases and prints a line for each of their calls; returns whether every request succeeded and
+    /// nothing was given twice.
     pub fn run(&self) -> io::Result<bool> {
         let tcp = self.tcp.map(Door::Tcp);
         let Some(door) = tcp.or_else(|| self.socket.clone().map(Door::Unix)) else {
@@ -170,6 +172,6 @@ fn print(outcome: &Outcome) {
         println!("{:<14} {} failed; the first: {}", "", run.failed, text.trim_end());
     }
     if outcome.twice > 0 {
-        println!("{:<14} GIVEN TWICE, or outside of its subnet: {}", "", outcome.twice);
+        println!("{:<14} GIVEN TWICE, or outside the subnet: {}", "", outcome.twice);
     }
 }

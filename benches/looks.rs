@@ -1,7 +1,9 @@
-//! LOOKS: what it costs to look at a daemon with a million leases, and what looking costs Docker's requests.
+//! VIEWS: what it costs to view a daemon with a million leases, and how much the views slow down Docker's
+//! requests.
 //!
-//! Promises: a command is timed from its start to its end, as a person waits for it; CPU time is the daemon's. The page is asked for
-//! over its own listener, as a browser does it. What is compared is measured in turn.
+//! Promises: a command is timed from its start to its end, as a person waits for it; CPU time is the
+//! daemon's. The page is requested over its own listener, as by a browser. Values that are compared are
+//! measured in turn.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -17,11 +19,11 @@ use crate::stats::{median, median_ratio};
 use crate::watch::Process;
 use crate::wire::{Crew, Limit};
 
-/// Times that a look is taken.
+/// How often each view is measured.
 const TIMES: usize = 7;
-/// How long the load lasts, with and without looks.
+/// How long the load lasts, with and without views.
 const LOADED: Duration = Duration::from_secs(3);
-/// What a page that is open asks for after each event, besides the metrics.
+/// What an open page requests after each event, in addition to the metrics.
 const PAGE: [&str; 5] = [
     "/v1/status",
     "/v1/pools",
@@ -30,16 +32,16 @@ const PAGE: [&str; 5] = [
     "/v1/map?columns=64&lines=16",
 ];
 
-/// What looking costs.
+/// The cost of the views.
 #[derive(Clone, Debug, Default)]
 pub struct Looks {
     /// By command or path: the median, in milliseconds, and the daemon's CPU time, in milliseconds.
     pub rows: Vec<(String, f64, f64)>,
-    /// Rows a second of `leases --json` of everything.
+    /// Rows per second that `leases --json` prints for all leases.
     pub streamed: f64,
-    /// Memory that the daemon took in addition meanwhile, at its peak, in MiB.
+    /// The memory that the daemon needed in addition for these views, at its peak, in MiB.
     pub grown: f64,
-    /// The 99th percentile of RequestAddress with somebody looking, over that without.
+    /// The ratio of the 99th percentile of RequestAddress with views to that without.
     pub p99: f64,
 }
 
@@ -51,7 +53,7 @@ impl Looks {
     }
 }
 
-/// Looks at a daemon of this house, which has the big books.
+/// Measures the views of a daemon of this house, which has the big books.
 pub fn run(house: &House, known: &mut Play) -> io::Result<Looks> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let (server, _) = house.start_with(&["--http", &format!("127.0.0.1:{port}")])?;
@@ -91,7 +93,8 @@ impl Looks {
             look()?;
             times.push(begun.elapsed().as_secs_f64() * 1e3);
             cpu.push(process.cpu()?.saturating_sub(used).as_secs_f64() * 1e3);
-            // Counts are kept for a moment; each of these is to count again.
+            // The daemon keeps counts for a second; each measurement must count again, so this waits until
+            // they have expired.
             std::thread::sleep(Duration::from_millis(1_100));
         }
         self.rows.push((name, median(times), median(cpu)));
@@ -99,7 +102,8 @@ impl Looks {
     }
 }
 
-/// The 99th percentile under load with a page, a scrape each second and `gipam top`, over that without, in turn.
+/// The 99th percentile under load: the ratio of the value with a page, a scrape each second and `gipam top`
+/// to the value without them, in turn.
 fn slowed(house: &House, server: &Server, known: &mut Play, port: u16) -> io::Result<f64> {
     let mut crew = Crew::connect(&server.door, CONNECTIONS)?;
     let mut p99 = |known: &mut Play| -> io::Result<f64> {
@@ -107,7 +111,7 @@ fn slowed(house: &House, server: &Server, known: &mut Play, port: u16) -> io::Re
         let outcome = phase(&mut crew, known, Phase::Addresses, limit, None)?;
         let mut nanos: Vec<u32> = outcome.run.calls.into_iter().flat_map(|call| call.nanos).collect();
         nanos.sort_unstable();
-        // As before, for the next.
+        // Releases the addresses, so that the next part begins in the same state.
         phase(&mut crew, known, Phase::Releases, Limit { requests: u64::MAX, time: LOADED * 20 }, None)?;
         Ok(percentile(&nanos, 99.0))
     };
@@ -144,7 +148,7 @@ fn spawn(house: &House, words: &[&str]) -> io::Result<Child> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
 }
 
-/// Runs a command to its end; it must succeed, or have found nothing.
+/// Runs a command to its end; it must succeed or match nothing.
 fn command(house: &House, words: &[&str]) -> io::Result<()> {
     let output = spawn(house, words)?.wait_with_output()?;
     if output.status.success() {
@@ -153,7 +157,7 @@ fn command(house: &House, words: &[&str]) -> io::Result<()> {
     Err(io::Error::other(format!("gipam {} ended with {}", words.join(" "), output.status)))
 }
 
-/// What the page's listener answers.
+/// Requests a path from the page's listener; returns the answer.
 fn get(port: u16, path: &str) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;

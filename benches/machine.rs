@@ -1,4 +1,4 @@
-//! WHERE IT WAS MEASURED: processor, cores, kernel, file system and commit.
+//! THE MACHINE of a run: processor, cores, kernel, file system and commit.
 //!
 //! Promises: does not record the machine's name, addresses or paths.
 
@@ -15,13 +15,13 @@ pub struct Machine {
     pub processor: String,
     /// Number of cores that the process may use.
     pub cores: usize,
-    /// GiB.
+    /// Memory in GiB.
     pub memory: u64,
     /// Version numbers only.
     pub kernel: String,
     /// Type of the file system that held the books.
     pub file_system: String,
-    /// The commit, short.
+    /// The short hash of the commit.
     pub commit: String,
 }
 

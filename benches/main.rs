@@ -4,7 +4,7 @@
 //! loop with which gipam is compared. It is a Cargo example, so that it is built with the same profile as gipam and never
 //! shipped. Every process that it starts ends with it.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its table is its purpose")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this program reports by printing a table")]
 
 mod daemon;
 mod desk;
@@ -32,7 +32,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// What gipam costs
+/// Measures what gipam costs
 #[derive(Debug, Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -43,11 +43,12 @@ struct Arguments {
 enum Command {
     /// Measures everything and writes docs/benchmarks.md
     Run(run::Options),
-    /// Load on an IPAM plugin: requests a second, latencies, server CPU; checks that nothing is given twice
+    /// Puts load on an IPAM plugin: requests per second, latencies, server CPU; checks that nothing is given
+    /// twice
     Load(load::Options),
     /// A server that answers everything with the same bytes
     Fixed {
-        /// Its UNIX socket
+        /// The server's UNIX socket
         #[arg(long)]
         socket: PathBuf,
     },

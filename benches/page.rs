@@ -1,7 +1,7 @@
-//! THE PAGE: docs/benchmarks.md from what was found.
+//! THE PAGE: docs/benchmarks.md, made from the results.
 //!
-//! Promises: figures of this run and no others, but for those named as somebody else's; what people wrote below the
-//! last heading of the page before stays as it is.
+//! Promises: every figure comes from this run, except for those attributed to others; the hand-written text
+//! below the last heading of the earlier page is kept.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::pure::{OCCUPANCIES, STANDING};
 use crate::rounds::{BARE, OURS, SHOWN};
 use crate::script::Phase;
 
-/// What follows it is written by hand.
+/// The text below this heading is written by hand.
 const BY_HAND: &str = "## What limits performance";
 
 /// Writes the page and its pictures.
@@ -108,7 +108,7 @@ fn rows(found: &Findings, who: &str, label: &str, phase: Phase) -> String {
 const WIRE_HEAD: &str = "| call | connections | requests/s | of Activate | median µs | p99 µs | slowest µs | server CPU µs | later µs |\n\
                          |---|---|---|---|---|---|---|---|---|\n";
 
-/// A figure, if there is one.
+/// A figure, or an empty cell if it was not measured.
 fn some(figure: f64) -> String {
     if figure.is_nan() { String::new() } else { format!("{figure:.1}") }
 }
@@ -124,7 +124,7 @@ fn wire(found: &Findings) -> String {
     let _ = write!(
         text,
         "\nIn the same rounds, appending 128 bytes to a file and calling fdatasync took {sync:.0} µs. After the last round gipam had {:.1} MiB resident.\n\n\
-         ![Requests a second over connections](throughput.svg)\n\n",
+         ![Requests per second by number of connections](throughput.svg)\n\n",
         found.rounds.resident.unwrap_or(0) as f64 / 1024.0
     );
     text
@@ -147,7 +147,7 @@ fn peers(found: &Findings) -> String {
     text
 }
 
-/// What looking costs, at the big books.
+/// The cost of the views with the big books.
 fn looked(found: &Findings) -> String {
     let mut text = String::from(
         "## Queries over a million leases\n\nThe time of a command is that from its start to its end; `/metrics` is queried over HTTP.\n\n\
@@ -213,7 +213,7 @@ fn plan(found: &Findings) -> String {
             series(&mut text, &format!("address {family} {order}"), &format!("{family}, {order}"));
         }
     }
-    text += "\n| RequestPool, mixed sizes, next to |";
+    text += "\n| RequestPool, mixed sizes, while holding |";
     STANDING.iter().for_each(|at| {
         let _ = write!(text, " {at} subnets |");
     });
@@ -227,7 +227,7 @@ fn plan(found: &Findings) -> String {
         "\nA release and a request in its place, in a half full, scattered range: {:.0} ns (IPv4), {:.0} ns (IPv6).\n\n\
          Docker's own allocator, measured by its own Go benchmark on a similar machine: RequestAddress 1 to 4 µs, the same pair in a\n\
          scattered, half full /16 40 to 90 µs, the 10,000th RequestPool 1.9 ms and more as their number grows.\n\n\
-         ![Cost over occupancy](occupancy.svg)\n\n",
+         ![Cost by occupancy](occupancy.svg)\n\n",
         churn("IPv4"),
         churn("IPv6")
     );

@@ -55,7 +55,7 @@ pub fn throughput(found: &Findings) -> String {
         lines.push(line(format!("{name}: RequestAddress"), name, Phase::Addresses, &SHOWN));
     }
     let marks = CONNECTIONS.iter().map(|&c| (place(c), c.to_string())).collect();
-    draw(&Chart { title: "Requests a second", below: "connections", marks, lines, bound: None })
+    draw(&Chart { title: "Requests per second", below: "connections", marks, lines, bound: None })
 }
 
 /// Nanoseconds that RequestAddress takes, by occupancy.
@@ -123,11 +123,11 @@ fn draw(chart: &Chart) -> String {
         chart.below
     );
     if let Some((value, name)) = chart.bound {
-        let (height, beside) = (y(value), RIGHT + 8.0);
+        let (height, label_at) = (y(value), RIGHT + 8.0);
         let _ = writeln!(
             svg,
             "<line x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{height:.1}\" y2=\"{height:.1}\" stroke=\"#222222\" stroke-dasharray=\"6 4\"/>\
-             <text x=\"{beside}\" y=\"{:.1}\" fill=\"#222222\">{name}</text>",
+             <text x=\"{label_at}\" y=\"{:.1}\" fill=\"#222222\">{name}</text>",
             height + 4.0
         );
     }
@@ -163,8 +163,8 @@ fn draw_lines(svg: &mut String, chart: &Chart, x: impl Fn(f64) -> f64, y: impl F
             height = bound.unwrap_or(height) + 15.0;
         }
         free = height + 15.0;
-        let beside = RIGHT + 8.0;
-        let _ = writeln!(svg, "<text x=\"{beside}\" y=\"{height:.1}\" fill=\"{colour}\">{name}</text>");
+        let label_at = RIGHT + 8.0;
+        let _ = writeln!(svg, "<text x=\"{label_at}\" y=\"{height:.1}\" fill=\"{colour}\">{name}</text>");
     }
 }
 

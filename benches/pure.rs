@@ -1,7 +1,7 @@
-//! THE PURE PLAN: decide and apply in memory, without disk and wire, timed.
+//! THE PURE PLAN: times decisions and their application in memory, without disk and wire.
 //!
-//! Promises: every figure is one decision and its changes applied, the median of samples that each take a while; before
-//! them as much is done untimed, so that memory and branches are warm.
+//! Promises: every figure is the time to make one decision and apply its changes, as the median of samples
+//! that each take a while. Untimed samples come first, so that memory and branch predictors are warm.
 
 use std::time::Duration;
 
@@ -12,24 +12,24 @@ use crate::stats::median;
 
 /// Addresses in the range that is filled: a /16, or a /112 of a /64 (nobody fills a /64).
 const RANGE: u64 = 65_536;
-/// Percent.
+/// Occupancies, in percent.
 pub const OCCUPANCIES: [u64; 6] = [0, 25, 50, 75, 90, 99];
-/// Subnets that are held already.
+/// Numbers of subnets that are already held.
 pub const STANDING: [usize; 4] = [0, 100, 1_000, 10_000];
-/// Of one figure; the first are not taken.
+/// Samples per figure; the first ones are discarded.
 const SAMPLES: usize = 25;
 const WARM_UP: usize = 5;
-/// How long a sample is meant to take.
+/// The intended duration of a sample.
 const SAMPLE: Duration = Duration::from_millis(30);
 
-/// A figure, by its label.
+/// A figure with its labels.
 #[derive(Clone, Debug)]
 pub struct Figure {
-    /// As in `address v4 scattered`.
+    /// The name of the series, as in `address v4 scattered`.
     pub series: String,
-    /// Percent, or subnets.
+    /// The occupancy in percent, or the number of subnets held.
     pub at: u64,
-    /// Nanoseconds of one call, the median.
+    /// The median time of one call, in nanoseconds.
     pub nanos: f64,
 }
 
@@ -47,13 +47,13 @@ impl Pure {
         of_name.map(|figure| (figure.at, figure.nanos)).collect()
     }
 
-    /// The slowest whose series begins so.
+    /// The slowest figure of all series whose names begin with this.
     pub fn slowest(&self, begin: &str) -> f64 {
         let figures = self.figures.iter().filter(|figure| figure.series.starts_with(begin));
         figures.map(|figure| figure.nanos).fold(f64::NAN, f64::max)
     }
 
-    /// The slowest over the fastest of one series.
+    /// The ratio of the slowest figure of a series to the fastest.
     pub fn spread(&self, begin: &str) -> f64 {
         let figures = self.figures.iter().filter(|figure| figure.series.starts_with(begin));
         let fastest = figures.map(|figure| figure.nanos).fold(f64::NAN, f64::min);
@@ -89,7 +89,7 @@ pub fn run() -> Pure {
 
 impl Pure {
     fn measure(&mut self, series: &str, at: u64, mut timed: impl FnMut(u64) -> Duration) {
-        // as many rounds as fill a sample, by what the first few cost
+        // as many rounds as fill a sample, estimated from the first few
         let first = timed(BATCH).as_secs_f64() / BATCH as f64;
         let rounds = ((SAMPLE.as_secs_f64() / first) as u64).max(BATCH);
         let samples = (0..SAMPLES).map(|_| timed(rounds).as_nanos() as f64 / rounds as f64);

@@ -1,7 +1,8 @@
-//! ROUNDS: the same phases on one server after the other, again and again, so that noise meets all of them.
+//! ROUNDS: the same phases on one server after the other, repeatedly, so that noise affects all of them.
 //!
-//! Promises: what is compared was measured within a second or two of each other (A B A B); a ratio is taken inside a
-//! round. Every round has fresh books. Anything given twice, and any failed request, ends the run with an error.
+//! Promises: compared values are measured within a second or two of each other (A B A B); a ratio is taken
+//! within a round. Every round has fresh books. A failed request, or an address or subnet given twice, ends
+//! the run with an error.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,26 +19,26 @@ use crate::wire::{Crew, Door, Limit};
 
 /// The bare loop's name among the servers.
 pub const BARE: &str = "bare loop";
-/// Ours.
+/// gipam's name among the servers.
 pub const OURS: &str = "gipam";
-/// Connections at which everything is measured.
+/// The numbers of connections with which gipam is measured.
 pub const CONNECTIONS: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
-/// ... and those of the tables, which peers are measured at too.
+/// The numbers of connections in the tables, with which peers are measured, too.
 pub const SHOWN: [usize; 3] = [1, 8, 64];
 
-/// Subnets in which the load happens; with 1,048,573 addresses each where they are ours.
+/// Subnets that get the load; gipam's have 1,048,573 addresses each.
 const SUBNETS: u64 = 8;
-/// ... and where they are a peer's, which may cut small ones only.
+/// The same on a peer, which may cut only small subnets.
 const PEER_SUBNETS: u64 = 64;
 
 const POOLS: &str = "[[pool]]\nname = \"default\"\nv4 = { base = \"10.0.0.0/8\", size = 12 }\n";
 
-/// Another plugin to be measured next to ours.
+/// Another plugin that is measured in the same rounds.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// For the tables.
+    /// The name in the tables.
     pub name: String,
-    /// Its socket.
+    /// The plugin's socket.
     pub socket: PathBuf,
 }
 
@@ -61,17 +62,17 @@ impl std::str::FromStr for Peer {
 /// One measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// Requests a second.
+    /// Requests per second.
     pub rate: f64,
     /// Median latency, microseconds.
     pub middle: f64,
-    /// Microseconds that one in a hundred takes longer than.
+    /// The 99th percentile of the latency, microseconds.
     pub slow: f64,
-    /// The slowest, microseconds.
+    /// The highest latency, microseconds.
     pub slowest: f64,
-    /// Server CPU a request, microseconds.
+    /// Server CPU time per request, microseconds.
     pub cpu: f64,
-    /// The same, for what was left to be done when nobody asked any more.
+    /// Server CPU time per request that was used after the last answer, microseconds.
     pub later: f64,
 }
 
@@ -91,7 +92,7 @@ impl Sample {
     }
 }
 
-/// All samples, one a round.
+/// All samples, one per round.
 #[derive(Clone, Debug, Default)]
 pub struct Rounds {
     samples: BTreeMap<(String, Phase, usize), Vec<Sample>>,
@@ -110,12 +111,12 @@ impl Rounds {
         samples.into_iter().flatten().map(of).collect()
     }
 
-    /// Their median.
+    /// The median of these figures.
     pub fn median(&self, who: &str, phase: Phase, connections: usize, of: fn(&Sample) -> f64) -> f64 {
         median(self.figures(who, phase, connections, of))
     }
 
-    /// The median over rounds of one rate over another.
+    /// The median over all rounds of the ratio of two rates.
     pub fn rate_ratio(&self, a: (&str, Phase), b: (&str, Phase), connections: usize) -> f64 {
         let rates = |(who, phase)| self.figures(who, phase, connections, |sample| sample.rate);
         median_ratio(&rates(a), &rates(b))
@@ -134,7 +135,7 @@ impl Rounds {
         }
         if outcome.twice > 0 {
             return Err(io::Error::other(format!(
-                "{who}: {:?}: {} given twice, or outside of their subnet",
+                "{who}: {:?}: {} given twice, or outside their subnet",
                 outcome.phase, outcome.twice
             )));
         }
@@ -159,12 +160,12 @@ impl Guest {
     }
 
     fn phase(&mut self, what: Phase, crew: &mut Crew, time: Duration) -> io::Result<Outcome> {
-        // The name of its address space need be asked for once.
+        // The name of the server's address space is requested only once.
         let requests = if what == Phase::Spaces { 1 } else { u64::MAX };
         phase(crew, &mut self.play, what, Limit { requests, time }, self.process)
     }
 
-    /// To its end, however long it takes.
+    /// Runs a phase to its end, however long it takes.
     fn whole(&mut self, what: Phase) -> io::Result<()> {
         let mut crew = Crew::connect(&self.door, 8)?;
         let outcome = self.phase(what, &mut crew, Duration::from_secs(3600))?;
@@ -189,7 +190,7 @@ impl Guest {
     }
 }
 
-/// This many rounds, `time` a phase.
+/// Runs this many rounds, with `time` for each phase.
 pub fn run(
     directory: &Path,
     program: &Path,
@@ -207,7 +208,7 @@ pub fn run(
     let (bare_socket, bare_log) = (directory.join("bare.sock"), directory.join("bare.log"));
     match std::fs::remove_file(&bare_socket) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        // A run that was ended by force leaves its socket.
+        // A killed run leaves its socket behind.
         _ => {}
     }
     let mut command = std::process::Command::new(std::env::current_exe()?);

@@ -1,4 +1,4 @@
-//! THE WHOLE RUN: rounds over the wire, growth, the pure plan next to an idle daemon, and the page.
+//! THE WHOLE RUN: rounds over the wire, growth, the pure plan while an idle daemon runs, and the page.
 //!
 //! Promises: the books are on a disk-backed file system; every process that was started is stopped; the page is written
 //! only after everything was measured.
@@ -85,8 +85,8 @@ impl Options {
     }
 
     fn directory(&self, program: &Path) -> io::Result<PathBuf> {
-        let beside = || program.parent().map_or_else(|| PathBuf::from("."), |it| it.join("bench"));
-        let directory = self.directory.clone().unwrap_or_else(beside);
+        let default = || program.parent().map_or_else(|| PathBuf::from("."), |it| it.join("bench"));
+        let directory = self.directory.clone().unwrap_or_else(default);
         fs::create_dir_all(&directory)?;
         let kind = file_system(&directory)?;
         if ["tmpfs", "ramfs"].contains(&kind.as_str()) {
@@ -111,7 +111,7 @@ fn idle_and_pure(directory: &Path, program: &Path) -> io::Result<(pure::Pure, f6
     // Long enough for the work that follows the last answers: a checkpoint, a count, and the end of the counting thread.
     std::thread::sleep(SETTLING);
     let (before, began) = (process.switches()?, Instant::now());
-    eprintln!("bench: the pure plan, next to an idle daemon");
+    eprintln!("bench: the pure plan, while an idle daemon runs");
     let pure = pure::run();
     std::thread::sleep(IDLE.saturating_sub(began.elapsed()));
     let minutes = began.elapsed().as_secs_f64() / 60.0;

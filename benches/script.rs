@@ -12,7 +12,7 @@ use crate::wire::{Script, write_number};
 /// The requests of one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Phase {
-    /// Plugin.Activate: decides and stores nothing.
+    /// Plugin.Activate, which neither decides nor stores anything.
     Activate,
     /// GetCapabilities.
     Capabilities,
@@ -30,7 +30,7 @@ pub enum Phase {
     ReleasePools,
 }
 
-/// A fast hash for numbers that no attacker can choose.
+/// A fast hash for numbers that an attacker cannot choose.
 #[derive(Clone, Copy, Default)]
 pub struct Fast(u64);
 
@@ -62,7 +62,7 @@ struct Subnet {
     id: String,
     first: u128,
     last: u128,
-    /// How many more addresses may be asked for.
+    /// How many more addresses may be requested.
     room: u128,
     gateway: Option<u128>,
     v6: bool,
@@ -92,13 +92,13 @@ struct Hand {
 pub struct Play {
     phase: Phase,
     space: String,
-    /// Subnets to ask for in [`Phase::Pools`].
+    /// Subnets to request in [`Phase::Pools`].
     pub wanted: u64,
     /// IPv4, IPv6, or both in turn.
     pub families: Vec<bool>,
     /// Whether endpoints have names, as Engine 29 sends them.
     pub names: bool,
-    /// Whether [`Phase::Pools`] asks for gateways. Without them, gipam needs `storm_limit = 0`.
+    /// Whether [`Phase::Pools`] requests gateways. Without them, gipam needs `storm_limit = 0`.
     pub gateways: bool,
     subnets: Vec<Subnet>,
     /// Held subnets by family and first address, with their last.
@@ -114,7 +114,7 @@ pub struct Play {
 }
 
 impl Play {
-    /// Starts with nothing held.
+    /// A script that does not hold anything yet.
     pub fn new(wanted: u64, families: Vec<bool>) -> Self {
         Self {
             phase: Phase::Activate,
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_twice_is_counted() {
+    fn an_address_or_subnet_given_twice_is_counted() {
         let mut play = Play::new(3, vec![false]);
         play.begin(Phase::Pools, 1);
         let ask = |play: &mut Play, answer: &str| {

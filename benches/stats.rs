@@ -1,8 +1,9 @@
 //! MEDIANS, of figures and of ratios of pairs.
 //!
-//! Promises: no figure of a noisy machine is trusted alone; a ratio is taken inside a round and the median over rounds.
+//! Promises: a single figure of a noisy machine is never trusted; a ratio is taken within a round, and the
+//! median over all rounds.
 
-/// The middle one; of an even number the mean of the two in the middle. NaN of none.
+/// The middle value; for an even number of values, the mean of the two in the middle; NaN without any values.
 pub fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
     let mut sorted: Vec<f64> = figures.into_iter().filter(|figure| figure.is_finite()).collect();
     sorted.sort_unstable_by(f64::total_cmp);

@@ -1,6 +1,6 @@
 //! A PROCESS FROM OUTSIDE: its CPU time, its memory, how often it wakes; and which process listens on a socket.
 //!
-//! Promises: reads /proc and nothing else. CPU time is that of all threads, user and system.
+//! Promises: reads only /proc. CPU time is that of all threads, user and system.
 
 use std::fs;
 use std::io;
@@ -20,7 +20,7 @@ const LOOKS: usize = 60;
 pub struct Process(pub u32);
 
 impl Process {
-    /// The process that listens there; the kernel knows it only for UNIX sockets.
+    /// The process that listens on this socket; the kernel knows it only for UNIX sockets.
     pub fn behind(door: &Door) -> Option<Self> {
         let Door::Unix(_) = door else { return None };
         let stream = door.connect().ok()?;

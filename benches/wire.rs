@@ -1,8 +1,9 @@
-//! CONNECTIONS: HTTP/1.1 kept alive, C of them from one thread, each with one request on its way at a time.
+//! CONNECTIONS: many HTTP/1.1 connections that are kept alive, used by one thread, each with one request in
+//! flight at a time.
 //!
-//! Promises: cheap, since it shares the machine with the server: one write and one read a request, no JSON, one thread
-//! that waits for all connections at once (and for a single connection in its read). An answer that is not understood
-//! ends the run. Knows no IPAM: a [`Script`] says what to ask and looks at the answers.
+//! Promises: cheap, because it shares the machine with the server: one write and one read per request, no
+//! JSON, one thread that waits for all connections at once (and for a single connection in its read). An
+//! invalid answer ends the run. Does not know IPAM: a [`Script`] provides the requests and reads the answers.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
-/// Where a plugin listens.
+/// The address at which a plugin listens.
 #[derive(Clone, Debug)]
 pub enum Door {
     /// A UNIX socket.
@@ -23,7 +24,7 @@ pub enum Door {
 }
 
 impl Door {
-    /// A connection to it.
+    /// Opens a connection to the plugin.
     pub fn connect(&self) -> io::Result<OwnedFd> {
         match self {
             Self::Unix(path) => UnixStream::connect(path).map(OwnedFd::from),
@@ -36,16 +37,17 @@ impl Door {
     }
 }
 
-/// What is asked, and by whom the answers are looked at.
+/// Provides the requests and reads the answers.
 pub trait Script {
-    /// Writes the body of the connection's next request and answers its path, without the slash; `None`: it has none.
+    /// Writes the body of the connection's next request and returns its path without the slash; `None` if the
+    /// connection does not have a further request.
     fn next(&mut self, connection: usize, body: &mut Vec<u8>) -> Option<&'static str>;
 
     /// The answer to that request. An error is counted as a failure.
     fn answer(&mut self, connection: usize, status: u16, body: &[u8]) -> Result<(), String>;
 }
 
-/// When to stop asking.
+/// When a run ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
     /// After this many requests.
@@ -54,7 +56,7 @@ pub struct Limit {
     pub time: Duration,
 }
 
-/// What one path came to.
+/// The result of one path.
 #[derive(Clone, Debug, Default)]
 pub struct Call {
     /// The path.
@@ -63,26 +65,26 @@ pub struct Call {
     pub nanos: Vec<u32>,
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Run {
-    /// By path.
+    /// The results of each path.
     pub calls: Vec<Call>,
     /// From the first request to the last answer.
     pub wall: Duration,
-    /// Answers that the script refused, and the text of the first.
+    /// How many answers the script refused.
     pub failed: u64,
-    /// See there.
+    /// The text of the first refused answer.
     pub failure: Option<String>,
 }
 
 impl Run {
-    /// All requests.
+    /// The number of all requests.
     pub fn requests(&self) -> u64 {
         self.calls.iter().map(|call| call.nanos.len() as u64).sum()
     }
 
-    /// Requests a second.
+    /// Requests per second.
     pub fn rate(&self) -> f64 {
         self.requests() as f64 / self.wall.as_secs_f64().max(1e-9)
     }
@@ -93,12 +95,12 @@ struct Connection {
     input: Vec<u8>,
     filled: usize,
     output: Vec<u8>,
-    /// Which call of the run is on its way.
+    /// The index of the call in flight.
     call: Option<usize>,
     sent: Instant,
 }
 
-/// Open connections, to be used for one run after another.
+/// Open connections, which are used for one run after another.
 pub struct Crew {
     connections: Vec<Connection>,
     poll: OwnedFd,
@@ -110,7 +112,7 @@ fn broken(what: &str) -> io::Error {
 }
 
 impl Crew {
-    /// This many connections.
+    /// Opens this many connections.
     pub fn connect(door: &Door, count: usize) -> io::Result<Self> {
         let poll = epoll::create(CreateFlags::CLOEXEC)?;
         let mut connections = Vec::with_capacity(count);
@@ -130,12 +132,12 @@ impl Crew {
         Ok(Self { connections, poll, body: Vec::with_capacity(512) })
     }
 
-    /// How many there are.
+    /// The number of connections.
     pub const fn count(&self) -> usize {
         self.connections.len()
     }
 
-    /// Asks what the script says until the limit, or until no connection has anything to ask.
+    /// Sends the script's requests until the limit, or until no connection has a further request.
     pub fn run(&mut self, script: &mut dyn Script, limit: Limit) -> io::Result<Run> {
         let began = Instant::now();
         let end = began.checked_add(limit.time);
@@ -196,7 +198,8 @@ impl Crew {
         Ok(true)
     }
 
-    /// Reads what is there; whether an answer is complete. Its time goes into the run, its body to the script.
+    /// Reads what has arrived; returns whether an answer is complete. Its time goes into the run, its body to
+    /// the script.
     fn take(&mut self, number: usize, script: &mut dyn Script, run: &mut Run) -> io::Result<bool> {
         let connection = &mut self.connections[number];
         if connection.filled == connection.input.len() {
@@ -211,10 +214,10 @@ impl Crew {
             return Ok(false);
         };
         let now = Instant::now();
-        let call = connection.call.take().ok_or_else(|| broken("an answer to no request"))?;
+        let call = connection.call.take().ok_or_else(|| broken("an answer without a request"))?;
         let nanos = now.duration_since(connection.sent).as_nanos();
         run.calls[call].nanos.push(u32::try_from(nanos).unwrap_or(u32::MAX));
-        // From here on it says when the connection was last heard of.
+        // Until the next request, `sent` is the time of the last answer.
         connection.sent = now;
         if let Err(text) = script.answer(number, status, body) {
             run.failed += 1;
@@ -237,7 +240,7 @@ pub fn write_request(output: &mut Vec<u8>, path: &str, body: &[u8]) {
     output.extend_from_slice(body);
 }
 
-/// A number in digits.
+/// Writes a number in decimal digits.
 pub fn write_number(output: &mut Vec<u8>, number: u64) {
     if number >= 10 {
         write_number(output, number / 10);
@@ -245,11 +248,12 @@ pub fn write_number(output: &mut Vec<u8>, number: u64) {
     output.push(b'0' + (number % 10) as u8);
 }
 
-/// Status and body, if all of it is there.
+/// The status and body of an answer, if it is complete.
 fn parse_answer(input: &[u8]) -> io::Result<Option<(u16, &[u8])>> {
     let Some(head) = head_length(input) else { return Ok(None) };
     let status = input.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
-    let status = status.filter(|_| input.starts_with(b"HTTP/1.")).ok_or_else(|| broken("no HTTP answer"))?;
+    let status =
+        status.filter(|_| input.starts_with(b"HTTP/1.")).ok_or_else(|| broken("not an HTTP answer"))?;
     let length = content_length(&input[..head]).ok_or_else(|| broken("an answer without Content-Length"))?;
     match input.len() - head {
         there if there < length => Ok(None),
@@ -258,7 +262,7 @@ fn parse_answer(input: &[u8]) -> io::Result<Option<(u16, &[u8])>> {
     }
 }
 
-/// Bytes of the head with its empty line, if it is complete.
+/// The length of the head with its empty line, if the head is complete.
 pub fn head_length(input: &[u8]) -> Option<usize> {
     let mut from = 0;
     while let Some(at) = input[from..].iter().position(|byte| *byte == b'\n') {

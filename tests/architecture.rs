@@ -1,6 +1,6 @@
 //! The architecture: which module may use which others, and how large one may be.
 //!
-//! Promises: compares the table of ARCHITECTURE.md with the code. Reads the sources, runs nothing.
+//! Promises: compares the table of ARCHITECTURE.md with the code. Only reads the sources.
 
 #![cfg(test)]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -101,12 +101,12 @@ fn sources() -> Vec<(PathBuf, String)> {
     }
     let mut found = Vec::new();
     walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
-    assert!(found.len() > 40, "the sources were found");
+    assert!(found.len() > 40, "too few source files were found");
     found
 }
 
 /// The module of a file: `src/plan/mod.rs` and `src/clock.rs` are `plan` and `clock`.
-fn room(path: &Path) -> String {
+fn module(path: &Path) -> String {
     let inside = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
     let first = inside.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
     first.trim_end_matches(".rs").to_owned()
@@ -135,18 +135,18 @@ fn used(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn rooms_use_only_whom_they_may() {
+fn modules_use_only_the_modules_that_they_may() {
     let table: BTreeMap<&str, &[&str]> = MAY_USE.into_iter().collect();
     let mut wrong = Vec::new();
     for (path, text) in sources().into_iter().filter(|(path, _)| !is_test(path)) {
-        let room = room(&path);
-        let Some(may) = table.get(room.as_str()) else {
-            assert!(room == "lib" || room == "main", "{room} is missing from the table");
+        let module = module(&path);
+        let Some(may) = table.get(module.as_str()) else {
+            assert!(module == "lib" || module == "main", "{module} is missing from the table");
             continue;
         };
         for name in used(&text) {
-            if table.contains_key(name.as_str()) && name != room && !may.contains(&name.as_str()) {
-                wrong.push(format!("{}: {room} may not use {name}", path.display()));
+            if table.contains_key(name.as_str()) && name != module && !may.contains(&name.as_str()) {
+                wrong.push(format!("{}: {module} may not use {name}", path.display()));
             }
         }
     }
@@ -154,11 +154,13 @@ fn rooms_use_only_whom_they_may() {
 }
 
 #[test]
-fn the_table_is_that_of_architecture_md() {
+fn the_table_equals_that_of_architecture_md() {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
-    for (room, may) in MAY_USE {
-        let row =
-            format!("| `{room}` | {} |", if may.is_empty() { "nothing".to_owned() } else { may.join(", ") });
+    for (module, may) in MAY_USE {
+        let row = format!(
+            "| `{module}` | {} |",
+            if may.is_empty() { "nothing".to_owned() } else { may.join(", ") }
+        );
         assert!(page.contains(&row), "ARCHITECTURE.md lacks: {row}");
     }
 }
@@ -176,7 +178,7 @@ fn the_plan_is_pure() {
         "rustix",
         "std::env",
     ];
-    for (path, text) in sources().into_iter().filter(|(path, _)| room(path) == "plan" && !is_test(path)) {
+    for (path, text) in sources().into_iter().filter(|(path, _)| module(path) == "plan" && !is_test(path)) {
         for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
             for word in banned {
                 assert!(!line.contains(word), "{}: {line}", path.display());
@@ -186,7 +188,7 @@ fn the_plan_is_pure() {
 }
 
 #[test]
-fn every_file_opens_with_what_it_is_and_stays_a_room() {
+fn every_file_begins_with_a_doc_comment_and_stays_short() {
     for (path, text) in sources() {
         assert!(text.starts_with("//!"), "{} does not begin with //!", path.display());
         let lines = text.lines().count();
@@ -218,7 +220,7 @@ fn one_program_is_run_installed_packed_and_measured() {
 }
 
 #[test]
-fn the_readme_names_the_rust_that_the_manifest_asks_for() {
+fn the_docs_name_the_rust_version_of_the_manifest() {
     let version = env!("CARGO_PKG_RUST_VERSION");
     for page in [include_str!("../README.md"), include_str!("../docs/install.md")] {
         assert!(page.contains(&format!("Rust {version} or later")), "{version}");
@@ -251,7 +253,7 @@ fn type_names() -> BTreeMap<String, Vec<PathBuf>> {
 }
 
 #[test]
-fn a_type_name_stands_once() {
+fn every_type_name_is_defined_once() {
     let names = type_names();
     assert!(names.len() > 300, "{}", names.len());
     let twice: Vec<_> = names.iter().filter(|(_, files)| files.len() > 1).collect();
@@ -266,7 +268,7 @@ fn no_file_is_longer_than_450_lines() {
 }
 
 /// Rust and assets without tests: the part of a file before its test module.
-fn lines_of_the_house() -> usize {
+fn source_lines() -> usize {
     let rust = sources().into_iter().filter(|(path, _)| !is_test(path));
     let rust = rust.map(|(_, text)| text.split("#[cfg(test)]\nmod ").next().unwrap_or(&text).lines().count());
     let assets = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web/assets")).unwrap();
@@ -276,12 +278,12 @@ fn lines_of_the_house() -> usize {
 
 /// A change that adds lines must remove others, or raise the number in ARCHITECTURE.md.
 #[test]
-fn the_house_is_no_larger_than_architecture_says() {
+fn src_is_not_larger_than_architecture_md_says() {
     let page = include_str!("../ARCHITECTURE.md");
     let said =
         page.split("lines, tests excluded").next().unwrap().rsplit("`src/` has at most ").next().unwrap();
     let said: usize = said.trim().replace(',', "").parse().expect("a number of lines in ARCHITECTURE.md");
-    let lines = lines_of_the_house();
+    let lines = source_lines();
     assert!(
         lines <= said && lines + 500 > said,
         "src has {lines} lines, ARCHITECTURE.md says at most {said}"

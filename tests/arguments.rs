@@ -1,4 +1,5 @@
-//! The arguments of the test programs that start Engines, machines and browsers: nothing starts by mistake.
+//! The arguments of the test programs that start Engines, machines and browsers: a mistyped argument must not
+//! start anything.
 //!
 //! Only `make test` builds the programs themselves; this checks their shared argument parser, and that they use it.
 
@@ -22,7 +23,7 @@ fn words(line: &str) -> Result<Words, ErrorKind> {
 }
 
 #[test]
-fn help_and_mistakes_start_nothing() {
+fn help_and_mistakes_do_not_start_anything() {
     for line in ["--help", "-h", "create --help"] {
         assert_eq!(words(line).unwrap_err(), ErrorKind::DisplayHelp, "{line}");
     }
@@ -35,7 +36,7 @@ fn help_and_mistakes_start_nothing() {
 }
 
 #[test]
-fn words_choose_any_of_several_and_flags_are_heard() {
+fn words_select_scenarios_and_flags_are_obeyed() {
     let all = words("").unwrap();
     assert!(NAMES.iter().all(|name| all.choose(name)) && !all.mimic.list && all.mistake(&NAMES).is_none());
     let some = words("create --list").unwrap();
@@ -46,9 +47,9 @@ fn words_choose_any_of_several_and_flags_are_heard() {
     assert!(NAMES.iter().all(|name| !exact.choose(name)));
 }
 
-/// Readers of a long run often have only its last lines.
+/// Often only the last lines of a long run are kept.
 #[test]
-fn the_last_lines_say_why_and_the_logs_lie_in_one_folder() {
+fn the_last_lines_give_reasons_and_the_logs_are_in_one_folder() {
     let failing = || End::Failed("it hung:\nfor ever".into(), "all that it wrote".into());
     let scenarios = vec![
         stage::scenario("goes_well", "28.5", || End::Passed),
@@ -74,7 +75,7 @@ fn the_last_lines_say_why_and_the_logs_lie_in_one_folder() {
 }
 
 #[test]
-fn every_program_that_starts_something_asks_first() {
+fn every_program_that_starts_something_parses_its_arguments_first() {
     let manifest = include_str!("../Cargo.toml");
     let programs: Vec<&str> = manifest
         .split("[[test]]")

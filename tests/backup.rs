@@ -79,7 +79,7 @@ fn held(path: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn durable_a_copy_is_one_moment_of_books_that_are_in_use() {
+fn durable_a_copy_shows_one_moment_of_books_in_use() {
     let mut trial = Trial::new();
     trial.subnet(1);
     let copy = trial.file("copy.db");
@@ -97,7 +97,7 @@ fn durable_a_copy_is_one_moment_of_books_that_are_in_use() {
 }
 
 #[test]
-fn a_copy_takes_the_place_of_the_books_and_they_are_kept() {
+fn a_copy_replaces_the_books_and_the_old_ones_are_kept() {
     let mut trial = Trial::new();
     trial.subnet(1);
     let arrival = Repair::Arrival { boot: "b".into(), arrived: "b/1/1".into(), gone: Vec::new() };
@@ -129,7 +129,7 @@ fn a_copy_takes_the_place_of_the_books_and_they_are_kept() {
 }
 
 #[test]
-fn an_incomplete_copy_replaces_nothing() {
+fn an_incomplete_copy_does_not_replace_the_books() {
     let mut trial = Trial::new();
     for number in 0..200 {
         trial.subnet(number);
@@ -153,7 +153,7 @@ fn an_incomplete_copy_replaces_nothing() {
 }
 
 #[test]
-fn a_copy_is_put_where_no_books_are() {
+fn a_copy_can_be_restored_where_no_books_exist() {
     let mut trial = Trial::new();
     trial.subnet(7);
     let (copy, elsewhere) = (trial.file("copy.db"), trial.file("elsewhere.db"));
@@ -192,7 +192,7 @@ fn each_step_is_shown_before_it_is_done() {
 }
 
 #[test]
-fn a_backup_that_was_cut_off_left_no_copy_and_is_not_in_the_way() {
+fn an_interrupted_backup_leaves_no_copy_and_does_not_block_the_next() {
     let mut trial = Trial::new();
     trial.subnet(3);
     let copy = trial.file("copy.db");
@@ -204,7 +204,7 @@ fn a_backup_that_was_cut_off_left_no_copy_and_is_not_in_the_way() {
 }
 
 #[test]
-fn a_file_that_was_copied_by_hand_without_its_log_is_remarked_upon() {
+fn a_file_copied_by_hand_without_its_wal_causes_a_warning() {
     let mut trial = Trial::new();
     trial.subnet(3);
     let (copy, elsewhere) = (trial.file("copy.db"), trial.file("elsewhere.db"));

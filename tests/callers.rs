@@ -1,6 +1,7 @@
 //! Which dockerd requested a lease, and whether it is gone: the plan's rule against a naive one, and the list in the books.
 //!
-//! Checks: *fenced* (a lease is replaced at once only if everybody who can have requested it is gone), *faithful*.
+//! Checks: *fenced* (a lease is replaced at once only if every dockerd that may have requested it is gone),
+//! *faithful*.
 
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -17,7 +18,7 @@ use gipam::plan::settings::Settings;
 use proptest::prelude::*;
 use rows::Rows;
 
-/// What happens to callers and leases; callers are numbers, boots too.
+/// What happens to callers and leases; callers and boots are numbers.
 #[derive(Clone, Debug)]
 enum Op {
     /// A process starts and requests this address of the subnet.
@@ -206,7 +207,7 @@ impl World {
 
 proptest! {
     #[test]
-    fn fenced_a_lease_is_replaced_only_if_all_who_can_have_asked_have_gone(
+    fn fenced_a_lease_is_replaced_only_if_every_possible_caller_is_gone(
         older in any::<bool>(),
         ops in prop::collection::vec(op(), 1..60),
     ) {
@@ -219,7 +220,7 @@ proptest! {
 }
 
 #[test]
-fn after_a_boot_every_lease_of_the_one_before_gives_way() {
+fn after_a_boot_every_lease_of_the_previous_boot_can_be_replaced() {
     for (before, after) in [(0, 1), (2, 0), (2, 2)] {
         let mut world = World::new(true);
         for op in [
@@ -237,7 +238,7 @@ fn after_a_boot_every_lease_of_the_one_before_gives_way() {
 }
 
 #[test]
-fn within_a_boot_the_leases_of_a_dockerd_that_no_container_outlived_give_way_to_the_next() {
+fn within_a_boot_leases_of_a_dockerd_without_surviving_containers_can_be_replaced() {
     let mut world = World::new(false);
     for op in [
         Op::Ask { caller: 0, number: 5 },

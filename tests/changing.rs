@@ -28,7 +28,7 @@ pub const SMALL: [&str; 8] =
     ["-v4", "198.51.100.0/24", "-v4ab", "28", "-v6", "2001:db8:77::/48", "-v6ab", "64"];
 
 /// Makes a change that must succeed; returns its output.
-pub fn told(house: &House, arguments: &[&str]) -> Value {
+pub fn change(house: &House, arguments: &[&str]) -> Value {
     house.json(arguments)
 }
 

@@ -99,7 +99,7 @@ impl From<Output> for Done {
 }
 
 #[test]
-fn help_has_a_line_a_command_in_groups_of_80_columns() {
+fn help_has_one_line_per_command_in_groups_of_80_columns() {
     let place = Place::new();
     for spelling in ["--help", "-help", "-h"] {
         let help = place.run(&[spelling]);
@@ -121,7 +121,7 @@ fn help_has_a_line_a_command_in_groups_of_80_columns() {
 }
 
 #[test]
-fn the_version_is_the_packages() {
+fn the_version_is_that_of_the_package() {
     let version = Place::new().run(&["--version"]);
     assert_eq!((version.code, version.out), (0, format!("gipam {}\n", env!("CARGO_PKG_VERSION"))));
 }
@@ -181,7 +181,7 @@ fn config_check_names_file_line_and_key() {
 }
 
 #[test]
-fn config_check_of_a_good_file_says_so_and_does_not_look_at_variables() {
+fn config_check_accepts_a_valid_file_and_ignores_variables() {
     let place = Place::new();
     place.write("good.toml", "[[pool]]\nname = \"lan\"\nv4.base = \"10.20.0.0/16\"\n");
     let done =
@@ -206,7 +206,7 @@ fn config_show_says_where_each_value_comes_from() {
 }
 
 #[test]
-fn a_daemon_that_is_not_there_is_exit_code_6_and_books_of_another_are_not_shown() {
+fn a_missing_daemon_is_exit_code_6_and_books_of_another_are_not_shown() {
     let place = Place::new();
     place.write("lease.db", "");
     for arguments in [&["status"][..], &["pools"], &["leases", "--all"], &["history", "web"], &["export"]] {
@@ -226,7 +226,7 @@ const LEASES: &str = r#"[
     {"subnet":"10.20.0.0/24","address":"10.20.0.1","kind":"gateway","holder":null,"mac":null,"state":"leased",
      "since":"2026-01-02T03:04:05Z","id":"local/10.20.0.0/24#1","space":"local"},
     {"subnet":"10.20.0.0/24","address":"10.20.0.2","kind":null,"holder":"we\u001b[31mb","mac":"02:42:0a:14:00:02",
-     "state":"leased","since":null,"id":null,"space":"local","network":"web","later":"unknown keys are passed over"}]"#;
+     "state":"leased","since":null,"id":null,"space":"local","network":"web","later":"unknown keys are ignored"}]"#;
 
 #[test]
 fn a_view_is_an_aligned_table_without_control_codes() {
@@ -266,7 +266,7 @@ SUBNET        NETWORK  POOL  SPACE  RANGE  GATEWAY  LEASES  SINCE  ID
 }
 
 #[test]
-fn json_is_passed_on_with_what_this_version_does_not_know() {
+fn json_is_passed_on_with_keys_that_this_version_does_not_know() {
     let place = Place::new();
     let daemon = place.daemon("200 OK", LEASES, None);
     let done = place.ask(&["leases", "--all", "--json"]);
@@ -302,7 +302,7 @@ fn a_refusal_has_the_exit_code_of_its_kind_and_its_text() {
 }
 
 #[test]
-fn history_asks_for_the_name_as_it_was_typed() {
+fn history_requests_the_name_as_it_was_typed() {
     let place = Place::new();
     let daemon = place.daemon("200 OK", "[]", None);
     let done = place.ask(&["history", "2001:db8::1", "--limit", "7"]);
@@ -367,7 +367,7 @@ fn import_sends_the_file_and_its_name() {
 }
 
 #[test]
-fn an_export_is_written_as_it_came() {
+fn an_export_is_printed_unchanged() {
     let place = Place::new();
     let daemon = place.daemon("200 OK", "{\n  \"v6\": \"\"\n}", None);
     assert_eq!(place.ask(&["export"]).out, "{\n  \"v6\": \"\"\n}");

@@ -9,9 +9,9 @@ mod support {
     pub mod fuzzed;
     #[allow(dead_code, reason = "shared with other tests")]
     pub mod invariants;
-    #[allow(dead_code, reason = "the invariants name it")]
+    #[allow(dead_code, reason = "only the invariants refer to it")]
     pub mod model;
-    #[allow(dead_code, reason = "the invariants name it")]
+    #[allow(dead_code, reason = "only the invariants refer to it")]
     pub mod rows;
 }
 
@@ -63,7 +63,7 @@ fn run(target: &str, seeds: Vec<Vec<u8>>, look: fn(&[u8])) {
     }
     for bytes in seeds.iter().chain(&files(&format!("fuzz/corpus/{target}"), "")) {
         look(bytes);
-        // Cut off at any point, the input is just as harmless.
+        // An input that is cut off at any point must be just as harmless.
         for cut in (0..bytes.len()).step_by(1 + bytes.len() / 16) {
             look(&bytes[..cut]);
         }

@@ -37,7 +37,7 @@ fn flags(house: &House) -> Options {
 }
 
 /// Runs the checks for this house, on a machine whose files are under its `root`.
-fn look(house: &House) -> Vec<DoctorFinding> {
+fn diagnose(house: &House) -> Vec<DoctorFinding> {
     let place = BooksPlace { root: house.path("root") };
     let surroundings =
         Surroundings { directory: house.directory.path().to_owned(), ..Surroundings::default() };
@@ -63,11 +63,11 @@ fn put(house: &House, path: &str, content: &str) {
 }
 
 #[test]
-fn a_hooks_certificates_that_cannot_be_read_are_one_finding_among_all() {
+fn unreadable_certificates_of_a_hook_do_not_hide_other_findings() {
     let house = house();
     let hook = "[[hook]]\nname = \"x\"\nurl = \"https://192.0.2.80/\"\nca = \"missing.pem\"\n";
     house.configure(&format!("[gc]\nengine = \"\"\n{hook}"));
-    let findings = look(&house);
+    let findings = diagnose(&house);
     let [(verdict, found)] = of(&findings, "configuration")[..] else { panic!("{findings:?}") };
     assert_eq!(verdict, Verdict::Wrong);
     assert!(found.contains("missing.pem: No such file"), "{found}");
@@ -75,10 +75,10 @@ fn a_hooks_certificates_that_cannot_be_read_are_one_finding_among_all() {
 }
 
 #[test]
-fn a_running_daemon_with_its_books_and_its_door_is_well() {
+fn a_running_daemon_with_its_books_and_its_socket_is_well() {
     let house = house();
     let daemon = house.start();
-    let findings = look(&house);
+    let findings = diagnose(&house);
     for check in ["books", "disk", "daemon", "driver gipam", "clock"] {
         let found = of(&findings, check);
         assert!(
@@ -87,7 +87,7 @@ fn a_running_daemon_with_its_books_and_its_door_is_well() {
         );
     }
     daemon.kill();
-    let findings = look(&house);
+    let findings = diagnose(&house);
     assert_eq!(of(&findings, "books")[0].0, Verdict::Well, "the books are whole without a daemon");
     assert_eq!(of(&findings, "daemon")[0].0, Verdict::Wrong);
     let (verdict, found) = of(&findings, "driver gipam")[0];
@@ -106,14 +106,14 @@ fn damaged_books_and_a_foreign_plugin_are_wrong() {
     let house = house();
     fs::write(house.path("gipam.db"), "no books").unwrap();
     let _other = std::os::unix::net::UnixListener::bind(house.socket()).unwrap();
-    let findings = look(&house);
+    let findings = diagnose(&house);
     assert_eq!(of(&findings, "books")[0].0, Verdict::Wrong);
     let (verdict, found) = of(&findings, "driver gipam")[0];
     assert_eq!(verdict, Verdict::Wrong, "{found}");
 }
 
 #[test]
-fn pools_that_docker_has_too_are_wrong() {
+fn pools_that_overlap_dockers_own_are_wrong() {
     let house = house();
     put(
         &house,
@@ -121,7 +121,7 @@ fn pools_that_docker_has_too_are_wrong() {
         r#"{"default-address-pools": [{"base": "198.18.0.0/15", "size": 24}]}"#,
     );
     let (verdict, found) =
-        of(&look(&house), "Docker's own pools").first().map(|(v, f)| (*v, (*f).to_owned())).unwrap();
+        of(&diagnose(&house), "Docker's own pools").first().map(|(v, f)| (*v, (*f).to_owned())).unwrap();
     assert_eq!(verdict, Verdict::Wrong);
     assert!(found.contains("overlaps pool default (198.18.0.0/16)"), "{found}");
     put(
@@ -129,29 +129,29 @@ fn pools_that_docker_has_too_are_wrong() {
         "etc/docker/daemon.json",
         r#"{"default-address-pools": [{"base": "172.30.0.0/16", "size": 24}]}"#,
     );
-    assert_eq!(of(&look(&house), "Docker's own pools")[0].0, Verdict::Well);
+    assert_eq!(of(&diagnose(&house), "Docker's own pools")[0].0, Verdict::Well);
     put(&house, "etc/docker/daemon.json", "{");
-    assert_eq!(of(&look(&house), "Docker's own pools")[0].0, Verdict::Warning);
+    assert_eq!(of(&diagnose(&house), "Docker's own pools")[0].0, Verdict::Warning);
 }
 
 #[test]
 fn p3_gipam_must_start_before_docker() {
     let house = house();
-    assert_eq!(of(&look(&house), "boot order")[0].0, Verdict::Unknown, "no systemd");
+    assert_eq!(of(&diagnose(&house), "boot order")[0].0, Verdict::Unknown, "no systemd");
     fs::create_dir_all(house.path("root/run/systemd/system")).unwrap();
-    assert!(of(&look(&house), "boot order")[0].1.contains("gipam.service is not installed"));
+    assert!(of(&diagnose(&house), "boot order")[0].1.contains("gipam.service is not installed"));
     put(&house, "lib/systemd/system/gipam.service", "[Unit]\nDescription=x\n");
-    assert!(of(&look(&house), "boot order")[0].1.contains("does not have Before=docker.service"));
+    assert!(of(&diagnose(&house), "boot order")[0].1.contains("does not have Before=docker.service"));
     put(&house, "lib/systemd/system/gipam.service", include_str!("../packaging/systemd/gipam.service"));
-    assert!(of(&look(&house), "boot order")[0].1.contains("not enabled"));
+    assert!(of(&diagnose(&house), "boot order")[0].1.contains("not enabled"));
     let wants = house.path("root/etc/systemd/system/multi-user.target.wants");
     fs::create_dir_all(&wants).unwrap();
     symlink("/lib/systemd/system/gipam.service", wants.join("gipam.service")).unwrap();
-    assert_eq!(of(&look(&house), "boot order")[0].0, Verdict::Well);
+    assert_eq!(of(&diagnose(&house), "boot order")[0].0, Verdict::Well);
 }
 
 #[test]
-fn forwarding_and_advertised_routes_are_looked_at() {
+fn forwarding_and_advertised_routes_are_checked() {
     let house = house();
     put(&house, "proc/sys/net/ipv4/ip_forward", "0\n");
     put(&house, "proc/sys/net/ipv6/conf/all/disable_ipv6", "0\n");
@@ -159,7 +159,7 @@ fn forwarding_and_advertised_routes_are_looked_at() {
     let verdicts = |findings: &[DoctorFinding], check: &str| {
         of(findings, check).iter().map(|(v, _)| *v).collect::<Vec<_>>()
     };
-    assert_eq!(verdicts(&look(&house), "forwarding"), [Verdict::Warning, Verdict::Well]);
+    assert_eq!(verdicts(&diagnose(&house), "forwarding"), [Verdict::Warning, Verdict::Well]);
     let zeros = "0".repeat(32);
     let route = format!(
         "{zeros} 00 {zeros} 00 fe80{} 00000400 00000001 00000000 00450003     eth0\n",
@@ -167,16 +167,16 @@ fn forwarding_and_advertised_routes_are_looked_at() {
     );
     put(&house, "proc/net/ipv6_route", &route);
     put(&house, "proc/sys/net/ipv6/conf/eth0/accept_ra", "1\n");
-    let found = look(&house);
+    let found = diagnose(&house);
     assert!(of(&found, "IPv6")[0].1.contains("comes from router advertisements on eth0"), "{found:?}");
     put(&house, "proc/sys/net/ipv6/conf/eth0/accept_ra", "2\n");
-    assert!(of(&look(&house), "IPv6").is_empty());
+    assert!(of(&diagnose(&house), "IPv6").is_empty());
     put(&house, "proc/sys/net/ipv6/conf/all/disable_ipv6", "1\n");
-    assert_eq!(of(&look(&house), "IPv6")[0].0, Verdict::Wrong);
+    assert_eq!(of(&diagnose(&house), "IPv6")[0].0, Verdict::Wrong);
 }
 
 #[test]
-fn the_command_prints_what_to_do_and_fails_where_something_is_wrong() {
+fn the_command_prints_the_remedy_and_fails_if_something_is_wrong() {
     let house = house();
     let arguments: Vec<&str> = house.arguments.iter().map(String::as_str).collect();
     let run = |more: &[&str]| {
@@ -234,7 +234,7 @@ fn p29_an_ipvlan_network_under_a_name_that_asks_for_macs_is_wrong_and_the_remedy
         "[gc]\nengine = \"{}\"\n[driver.without]\nrequires_mac_address = false\n",
         socket.display()
     ));
-    let findings = look(&house);
+    let findings = diagnose(&house);
     let [(verdict, found)] = of(&findings, "ipvlan")[..] else { panic!("{findings:?}") };
     assert_eq!(verdict, Verdict::Wrong);
     assert!(
@@ -246,7 +246,7 @@ fn p29_an_ipvlan_network_under_a_name_that_asks_for_macs_is_wrong_and_the_remedy
 }
 
 #[test]
-fn with_admin_it_asks_that_daemon_alone_and_says_the_worst_first() {
+fn with_admin_only_that_daemon_is_checked_and_the_worst_finding_comes_first() {
     let house = house();
     let daemon = house.start();
     let other = House::new(&POOLS);

@@ -38,7 +38,7 @@ fn page(house: &House, path: &str) -> String {
 }
 
 #[test]
-fn one_address_at_two_containers_is_shown_everywhere() {
+fn one_address_in_two_containers_is_reported_everywhere() {
     let house = House::with_toml("");
     let shown = engine::start(&house.path("engine.sock"));
     house.configure(&format!(

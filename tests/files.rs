@@ -69,7 +69,7 @@ fn the_log_says_at_start_where_the_books_are_and_whether_they_are_new() {
 }
 
 #[test]
-fn no_directory_is_made_by_a_mistyped_path() {
+fn a_mistyped_path_does_not_create_a_directory() {
     let mut house = House::new(&daemon::POOLS);
     house.set("--file", &house.path("no/such/gipam.db"));
     let (code, said) = house.refuse();
@@ -85,7 +85,7 @@ fn no_directory_is_made_by_a_mistyped_path() {
 }
 
 #[test]
-fn a_backup_overwrites_nothing_and_makes_no_directory() {
+fn a_backup_does_not_overwrite_files_or_create_directories() {
     let house = House::new(&daemon::POOLS);
     let _daemon = house.start();
     assert!(house.gipam(&["backup", "copy.db"]).status.success());
@@ -97,7 +97,7 @@ fn a_backup_overwrites_nothing_and_makes_no_directory() {
 }
 
 #[test]
-fn a_restore_waits_for_no_daemon_and_says_what_it_put_back() {
+fn a_restore_is_refused_while_a_daemon_runs_and_reports_what_it_restored() {
     let house = House::new(&daemon::POOLS);
     let daemon = house.start();
     let (id, _) = daemon.wire().subnet(false);
@@ -105,7 +105,8 @@ fn a_restore_waits_for_no_daemon_and_says_what_it_put_back() {
     let file = house.path("gipam.db").display().to_string();
     assert!(house.gipam(&["backup", "copy.db"]).status.success());
     refused(&house, &["restore", "copy.db", "--file", &file], &["stop it first"]);
-    // The same if its socket does not answer: the lock shows that it has the books open.
+    // The restore is also refused if the daemon's socket does not answer: the lock shows that the daemon has
+    // the books open.
     let elsewhere = house.path("elsewhere.sock").display().to_string();
     let output = house.gipam(&["restore", "copy.db", "--file", &file]);
     assert!(!output.status.success(), "{}", text(&output));
@@ -137,7 +138,7 @@ fn a_restore_never_takes_a_lease_file_for_the_books() {
 }
 
 #[test]
-fn an_empty_lease_file_is_not_taken_for_none() {
+fn an_empty_lease_file_is_refused_instead_of_ignored() {
     for content in ["", " \n"] {
         let mut house = House::new(&daemon::POOLS);
         fs::write(house.path("leases.json"), content).unwrap();
@@ -162,7 +163,7 @@ v4 = { base = "198.51.100.0/24", size = 28 }
 "#;
 
 /// Starts with books whose only pool is `lan` with IPv4, and with these flags and variables but no configuration file.
-fn beside_books(flags: &[&str], variables: &[(&str, &str)]) -> (Vec<(String, String, u64)>, String) {
+fn pools_from_books(flags: &[&str], variables: &[(&str, &str)]) -> (Vec<(String, String, u64)>, String) {
     let mut house = House::with_toml(V4_IN_TOML);
     drop(house.start());
     house.configure("");
@@ -180,14 +181,14 @@ fn row(name: &str, base: &str, size: u64) -> (String, String, u64) {
 }
 
 #[test]
-fn a_family_that_the_books_lack_is_never_passed_over_in_silence() {
+fn a_family_that_the_books_lack_is_never_ignored_silently() {
     let lan = [row("lan", "198.51.100.0/24", 28)];
     for (flags, variables, who) in [
         (&["-v6", "2001:db8:77::/48"][..], &[][..], "-v6 2001:db8:77::/48 (size /64)"),
         (&[], &[("GIPAM_V6", "2001:db8:77::/48")], "GIPAM_V6 2001:db8:77::/48 (size /64)"),
         (&["-v6", "2001:db8:77::/48"], &[("GIPAM_V6AB", "56")], "-v6 2001:db8:77::/48 (size /56)"),
     ] {
-        let (pools, log) = beside_books(flags, variables);
+        let (pools, log) = pools_from_books(flags, variables);
         assert_eq!(pools, lan, "a pool that was closed by hand would come back: {log}");
         assert!(
             log.contains(who) && log.contains("lan (198.51.100.0/24 in /28)"),
@@ -231,21 +232,21 @@ fn a_family_for_a_pool_that_was_closed_by_hand_is_not_added_with_a_warning() {
 }
 
 #[test]
-fn what_differs_from_the_books_is_named_by_who_wrote_it() {
+fn a_difference_from_the_books_is_reported_with_its_flag_or_variable() {
     let lan = [row("lan", "198.51.100.0/24", 28)];
-    let (pools, log) = beside_books(&["-v4", "198.18.0.0/16"], &[]);
+    let (pools, log) = pools_from_books(&["-v4", "198.18.0.0/16"], &[]);
     assert_eq!(pools, lan);
     assert!(log.contains("-v4 198.18.0.0/16") && log.contains("198.51.100.0/24"), "{log}");
-    let (pools, log) = beside_books(&[], &[("GIPAM_V4", "198.51.100.0/24"), ("GIPAM_V4AB", "27")]);
+    let (pools, log) = pools_from_books(&[], &[("GIPAM_V4", "198.51.100.0/24"), ("GIPAM_V4AB", "27")]);
     assert_eq!(pools, lan);
     assert!(log.contains("GIPAM_V4 198.51.100.0/24 (size /27)") && log.contains("size /28"), "{log}");
-    let (pools, log) = beside_books(&["-v4", "198.51.100.0/24", "-v4ab", "28"], &[]);
+    let (pools, log) = pools_from_books(&["-v4", "198.51.100.0/24", "-v4ab", "28"], &[]);
     assert_eq!(pools, lan);
     assert!(!log.contains("differs"), "{log}");
     // A size alone does not define a pool.
-    let (pools, log) = beside_books(&["-v4ab", "26"], &[]);
+    let (pools, log) = pools_from_books(&["-v4ab", "26"], &[]);
     assert_eq!(pools, lan);
     assert!(log.contains("-v4ab 26 also needs"), "{log}");
-    let (_, log) = beside_books(&[], &[("GIPAM_V6AB", "56")]);
+    let (_, log) = pools_from_books(&[], &[("GIPAM_V6AB", "56")]);
     assert!(log.contains("GIPAM_V6AB 56 also needs"), "{log}");
 }

@@ -1,7 +1,8 @@
 //! THIS HOST with a real kernel: a separate network namespace with addresses, routes and nameservers of
 //! every kind, made by `unshare` and `ip`. The machine itself is not changed and nothing is left behind.
 //!
-//! Without these tools, or without the right to make a namespace, the test prints NOT RUN; if `CI` is set, it fails.
+//! Without these tools, or without the right to create a namespace, the test prints NOT RUN; if `CI` is set,
+//! it fails.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a test")]
 

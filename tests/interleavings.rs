@@ -130,7 +130,8 @@ impl Held {
 
     /// Runs one batch: `fill` puts its requests into the queue.
     fn batch<T>(&self, now: u64, fill: impl FnOnce(&Held) -> T) -> T {
-        // A release of an unknown subnet opens the batch and another closes it: once that is answered, all are.
+        // A release of an unknown subnet opens the batch and another closes it: once the second one is
+        // answered, all requests of the batch are.
         let nothing = || Request::Release { id: "nothing".to_owned(), address: None, generation: None };
         let _open = self.ask(nothing());
         self.began.recv().unwrap();
@@ -298,7 +299,7 @@ fn run(batches: &[Vec<Event>]) {
         }
         for (who, fate, asking) in asked {
             let Some(mut asking) = asking else { continue };
-            let answer = polled(&mut asking).expect("a batch answers everyone in it");
+            let answer = polled(&mut asking).expect("a batch answers all its requests");
             match (answer, &expected[&who]) {
                 (Ok(granted), Ok(reply)) => {
                     assert_eq!(granted.reply, *reply);
@@ -358,7 +359,7 @@ fn faithful_in_every_order_and_cut_of_two_callers() {
 
 /// A request that only a recently released, cooling subnet can satisfy waits for it; other requests go on meanwhile.
 #[test]
-fn who_waits_for_a_cooling_subnet_gets_it_in_time_and_only_if_still_there() {
+fn a_caller_that_waits_for_a_cooling_subnet_gets_it_in_time_and_only_if_it_stayed() {
     let any = || {
         Request::Subnet(SubnetRequest {
             space: Space::Local,
@@ -394,7 +395,7 @@ fn who_waits_for_a_cooling_subnet_gets_it_in_time_and_only_if_still_there() {
                 let mut now = START;
                 let mut granted = Vec::new();
                 for step in &steps {
-                    assert!(granted.is_empty(), "given too early");
+                    assert!(granted.is_empty(), "the subnet was given too early");
                     assert!(load(&held.books, now).subnets().all(|it| !it.is_held()));
                     now += step;
                     held.batch(now, |_| ());

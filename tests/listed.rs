@@ -71,7 +71,7 @@ fn a_table_is_only_shown_until_it_is_applied_and_then_outlives_a_kill() {
         told.ends_with("nothing was changed; --apply adds 3 subnets and 3 addresses to the books\n"),
         "{told}"
     );
-    daemon.assert_empty("only told");
+    daemon.assert_empty("without --apply the import must not change the books");
     let (code, done) = import(&house, "list.csv", TABLE, &["--apply"]);
     assert_eq!(code, 0, "{done}");
     assert!(done.ends_with("3 subnets and 3 addresses were added to the books\n"), "{done}");
@@ -95,7 +95,7 @@ fn a_table_is_only_shown_until_it_is_applied_and_then_outlives_a_kill() {
 }
 
 #[test]
-fn docker_goes_on_under_the_pool_id_of_a_table_and_holders_get_their_addresses_again() {
+fn docker_continues_with_the_pool_id_of_a_table_and_holders_get_their_addresses_back() {
     let house = house();
     let daemon = house.start();
     taken(&house, TABLE, &["--apply"]);
@@ -182,7 +182,7 @@ fn mistakes_in_a_table_are_named_by_line_and_column_and_change_nothing() {
 }
 
 #[test]
-fn a_table_that_meets_what_is_held_is_taken_whole_or_not_at_all() {
+fn a_table_that_overlaps_held_subnets_is_imported_completely_or_not_at_all() {
     let house = house();
     let daemon = house.start();
     let mut wire = daemon.wire();
@@ -221,7 +221,7 @@ fn a_table_that_meets_what_is_held_is_taken_whole_or_not_at_all() {
 /// The address as a number, the index of its kind, and a name.
 type Lease = (u128, usize, Option<String>);
 
-/// A random list: few prefixes that often meet, few addresses.
+/// A random list: few prefixes, which often overlap, and few addresses.
 fn lists() -> impl Strategy<Value = Vec<ListedSubnet>> {
     let lease = (1..6u128, 0..4usize, prop::option::of("[ab]"));
     let subnet = (24..28u8, 0..4u32, prop::bool::ANY, prop::collection::vec(lease, 0..4));
@@ -282,7 +282,7 @@ proptest! {
             }).collect();
             let once: std::collections::BTreeSet<&u64> = generations.iter().collect();
             prop_assert_eq!(once.len(), generations.len(), "a generation names one thing");
-            // Imported entries are now known.
+            // A second import finds the entries in the books.
             for (listed, outcome) in list.iter().zip(&taken) {
                 if outcome.is_ok() {
                     let again = plan.take_listed(std::slice::from_ref(listed));
@@ -317,7 +317,7 @@ fn networks() -> Value {
             json!({})
         ),
         network("held", "gipam", json!([{"Subnet": "198.18.0.0/25"}]), json!({})),
-        network("beside", "default", json!([{"Subnet": "198.18.200.0/24"}]), json!({})),
+        network("nearby", "default", json!([{"Subnet": "198.18.200.0/24"}]), json!({})),
         network("none", "null", json!([]), json!({})),
     ])
 }
@@ -343,8 +343,8 @@ fn networks_of_this_driver_are_adopted_and_those_of_others_left_with_advice() {
     assert!(told.contains("network web 198.18.3.0/24 3 0 would be adopted"), "{told}");
     assert!(told.contains("network bridge 172.17.0.0/16 0 0 left: its IPAM driver is \"default\""), "{told}");
     assert!(told.contains("network held 198.18.0.0/25 0 0 refused: pool overlaps"), "{told}");
-    assert!(told.contains("gipam reserve 198.18.200.0/24"), "it lies in a pool: {told}");
-    assert!(!told.contains("gipam reserve 172.17.0.0/16"), "it lies in none: {told}");
+    assert!(told.contains("gipam reserve 198.18.200.0/24"), "the subnet is in a pool: {told}");
+    assert!(!told.contains("gipam reserve 172.17.0.0/16"), "the subnet is not in any pool: {told}");
     assert_eq!(daemon.books(), before);
     let done: Value = serde_json::from_str(&piped(&["--apply", "--json"])).unwrap();
     assert_eq!((&done["subnets"], &done["leases"]), (&json!(1), &json!(3)), "{done}");
@@ -366,7 +366,7 @@ fn networks_of_this_driver_are_adopted_and_those_of_others_left_with_advice() {
 }
 
 #[test]
-fn networks_that_share_a_prefix_are_taken_each_into_its_own_and_an_address_of_one_is_not_taken_twice() {
+fn networks_that_share_a_prefix_are_imported_separately_and_an_address_only_once() {
     let house = house();
     let daemon = house.start();
     let network = |name: &str, range: &str, address: &str| {
@@ -387,7 +387,11 @@ fn networks_that_share_a_prefix_are_taken_each_into_its_own_and_an_address_of_on
     let (id, other) = ("local/198.18.3.0/24#0123456789abcdef", "local/198.18.3.0/24#00112233445566ff");
     daemon.wire().release(id, "198.18.3.66");
     assert_eq!(daemon.wire().address(id, "", Value::Null), "198.18.3.129/24", "the gateway's place is last");
-    assert_eq!(daemon.wire().address(other, "", Value::Null), "198.18.3.66/24", "given back by the other");
+    assert_eq!(
+        daemon.wire().address(other, "", Value::Null),
+        "198.18.3.66/24",
+        "the other network has released it"
+    );
 }
 
 /// Output of podman network inspect.
@@ -398,7 +402,7 @@ const CONTAINER: &str =
     r#"[{"Id":"19a4","Name":"/web","Config":{"Image":"x"},"NetworkSettings":{"Networks":{}}}]"#;
 
 #[test]
-fn what_is_not_a_list_is_refused_by_the_kind_that_was_named() {
+fn an_input_of_another_kind_is_refused_by_the_kind_that_was_named() {
     let house = house();
     let _daemon = house.start();
     for (content, more, said) in [

@@ -22,7 +22,7 @@ use crate::offline::whole_answer;
 #[path = "support/daemon.rs"]
 mod daemon;
 #[path = "page/engine.rs"]
-#[allow(dead_code, reason = "the page's tests use all of it")]
+#[allow(dead_code, reason = "only the page's tests use all of it")]
 mod engine;
 #[path = "support/http.rs"]
 mod http;
@@ -137,7 +137,7 @@ impl Trial {
 }
 
 #[test]
-fn conserved_a_picture_of_a_subnet_shows_every_address_once() {
+fn conserved_a_map_of_a_subnet_shows_every_address_once() {
     let trial = Trial::new();
     let map = trial.look("/v1/map?of=192.0.2.0/28");
     let states: Vec<(String, String, String)> = map[0]["segments"]
@@ -174,7 +174,7 @@ fn conserved_a_picture_of_a_subnet_shows_every_address_once() {
 }
 
 #[test]
-fn a_picture_of_a_pool_shows_subnets_and_reservations() {
+fn a_map_of_a_pool_shows_subnets_and_reservations() {
     let trial = Trial::new();
     for path in ["/v1/map", "/v1/map?of=lan", "/v1/map?of=192.0.2.0%2F24"] {
         let map = trial.look(path);
@@ -192,7 +192,7 @@ fn a_picture_of_a_pool_shows_subnets_and_reservations() {
 }
 
 #[test]
-fn who_tells_leased_cooling_and_free_apart() {
+fn who_distinguishes_leased_cooling_and_free() {
     let trial = Trial::new();
     let who = |address: &str| trial.look(&format!("/v1/who?address={address}"))[0].clone();
     let web = who("192.0.2.2");
@@ -213,7 +213,7 @@ fn who_tells_leased_cooling_and_free_apart() {
 }
 
 #[test]
-fn leases_are_narrowed_by_subnet_holder_state_and_time() {
+fn leases_are_filtered_by_subnet_holder_state_and_time() {
     let trial = Trial::new();
     assert_eq!(trial.addresses(""), ["192.0.2.1", "192.0.2.2", "192.0.2.9"]);
     assert_eq!(trial.addresses("?all=true").len(), 4);
@@ -232,7 +232,7 @@ fn leases_are_narrowed_by_subnet_holder_state_and_time() {
 }
 
 #[test]
-fn what_the_engine_calls_holders_and_networks_finds_them_everywhere() {
+fn the_engines_names_find_holders_and_networks_everywhere() {
     let mut trial = Trial::new();
     let id = "4f5e6a7b8c9d0e1f2a3b";
     trial.named("192.0.2.9", "cache", id, "front");
@@ -278,12 +278,12 @@ fn what_the_engine_calls_holders_and_networks_finds_them_everywhere() {
 }
 
 #[test]
-fn an_explanation_ends_in_what_then_happens() {
+fn an_explanation_ends_with_the_decision() {
     let mut trial = Trial::new();
     let next = trial.look("/v1/explain?pool=lan")[0]["given"].clone();
     assert_eq!(next, "192.0.2.16/28");
     let dynamic = trial.look("/v1/explain?pool=192.0.2.0%2F28&address=any")[0].clone();
-    assert_eq!(dynamic["given"], "192.0.2.3/28", "as a restart: the only one released just now");
+    assert_eq!(dynamic["given"], "192.0.2.3/28", "as for a restart: the only one released just now");
     let why = dynamic["steps"].to_string();
     assert!(
         why.contains("the only one released just now") && why.contains("still cooling: it would be given"),
@@ -318,7 +318,10 @@ fn an_explanation_ends_in_what_then_happens() {
     }
     trial.subnet();
     let prefixes: Vec<String> = trial.plan.subnets().map(|subnet| subnet.state.prefix.to_string()).collect();
-    assert!(prefixes.contains(&next.as_str().unwrap().to_owned()), "the explanation was true: {prefixes:?}");
+    assert!(
+        prefixes.contains(&next.as_str().unwrap().to_owned()),
+        "the explanation matches the grant: {prefixes:?}"
+    );
 }
 
 /// The steps of an explanation whose text contains this.
@@ -328,7 +331,7 @@ fn steps(explained: &Value, part: &str) -> Vec<String> {
 }
 
 #[test]
-fn an_explanation_names_the_network_whose_subnet_is_passed_over_as_the_books_lack_it() {
+fn an_explanation_names_the_network_whose_subnet_is_skipped_because_the_books_lack_it() {
     let house = daemon::House::with_toml("");
     let shown = engine::start(&house.path("engine"));
     let network = |name: &str, subnet: &str| {
@@ -357,12 +360,12 @@ fn an_explanation_names_the_network_whose_subnet_is_passed_over_as_the_books_lac
     let refused = explained[0]["refused"].as_str().unwrap();
     assert!(refused.contains(&format!("(subnets held: 1, in use here: {over})")), "{refused}");
     let explained = house.json(&["explain", "--pool", "198.18.7.0/29"]);
-    assert_eq!(explained[0]["given"], "198.18.7.0/29", "a person decides: {explained}");
+    assert_eq!(explained[0]["given"], "198.18.7.0/29", "a person may request the prefix: {explained}");
     assert_eq!(steps(&explained, over).len(), 1, "{explained}");
     shown.lock().unwrap().clear();
     house.json(&["gc"]);
     let explained = house.json(&["explain", "--pool", "lan"]);
-    assert_eq!(explained[0]["given"], "198.18.7.0/28", "its network has gone: {explained}");
+    assert_eq!(explained[0]["given"], "198.18.7.0/28", "the network that used it is gone: {explained}");
     assert_eq!(steps(&explained, "the books lack"), Vec::<String>::new());
     daemon.stop();
 }

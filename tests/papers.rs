@@ -81,7 +81,7 @@ fn completions_cover_every_command_and_option() {
 }
 
 #[test]
-fn papers_are_the_same_twice() {
+fn papers_are_reproducible() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     for place in [&one, &two] {
         pages::write(&gipam::cli::definition(), place.path()).unwrap();
@@ -124,7 +124,7 @@ fn the_bill_names_every_crate_of_the_program() {
 }
 
 #[test]
-fn crates_come_from_the_registry_under_licences_that_they_may_have() {
+fn crates_come_from_the_registry_under_allowed_licences() {
     for one in bill::crates(&bill::here()).unwrap() {
         let name = format!("{} {}", one.name, one.version);
         let expression = spdx::Expression::parse(&one.licence);
@@ -136,7 +136,7 @@ fn crates_come_from_the_registry_under_licences_that_they_may_have() {
         assert!(fits, "{name} is under {}, which is not among {LICENCES:?}", one.licence);
         assert!(!BANNED.contains(&one.name.as_str()), "{name} is banned");
         match &one.source {
-            None => assert_eq!(one.name, "gipam", "from a directory"),
+            None => assert_eq!(one.name, "gipam", "only gipam comes from a directory"),
             Some(source) => {
                 assert_eq!(source, "registry+https://github.com/rust-lang/crates.io-index", "{name}");
                 assert!(one.checksum.is_some(), "{name} has no checksum in Cargo.lock");
@@ -146,7 +146,7 @@ fn crates_come_from_the_registry_under_licences_that_they_may_have() {
 }
 
 #[test]
-fn no_crate_of_the_program_is_there_in_several_versions() {
+fn no_crate_of_the_program_has_several_versions() {
     let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for one in bill::crates(&bill::here()).unwrap().into_iter().filter(|one| !one.building) {
         versions.entry(one.name).or_default().push(one.version);
@@ -185,7 +185,7 @@ fn the_fuzz_targets_are_built_with_the_programs_crates() {
 
 /// A hook's URL or command may contain a password.
 #[test]
-fn the_install_script_closes_the_configuration_and_leaves_a_mode_that_somebody_chose() {
+fn the_install_script_restricts_the_configuration_and_keeps_a_chosen_mode() {
     use std::os::unix::fs::PermissionsExt;
     let (from, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");

@@ -88,7 +88,7 @@ fn pipe(path: &Path) -> File {
 }
 
 #[test]
-fn long_work_says_how_long_how_far_and_what_and_leaves_nothing() {
+fn a_long_command_shows_its_time_and_step_and_leaves_no_line() {
     let slow = Slow::new();
     let list = slow.directory.path().join("list.csv");
     mknodat(CWD, &list, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
@@ -126,7 +126,7 @@ fn long_work_says_how_long_how_far_and_what_and_leaves_nothing() {
 }
 
 #[test]
-fn there_is_no_line_for_programs_nor_before_a_pager() {
+fn no_line_is_shown_to_programs_or_before_a_pager() {
     let slow = Slow::new();
     let silent = [Pty::new(24, 80), Pty::new(24, 80), Pty::new(24, 80)];
     let json = slow.command(&["gc", "--json"], &[]).stdout(silent[0].end()).stderr(silent[0].end()).spawn();
@@ -136,7 +136,7 @@ fn there_is_no_line_for_programs_nor_before_a_pager() {
     let mut piped =
         slow.command(&["gc"], &[]).stdout(silent[2].end()).stderr(Stdio::piped()).spawn().unwrap();
     let mut callers: Vec<UnixStream> = (0..4).map(|_| slow.caller()).collect();
-    // All of them are already waiting when this one begins, so when its line appears, theirs would have, too.
+    // All of them are already waiting when this one begins, so theirs would have appeared before its line.
     let pty = Pty::new(24, 80);
     let shown = slow.command(&["gc"], &[]).stdout(pty.end()).stderr(pty.end()).spawn().unwrap();
     callers.push(slow.caller());
@@ -149,24 +149,24 @@ fn there_is_no_line_for_programs_nor_before_a_pager() {
         assert_eq!(ends(child), 0);
     }
     let agree = "books and Engine agree: no differences\r\n";
-    until("the answer", || pty.text().ends_with(&format!("{GONE}{agree}")).then_some(()));
+    until("the answer is shown", || pty.text().ends_with(&format!("{GONE}{agree}")).then_some(()));
     assert_eq!(said, "");
     for (pty, text) in silent.iter().zip(["[]\r\n", agree, agree]) {
-        until("the answer", || (!pty.text().is_empty()).then_some(()));
+        until("the answer is shown", || (!pty.text().is_empty()).then_some(()));
         assert_eq!(pty.text(), text);
     }
 }
 
 #[test]
-fn what_is_done_at_once_has_no_line() {
+fn a_quick_command_shows_no_line() {
     let slow = Slow::new();
-    let text = until("a run of less than a second", || {
+    let text = until("a run takes less than a second", || {
         let (begun, pty) = (Instant::now(), Pty::new(24, 80));
         let child = slow.command(&["gc"], &[]).stdout(pty.end()).stderr(pty.end()).spawn().unwrap();
         answer(&mut slow.caller(), "[]");
         assert_eq!(ends(child), 0);
         let quick = begun.elapsed() < Duration::from_secs(1);
-        until("the answer", || pty.text().contains("no differences").then_some(()));
+        until("the answer is shown", || pty.text().contains("no differences").then_some(()));
         quick.then(|| pty.text())
     });
     assert_eq!(text, "books and Engine agree: no differences\r\n");

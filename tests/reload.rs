@@ -48,12 +48,12 @@ fn pools(house: &House) -> Vec<(String, u64, bool)> {
 }
 
 #[test]
-fn a_reload_says_what_changes_and_a_rehearsal_changes_nothing() {
+fn a_reload_says_what_changes_and_a_dry_run_changes_nothing() {
     let house = House::with_toml(BEFORE);
     let daemon = house.start();
     let body = json!({"AddressSpace": "local", "Options": {"pool": "old"}}).to_string();
     assert_eq!(daemon.wire().call("IpamDriver.RequestPool", &body).status, 200);
-    assert_eq!(house.json(&["reload", "--dry-run"]), json!([]), "nothing changes");
+    assert_eq!(house.json(&["reload", "--dry-run"]), json!([]), "the file has not changed");
     let before = pools(&house);
     house.configure(AFTER);
     let expected = json!([
@@ -66,7 +66,7 @@ fn a_reload_says_what_changes_and_a_rehearsal_changes_nothing() {
         "198.18.0.0-198.18.0.255 is reserved from now on",
     ]);
     assert_eq!(house.json(&["reload", "--dry-run"]), expected);
-    assert_eq!(pools(&house), before, "a rehearsal changes nothing");
+    assert_eq!(pools(&house), before, "a dry run must not change anything");
     assert_eq!(house.json(&["reload"]), expected);
     let after = [("lan", 26, false), ("new", 64, false), ("old", 28, true)];
     assert_eq!(pools(&house), after.map(|(name, size, closed)| (name.to_owned(), size, closed)));
@@ -78,7 +78,7 @@ fn a_reload_says_what_changes_and_a_rehearsal_changes_nothing() {
 
 /// These take effect at the next start: until then each reload lists them and never says that nothing changes.
 #[test]
-fn what_waits_for_the_next_start_is_named_at_every_reload_until_then() {
+fn settings_that_wait_for_the_next_start_are_listed_at_every_reload() {
     let house = House::with_toml(BEFORE);
     let daemon = house.start();
     let file = "log = \"debug\"\nsocket_mode = \"0660\"\nhistory = 9000\nmax_connections = 99\nrequires_mac_address = false\n";
@@ -108,7 +108,7 @@ fn what_waits_for_the_next_start_is_named_at_every_reload_until_then() {
 }
 
 #[test]
-fn the_restart_window_holds_as_configured_after_a_reload_and_over_restarts() {
+fn the_restart_window_is_as_configured_after_a_reload_and_after_restarts() {
     let window = |text: &str| format!("restart_window = \"{text}\"\n{BEFORE}");
     let house = House::with_toml(&window("0"));
     let daemon = house.start();
@@ -118,7 +118,7 @@ fn the_restart_window_holds_as_configured_after_a_reload_and_over_restarts() {
     daemon.wire().release(&id, &first);
     let explained = would();
     let next = daemon.wire().address(&id, "", Value::Null);
-    assert!(next != first && explained == next.as_str(), "it is off: {explained}");
+    assert!(next != first && explained == next.as_str(), "the restart window is off: {explained}");
     house.configure(&window("1h"));
     assert_eq!(house.json(&["reload"]), json!(["restart window: 0 s becomes 3600 s"]));
     assert_eq!(would(), first.as_str());
@@ -179,7 +179,7 @@ fn took(pools: u32) -> [std::time::Duration; 2] {
 }
 
 #[test]
-fn what_is_checked_and_reloaded_costs_in_proportion_to_the_pools() {
+fn check_and_reload_take_time_in_proportion_to_the_pools() {
     let (few, many) = (took(1_000), took(8_000));
     // Eight times as many pools: quadratic time would be 64 times as long.
     for (what, few, many) in [("config check", few[0], many[0]), ("reload", few[1], many[1])] {

@@ -1,7 +1,7 @@
 //! RESTORE and the lock: a restored copy contains everything acknowledged, whatever files are next to it, and other
 //! processes cannot use the books meanwhile, under any path.
 //!
-//! Checks *durable*. `tests/torture` has killed restores, `tests/backup.rs` copies of books in use.
+//! Checks *durable*. `tests/torture` kills restores; `tests/backup.rs` copies books that are in use.
 
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -68,7 +68,7 @@ fn books(path: &Path, subnets: std::ops::Range<u8>, killed: bool) {
     if killed { trial.kill() } else { trial.books.close().unwrap() }
 }
 
-fn put_back(copy: &Path, books: &Path) -> Result<(), StoreError> {
+fn restore_books(copy: &Path, books: &Path) -> Result<(), StoreError> {
     restore(copy, books, &|_| ()).map(|_| ())
 }
 
@@ -86,7 +86,7 @@ fn held(path: &Path) -> usize {
     count(&looked)
 }
 
-fn beside(path: &Path, end: &str) -> PathBuf {
+fn with_suffix(path: &Path, end: &str) -> PathBuf {
     PathBuf::from(format!("{}{end}", path.display()))
 }
 
@@ -98,19 +98,19 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn durable_what_is_in_the_log_of_a_copy_alone_is_put_back() {
+fn durable_changes_only_in_the_wal_of_a_copy_are_restored() {
     let place = tempfile::tempdir().unwrap();
     let (copy, at) = (place.path().join("copy.db"), place.path().join("gipam.db"));
     books(&copy, 0..78, true);
-    assert!(fs::metadata(beside(&copy, "-wal")).unwrap().len() > 0, "the WAL contains changes");
+    assert!(fs::metadata(with_suffix(&copy, "-wal")).unwrap().len() > 0, "the WAL contains changes");
     books(&at, 100..101, false);
-    put_back(&copy, &at).unwrap();
+    restore_books(&copy, &at).unwrap();
     assert_eq!(held(&at), 78);
-    assert_eq!(held(&copy), 78, "the copy is as it was");
+    assert_eq!(held(&copy), 78, "the copy is unchanged");
 }
 
 #[test]
-fn durable_no_copy_is_put_under_the_log_of_other_books() {
+fn durable_a_copy_is_never_combined_with_the_wal_of_other_books() {
     for (target_exists, killed) in [(true, true), (true, false), (false, true)] {
         let place = tempfile::tempdir().unwrap();
         let (copy, at) = (place.path().join("copy.db"), place.path().join("gipam.db"));
@@ -120,11 +120,11 @@ fn durable_no_copy_is_put_under_the_log_of_other_books() {
         if !target_exists {
             fs::remove_file(&at).unwrap();
         }
-        put_back(&copy, &at).unwrap();
+        restore_books(&copy, &at).unwrap();
         assert_eq!(held(&at), 36, "{target_exists} {killed}");
-        let kept = beside(&at, ".replaced-1");
+        let kept = with_suffix(&at, ".replaced-1");
         if target_exists {
-            assert_eq!(held(&kept), 54, "what was replaced is kept whole");
+            assert_eq!(held(&kept), 54, "the replaced books are kept complete");
         }
     }
 }
@@ -140,26 +140,26 @@ fn durable_leftovers_of_an_interrupted_restore_are_not_mixed_in() {
     let other = place.path().join("other.db");
     books(&other, 200..254, true);
     for end in ["", "-wal", "-shm"] {
-        fs::copy(beside(&other, end), beside(&at, &format!(".restoring{end}"))).unwrap();
+        fs::copy(with_suffix(&other, end), with_suffix(&at, &format!(".restoring{end}"))).unwrap();
     }
-    fs::write(beside(&at, ".restoring-journal"), b"rubbish").unwrap();
-    put_back(&copy, &at).unwrap();
+    fs::write(with_suffix(&at, ".restoring-journal"), b"rubbish").unwrap();
+    restore_books(&copy, &at).unwrap();
     assert_eq!(held(&at), 36);
     assert!(names(place.path()).iter().all(|name| !name.contains("restoring")), "{:?}", names(place.path()));
 }
 
 #[test]
-fn an_interrupted_restore_that_had_named_the_old_books_twice_is_not_in_the_way() {
+fn an_interrupted_restore_that_had_named_the_old_books_twice_does_not_block_the_next() {
     let place = tempfile::tempdir().unwrap();
     let at = place.path().join("gipam.db");
     books(&at, 0..5, false);
-    fs::hard_link(&at, beside(&at, ".replaced-1")).unwrap();
+    fs::hard_link(&at, with_suffix(&at, ".replaced-1")).unwrap();
     assert_eq!(held(&at), 5);
     assert_eq!(fs::metadata(&at).unwrap().nlink(), 1, "the start has corrected the names");
 }
 
 #[test]
-fn a_source_that_is_not_whole_books_of_our_time_replaces_nothing() {
+fn a_source_that_is_not_complete_books_of_this_version_replaces_nothing() {
     let place = tempfile::tempdir().unwrap();
     let at = place.path().join("gipam.db");
     books(&at, 0..9, false);
@@ -196,12 +196,12 @@ fn a_source_that_is_not_whole_books_of_our_time_replaces_nothing() {
         "nothing.db",
     ];
     for name in sources {
-        let refused = put_back(&file(name), &at).expect_err(name).to_string();
+        let refused = restore_books(&file(name), &at).expect_err(name).to_string();
         assert!(refused.contains(&file(name).display().to_string()), "the source is named: {refused}");
         assert!(fs::read(&at).unwrap() == before, "{name}");
     }
     fs::hard_link(&at, file("hard.db")).unwrap();
-    assert!(put_back(&file("hard.db"), &at).is_err(), "the same file under another name");
+    assert!(restore_books(&file("hard.db"), &at).is_err(), "the same file under another name");
     fs::remove_file(file("hard.db")).unwrap();
     assert_eq!(held(&at), 9);
     let left = names(place.path());
@@ -223,28 +223,28 @@ fn a_copy_whose_index_lacks_rows_replaces_nothing() {
     )
     .unwrap();
     drop(hand);
-    let refused = put_back(&copy, &at).unwrap_err().to_string();
+    let refused = restore_books(&copy, &at).unwrap_err().to_string();
     assert!(refused.contains("by_hand"), "{refused}");
     assert_eq!(held(&at), 1);
 }
 
 #[test]
-fn what_is_not_books_is_not_replaced_either() {
+fn a_file_that_is_not_books_is_not_replaced_either() {
     let place = tempfile::tempdir().unwrap();
     let (copy, at) = (place.path().join("copy.db"), place.path().join("notes.txt"));
     books(&copy, 0..3, false);
     fs::write(&at, "milk, bread").unwrap();
-    assert!(put_back(&copy, &at).is_err());
+    assert!(restore_books(&copy, &at).is_err());
     assert_eq!(fs::read_to_string(&at).unwrap(), "milk, bread");
     fs::create_dir(place.path().join("directory")).unwrap();
-    assert!(put_back(&copy, &place.path().join("directory")).is_err());
-    let nowhere = put_back(&copy, &place.path().join("no/such/gipam.db")).unwrap_err().to_string();
+    assert!(restore_books(&copy, &place.path().join("directory")).is_err());
+    let nowhere = restore_books(&copy, &place.path().join("no/such/gipam.db")).unwrap_err().to_string();
     assert!(nowhere.contains("mkdir -p"), "{nowhere}");
     assert!(!place.path().join("no").exists());
 }
 
 #[test]
-fn books_that_are_beyond_reading_are_replaced_and_kept() {
+fn unreadable_books_are_replaced_and_kept() {
     let place = tempfile::tempdir().unwrap();
     let (copy, at) = (place.path().join("copy.db"), place.path().join("gipam.db"));
     books(&copy, 0..4, false);
@@ -253,15 +253,15 @@ fn books_that_are_beyond_reading_are_replaced_and_kept() {
     bytes[100..].fill(0x55);
     for content in [bytes.clone(), Vec::new(), vec![0; 8192]] {
         fs::write(&at, &content).unwrap();
-        fs::write(beside(&at, "-wal"), b"a log that means nothing any more").unwrap();
-        put_back(&copy, &at).unwrap();
+        fs::write(with_suffix(&at, "-wal"), b"a WAL without any meaning").unwrap();
+        restore_books(&copy, &at).unwrap();
         assert_eq!(held(&at), 4);
     }
-    assert!(fs::read(beside(&at, ".replaced-1")).unwrap() == bytes);
+    assert!(fs::read(with_suffix(&at, ".replaced-1")).unwrap() == bytes);
 }
 
 #[test]
-fn books_that_somebody_has_open_are_not_replaced() {
+fn books_that_another_process_has_open_are_not_replaced() {
     let place = tempfile::tempdir().unwrap();
     let (copy, at) = (place.path().join("copy.db"), place.path().join("gipam.db"));
     books(&copy, 0..4, false);
@@ -269,26 +269,26 @@ fn books_that_somebody_has_open_are_not_replaced() {
     // An sqlite3 shell in the middle of a query.
     let shell = rusqlite::Connection::open(&at).unwrap();
     shell.execute_batch("BEGIN; SELECT count(*) FROM subnets").unwrap();
-    let error = put_back(&copy, &at).unwrap_err().to_string();
+    let error = restore_books(&copy, &at).unwrap_err().to_string();
     assert!(error.contains("close it"), "{error}");
     drop(shell);
-    put_back(&copy, &at).unwrap();
-    assert_eq!((held(&at), held(&beside(&at, ".replaced-1"))), (4, 10));
+    restore_books(&copy, &at).unwrap();
+    assert_eq!((held(&at), held(&with_suffix(&at, ".replaced-1"))), (4, 10));
 }
 
 #[test]
-fn a_copy_where_nothing_can_be_written_is_put_back() {
+fn a_copy_where_nothing_can_be_written_is_restored() {
     let place = tempfile::tempdir().unwrap();
     let shelf = place.path().join("shelf");
     fs::create_dir(&shelf).unwrap();
     for (name, killed) in [("closed.db", false), ("killed.db", true)] {
         books(&shelf.join(name), 0..6, killed);
-        fs::remove_file(beside(&shelf.join(name), "-shm")).ok();
+        fs::remove_file(with_suffix(&shelf.join(name), "-shm")).ok();
     }
     let before = names(&shelf);
     for name in ["closed.db", "killed.db"] {
         let at = place.path().join(name);
-        put_back(&shelf.join(name), &at).unwrap();
+        restore_books(&shelf.join(name), &at).unwrap();
         assert_eq!(held(&at), 6, "{name}");
     }
     let lacking: Vec<_> = before.iter().filter(|name| !names(&shelf).contains(name)).collect();
@@ -296,18 +296,18 @@ fn a_copy_where_nothing_can_be_written_is_put_back() {
 }
 
 #[test]
-fn the_owner_and_the_mode_of_the_books_stay() {
+fn the_owner_and_the_mode_of_the_books_are_kept() {
     let place = tempfile::tempdir().unwrap();
     let (copy, at) = (place.path().join("copy.db"), place.path().join("gipam.db"));
     books(&copy, 0..4, false);
     books(&at, 0..4, false);
     fs::set_permissions(&at, fs::Permissions::from_mode(0o640)).unwrap();
-    put_back(&copy, &at).unwrap();
+    restore_books(&copy, &at).unwrap();
     assert_eq!(fs::metadata(&at).unwrap().permissions().mode() & 0o777, 0o640);
 }
 
 #[test]
-fn one_daemon_whatever_the_books_are_called() {
+fn one_daemon_under_every_path_of_the_books() {
     let place = tempfile::tempdir().unwrap();
     let at = place.path().join("gipam.db");
     let mut trial = Trial::new(&at);
@@ -332,7 +332,7 @@ fn one_daemon_whatever_the_books_are_called() {
 }
 
 #[test]
-fn two_names_of_one_file_are_refused_since_each_has_a_log_of_its_own() {
+fn two_names_of_one_file_are_refused_because_each_has_its_own_wal() {
     let place = tempfile::tempdir().unwrap();
     let at = place.path().join("gipam.db");
     books(&at, 0..3, true);
@@ -342,14 +342,17 @@ fn two_names_of_one_file_are_refused_since_each_has_a_log_of_its_own() {
         let error = Books::open(&path).unwrap_err().to_string();
         assert!(error.contains("hard link") && error.contains("-samefile"), "{error}");
     }
-    assert!(Reader::open(&place.path().join("second.db")).is_err(), "it would show less");
+    assert!(
+        Reader::open(&place.path().join("second.db")).is_err(),
+        "this name would hide the changes in the WAL"
+    );
     assert!(Reader::open(&at).is_ok(), "the WAL is here");
     fs::remove_file(place.path().join("second.db")).unwrap();
     assert_eq!(held(&at), 3);
 }
 
 #[test]
-fn a_link_that_leads_nowhere_is_not_filled() {
+fn a_dangling_link_is_not_filled() {
     let place = tempfile::tempdir().unwrap();
     let (link, gone) = (place.path().join("gipam.db"), place.path().join("disk/gipam.db"));
     symlink(&gone, &link).unwrap();

@@ -1,9 +1,9 @@
 //! THE ROUTES OF THIS HOST, followed: a daemon in its own network namespace, while routes are added and removed.
 //!
-//! Promises: a subnet whose route was added before a request is skipped; one whose route is gone is offered again; very
-//! many routes, also while they change, delay nobody. `GIPAM_ROUTES=1000000 cargo test --test routes` adds that many;
-//! the daily test adds fewer. The machine itself is not changed. Without the tools, or the right to make namespaces,
-//! the test prints that; if `CI` is set, it fails.
+//! Promises: a subnet whose route was added before a request is skipped; one whose route is gone is offered
+//! again; very many routes do not delay requests, even while they change. `GIPAM_ROUTES=1000000 cargo test
+//! --test routes` adds that many; the daily test adds fewer. The machine itself is not changed. Without the
+//! tools, or the right to create namespaces, the test prints NOT RUN; if `CI` is set, it fails.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs, reason = "a test")]
 
@@ -49,7 +49,7 @@ exec \"$0\" --exact \"$2\" --nocapture";
     });
     let good = output.is_ok_and(|output| output.status.success()) && text.contains(DONE);
     assert!(good || !text.contains("panicked"), "inside the namespace:\n{text}");
-    let not_run = "NOT RUN: needs util-linux and iproute2, and the right to make namespaces";
+    let not_run = "NOT RUN: needs util-linux and iproute2, and the right to create namespaces";
     assert!(good || std::env::var_os("CI").is_none(), "{not_run}:\n{text}");
     if good { print!("{text}") } else { eprintln!("{not_run}:\n{text}") }
 }
@@ -85,8 +85,8 @@ fn house() -> House {
 }
 
 #[test]
-fn p12_a_request_sees_whatever_came_before_it() {
-    inside("p12_a_request_sees_whatever_came_before_it", || {
+fn p12_a_request_sees_every_change_before_it() {
+    inside("p12_a_request_sees_every_change_before_it", || {
         ip("address add 192.0.2.1/24 dev eth7");
         ip("route add 10.9.0.0/24 dev eth7");
         let house = house();
@@ -131,7 +131,7 @@ fn p12_a_request_sees_whatever_came_before_it() {
         // The kernel does not report the removal of an interface's IPv4 routes when the interface goes down.
         ip("link set peer7 down");
         assert_eq!(next(&daemon, false), "10.9.1.0/24");
-        a_part_that_goes_is_noticed(&daemon);
+        the_removal_of_a_part_of_a_route_is_noticed(&daemon);
         std::fs::write("/etc/resolv.conf", "nameserver 10.9.1.53\n").unwrap();
         assert_eq!(next(&daemon, false), "10.9.2.0/24", "a nameserver");
         std::fs::write("/etc/resolv.conf", "").unwrap();
@@ -141,7 +141,7 @@ fn p12_a_request_sees_whatever_came_before_it() {
 
 /// The kernel reports a single removed hop of a multipath route, a removed nexthop object instead of the IPv4 routes that
 /// used it, and the removal of an interface's last address instead of its IPv4 routes.
-fn a_part_that_goes_is_noticed(daemon: &Daemon) {
+fn the_removal_of_a_part_of_a_route_is_noticed(daemon: &Daemon) {
     ip("link set peer7 up");
     ip("address add 2001:db8:1::1/64 dev eth7 nodad");
     ip("nexthop add id 5 via 192.0.2.2 dev eth7");
@@ -157,7 +157,7 @@ fn a_part_that_goes_is_noticed(daemon: &Daemon) {
         hops("add", &[2, 3]);
         hops("append", &[4]);
         for gone in [3, 4, 2] {
-            assert_eq!(next(daemon, true), "2001:db8:9:1::/64", "{gone} is still there");
+            assert_eq!(next(daemon, true), "2001:db8:9:1::/64", "the hop {gone} still exists");
             hops("del", &[gone]);
         }
         offered(daemon, true, "2001:db8:9::/64");
@@ -178,8 +178,8 @@ fn offered(daemon: &Daemon, v6: bool, prefix: &str) {
 }
 
 #[test]
-fn p12_a_pool_that_comes_by_a_reload_is_looked_at_too() {
-    inside("p12_a_pool_that_comes_by_a_reload_is_looked_at_too", || {
+fn p12_a_pool_added_by_a_reload_is_surveyed_too() {
+    inside("p12_a_pool_added_by_a_reload_is_surveyed_too", || {
         ip("route add 10.77.0.0/24 dev eth7");
         let house = house();
         let daemon = house.start();
@@ -208,8 +208,8 @@ fn percentile(mut times: Vec<Duration>, percent: usize) -> Duration {
 
 /// While routes change, one survey takes long enough for other requests to arrive meanwhile.
 #[test]
-fn those_who_wait_share_one_look() {
-    inside("those_who_wait_share_one_look", || {
+fn waiting_requests_share_one_survey() {
+    inside("waiting_requests_share_one_survey", || {
         let house =
             House::with_toml(&format!("log = \"debug\"\nsubnet_cooling = \"0\"\nstorm_limit = 0\n{POOL}"));
         let daemon = house.start();
@@ -234,8 +234,8 @@ fn those_who_wait_share_one_look() {
 }
 
 #[test]
-fn very_many_routes_that_change_hold_up_nobody() {
-    inside("very_many_routes_that_change_hold_up_nobody", || {
+fn very_many_changing_routes_do_not_delay_requests() {
+    inside("very_many_changing_routes_do_not_delay_requests", || {
         let many: u32 = std::env::var("GIPAM_ROUTES").map_or(20_000, |text| text.parse().unwrap());
         let house = house();
         let daemon = house.start();

@@ -140,7 +140,7 @@ fn status_as_json_keeps_its_keys_and_agrees_with_the_other_views() {
     assert_eq!(status["fullest"][2]["share"], Value::Null, "a /64 is never full");
     assert_eq!((&status["refusals"][0]["text"], &status["repair"]), (&Value::from(refused), &json!(false)));
     assert!(status["books_bytes"].as_u64().unwrap() > 0 && status["synced"].is_string(), "{status}");
-    assert_eq!(status["events"], Value::Null, "only when asked for");
+    assert_eq!(status["events"], Value::Null, "events are included only on request");
     let events = daemon.view("/v1/status?events=2")["events"].clone();
     assert_eq!((events.as_array().unwrap().len(), &events[0]["event"]), (2, &Value::from("pinned")));
 }
@@ -149,7 +149,7 @@ fn status_as_json_keeps_its_keys_and_agrees_with_the_other_views() {
 fn an_engine_that_does_not_answer_is_shown_with_time_reason_and_next_step() {
     let house = House::with_toml(&TOML.replace("engine = \"\"", "engine = \"/nowhere/docker.sock\""));
     let _daemon = house.start();
-    let status = until("repair has asked", || {
+    let status = until("repair has asked the Engine", || {
         Some(house.json(&["status"])).filter(|status| status["engine"] == false)
     });
     assert!(status["engine_since"].is_string() && status["next_look"].is_string(), "{status}");
@@ -161,7 +161,7 @@ fn an_engine_that_does_not_answer_is_shown_with_time_reason_and_next_step() {
 }
 
 /// A fake Engine, and a house that uses it.
-fn beside_engine() -> (engine::Shown, House) {
+fn with_engine() -> (engine::Shown, House) {
     let house = House::with_toml("");
     let socket = house.path("engine.sock");
     let shown = engine::start(&socket);
@@ -171,7 +171,7 @@ fn beside_engine() -> (engine::Shown, House) {
 
 #[test]
 fn networks_have_the_names_that_the_engine_shows_in_status_who_and_tables() {
-    let (shown, house) = beside_engine();
+    let (shown, house) = with_engine();
     let daemon = house.start();
     let (id, prefix) = daemon.wire().subnet(false);
     let address = daemon.wire().address(&id, "", named("front-1"));
@@ -197,10 +197,10 @@ fn networks_have_the_names_that_the_engine_shows_in_status_who_and_tables() {
 
 /// Engines before 29 do not send names.
 #[test]
-fn who_finds_a_container_that_has_started_this_moment() {
-    let (shown, house) = beside_engine();
+fn who_finds_a_container_that_has_just_started() {
+    let (shown, house) = with_engine();
     let daemon = house.start();
-    until("the first look is over", || Some(()).filter(|()| house.json(&["status"])["looked"].is_string()));
+    until("the first check is over", || Some(()).filter(|()| house.json(&["status"])["looked"].is_string()));
     let (id, prefix) = daemon.wire().subnet(false);
     let address = daemon.wire().address(
         &id,
@@ -222,7 +222,7 @@ fn who_finds_a_container_that_has_started_this_moment() {
 
 /// Repair waits half a minute for an Engine that accepts and does not answer; a command does not.
 #[test]
-fn who_does_not_wait_long_for_an_engine_that_says_nothing() {
+fn who_does_not_wait_long_for_a_silent_engine() {
     let house = House::with_toml("");
     let socket = house.path("engine.sock");
     let _silent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
@@ -242,8 +242,8 @@ fn on_terminal(house: &House, arguments: &[&str], rows: u16, columns: u16) -> Ve
         command.stdin(terminal.end()).stdout(terminal.end()).stderr(terminal.end()).status().unwrap();
     assert!(status.success(), "{arguments:?}: {}", terminal.text());
     // The program has written everything to the terminal, but the test may not have read it yet.
-    until("the last line", || terminal.text().ends_with("\r\n").then_some(()));
-    until("nothing more comes", || {
+    until("the last line is shown", || terminal.text().ends_with("\r\n").then_some(()));
+    until("the output is complete", || {
         let before = terminal.text();
         std::thread::sleep(std::time::Duration::from_millis(50));
         (before == terminal.text()).then_some(())
@@ -252,7 +252,7 @@ fn on_terminal(house: &House, arguments: &[&str], rows: u16, columns: u16) -> Ve
 }
 
 #[test]
-fn status_and_tables_use_the_terminal_that_there_is() {
+fn status_and_tables_fit_the_terminal() {
     let house = House::with_toml(TOML);
     let daemon = house.start();
     life(&daemon);
@@ -278,7 +278,7 @@ fn status_and_tables_use_the_terminal_that_there_is() {
 }
 
 #[test]
-fn config_show_shows_what_runs_and_says_whose_settings_these_are() {
+fn config_show_shows_the_settings_in_force_and_says_whether_a_driver_runs() {
     let house = House::with_toml(&format!("cooling = \"7m\"\n{TOML}"));
     let document = house.path("gipam.toml").display().to_string();
     let show = |house: &House| {

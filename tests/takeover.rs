@@ -1,5 +1,5 @@
-//! The real daemon takes over the old gipam's lease files: the networks continue, the file stays unchanged, and
-//! nothing is ever guessed.
+//! The real daemon takes over the old gipam's lease files: the networks keep working, the file stays
+//! unchanged, and gipam never guesses.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot continue must fail")]
 
@@ -39,7 +39,7 @@ fn pool(name: &str, base: &str, size: u64) -> (String, String, u64) {
 }
 
 #[test]
-fn networks_of_the_second_generation_go_on() {
+fn networks_of_the_second_generation_keep_working() {
     let house = with_file("leases.json", SECOND, &[]);
     let daemon = house.start();
     assert!(house.path("leases.db").exists());
@@ -78,19 +78,19 @@ fn networks_of_the_second_generation_go_on() {
 }
 
 #[test]
-fn networks_of_the_first_generation_go_on() {
+fn networks_of_the_first_generation_keep_working() {
     let house = with_file("lease.json", FIRST, &[]);
     let daemon = house.start();
     assert_eq!(pools_of(&daemon), [pool("default", "192.168.0.0/16", 24), pool("default", "fe80::/56", 64)]);
     let mut wire = daemon.wire();
     assert!(wire.address("9bFmZGOlMXoXGyZP", "", Value::Null).ends_with("/24"));
     wire.address("KOn1NhXCMzlfcHax", "", Value::Null);
-    // What the old gipam had released is free.
+    // The addresses that the old gipam had released are free.
     wire.pool(&json!({"AddressSpace": "local", "Pool": "192.168.1.0/24"}));
 }
 
 #[test]
-fn settings_of_the_file_stand_above_flags_and_a_family_that_it_lacks_is_added() {
+fn settings_of_the_file_override_flags_and_a_family_that_it_lacks_is_added() {
     let house = with_file("leases.json", V4_ONLY, &["-v4", "198.18.0.0/16", "-v6", "2001:db8:77::/48"]);
     let daemon = house.start();
     let both = [pool("default", "10.0.0.0/16", 24), pool("default", "2001:db8:77::/48", 64)];
@@ -118,7 +118,7 @@ fn a_configuration_file_overrides_the_lease_file() {
     let rows: Vec<(&Value, &Value)> =
         subnets.as_array().unwrap().iter().map(|row| (&row["id"], &row["pool"])).collect();
     assert_eq!(rows[0], (&json!("78Tnh7puU4QdVPG4"), &json!("lan")));
-    assert_eq!(rows[3], (&json!("gM3RjwBWzIhb2M3c"), &Value::Null), "outside of all pools, and still served");
+    assert_eq!(rows[3], (&json!("gM3RjwBWzIhb2M3c"), &Value::Null), "outside all pools, and still served");
     daemon.wire().address("gM3RjwBWzIhb2M3c", "", Value::Null);
 }
 
@@ -152,7 +152,7 @@ fn a_file_that_changed_after_its_takeover_is_refused_until_it_is_imported() {
     assert_eq!(daemon.view("/v1/subnets").as_array().unwrap().len(), 4);
     let leases = daemon.view("/v1/leases");
     assert!(leases.as_array().unwrap().iter().any(|row| row["address"] == "198.51.100.18"));
-    // The same through the running daemon.
+    // The import works the same through the running daemon.
     daemon.wire().release_pool("d6KqMpuhH6jbJwQg");
     assert_eq!(import(&["--replace"]).0, Some(0));
     assert_eq!(daemon.view("/v1/subnets").as_array().unwrap().len(), 4);
@@ -160,7 +160,7 @@ fn a_file_that_changed_after_its_takeover_is_refused_until_it_is_imported() {
 }
 
 #[test]
-fn a_truncated_or_foreign_file_is_refused_and_nothing_is_made() {
+fn a_truncated_or_foreign_file_is_refused_and_no_books_are_created() {
     let cut = &SECOND[..SECOND.len() / 2];
     for content in [cut, "[]", "{}", "{\"v4\":\"nonsense\",\"allocated\":[]}", "# not JSON", "\u{0}\u{0}"] {
         let house = with_file("leases.json", content, &["-v4", "198.18.0.0/16"]);
@@ -187,7 +187,7 @@ fn a_truncated_or_foreign_file_is_refused_and_nothing_is_made() {
 }
 
 #[test]
-fn an_export_in_the_file_s_place_is_known_again() {
+fn an_export_in_the_place_of_the_file_is_recognized() {
     let house = with_file("leases.json", SECOND, &[]);
     let daemon = house.start();
     let mut wire = daemon.wire();
@@ -229,7 +229,7 @@ fn an_export_in_the_file_s_place_is_known_again() {
 
 /// `WorkingDirectory=`, `EnvironmentFile=` with the old variables, no `-file`: only the binary is new.
 #[test]
-fn the_old_unit_goes_on() {
+fn the_old_unit_keeps_working() {
     for name in ["leases.json", "lease.json"] {
         let mut house = House::new(&[]);
         house.arguments.clear();
@@ -271,7 +271,7 @@ fn a_fresh_old_unit_needs_no_lease_file() {
 
 /// A lease file without `.json`: the books are next to it, and are found even after it was deleted.
 #[test]
-fn never_empty_over_books_that_exist() {
+fn books_are_found_again_without_their_lease_file() {
     let house = with_file("state", SECOND, &["-v4", "198.18.0.0/16"]);
     let daemon = house.start();
     assert_eq!(daemon.view("/v1/subnets").as_array().unwrap().len(), 4);
@@ -301,12 +301,12 @@ fn no_pools_from_any_source_is_a_usage_error() {
     let mut house = house;
     house.set("--file", &empty);
     assert_eq!(house.refuse().0, 2);
-    until("nothing listens", || Wire::try_unix(&house.socket()).is_none().then_some(()));
+    until("the daemon no longer listens", || Wire::try_unix(&house.socket()).is_none().then_some(()));
 }
 
 /// SIGHUP rereads the configuration; an import afterwards must not revert to the earlier one.
 #[test]
-fn an_import_after_a_reload_keeps_what_is_in_force() {
+fn an_import_after_a_reload_keeps_the_reloaded_settings() {
     let toml = |size: u8| {
         format!("[[pool]]\nname = \"lan\"\nv4 = {{ base = \"198.51.100.0/23\", size = {size} }}\n")
     };
@@ -315,7 +315,7 @@ fn an_import_after_a_reload_keeps_what_is_in_force() {
     house.configure(&toml(26));
     daemon.signal(rustix::process::Signal::HUP);
     let reloaded = [pool("lan", "198.51.100.0/23", 26)];
-    until("the reload", || (pools_of(&daemon) == reloaded).then_some(()));
+    until("the reload is applied", || (pools_of(&daemon) == reloaded).then_some(()));
     fs::write(house.path("old.json"), SECOND).unwrap();
     let output = house.gipam(&["import", "old.json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -324,6 +324,6 @@ fn an_import_after_a_reload_keeps_what_is_in_force() {
     // A mistake in the configuration changes nothing.
     house.configure("[[pool]]\nname = \"lan\"\nbase = 7\n");
     daemon.signal(rustix::process::Signal::HUP);
-    until("the complaint", || house.log().contains("was not reloaded").then_some(()));
+    until("the mistake is logged", || house.log().contains("was not reloaded").then_some(()));
     assert_eq!(pools_of(&daemon), reloaded);
 }

@@ -87,7 +87,7 @@ impl Screen {
         let status = until("top ends", || self.top.try_wait().unwrap());
         assert_eq!(status.code(), Some(0), "{how}");
         assert_eq!(modes(&self.pty.its), self.before, "{how}: the terminal is restored");
-        until("the screen is given back", || self.text().ends_with("\u{1b}[?25h\u{1b}[?1049l").then_some(()));
+        until("the screen is restored", || self.text().ends_with("\u{1b}[?25h\u{1b}[?1049l").then_some(()));
     }
 }
 
@@ -99,7 +99,7 @@ impl Drop for Screen {
 }
 
 #[test]
-fn top_shows_what_happens_as_it_happens_and_follows_the_terminals_size() {
+fn top_shows_events_at_once_and_follows_the_terminals_size() {
     let house = House::with_toml(TOML);
     let daemon = house.start();
     let screen = Screen::new(&house, 24, 80);
@@ -118,7 +118,7 @@ fn top_shows_what_happens_as_it_happens_and_follows_the_terminals_size() {
     screen.shows("refused RequestPool invalid request: unknown option pol=x");
     screen.pty.resize(12, 40);
     screen.signal(Signal::WINCH);
-    until("a smaller screen", || {
+    until("a smaller screen is drawn", || {
         let lines = screen.picture()?;
         (lines.len() <= 12 && lines.iter().all(|line| line.chars().count() <= 40)).then_some(())
     });
@@ -139,7 +139,7 @@ fn top_outlives_the_daemon_and_says_so() {
 }
 
 #[test]
-fn the_terminal_is_given_back_at_q_at_ctrl_c_and_at_signals() {
+fn the_terminal_is_restored_after_q_ctrl_c_and_signals() {
     let house = House::with_toml(TOML);
     let _daemon = house.start();
     for key in [b"q", b"\x03"] {
@@ -158,7 +158,7 @@ fn the_terminal_is_given_back_at_q_at_ctrl_c_and_at_signals() {
 }
 
 #[test]
-fn colour_is_for_terminals_and_for_those_who_want_it() {
+fn colour_is_used_on_terminals_unless_no_color_is_set() {
     let house = House::with_toml(TOML);
     let _daemon = house.start();
     for (no_color, coloured) in [(None, true), (Some("1"), false)] {
@@ -168,7 +168,7 @@ fn colour_is_for_terminals_and_for_those_who_want_it() {
     }
 }
 
-/// Killed with the test, also if the test fails.
+/// Killed with the test, even if the test fails.
 struct Top(std::process::Child);
 
 impl Drop for Top {
@@ -179,7 +179,7 @@ impl Drop for Top {
 }
 
 #[test]
-fn on_a_pipe_a_change_is_a_line() {
+fn on_a_pipe_each_change_is_one_line() {
     let house = House::with_toml(TOML);
     let daemon = house.start();
     let top = |words: &[&str]| Top(command(&house, words).stdout(Stdio::piped()).spawn().unwrap());
@@ -215,7 +215,7 @@ fn without_daemon_and_books_there_is_nothing_to_watch() {
 }
 
 #[test]
-fn who_waits_is_answered_at_a_commit_and_else_after_a_second() {
+fn a_waiting_client_is_answered_at_a_commit_or_after_a_second() {
     let house = House::with_toml(TOML);
     let daemon = house.start();
     let moment = |admin: &std::path::Path, query: &str| -> Value {
@@ -228,7 +228,7 @@ fn who_waits_is_answered_at_a_commit_and_else_after_a_second() {
     let begun = std::time::Instant::now();
     let still = moment(&daemon.admin, &seen);
     assert!(begun.elapsed().as_millis() >= 900, "{:?}", begun.elapsed());
-    assert_eq!(still["id"], first["id"], "nothing happened");
+    assert_eq!(still["id"], first["id"], "the books have not changed");
     let admin = daemon.admin.clone();
     let waiting = std::thread::spawn(move || moment(&admin, &seen));
     daemon.wire().subnet(false);

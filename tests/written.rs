@@ -153,7 +153,7 @@ fn a_base_alone_is_a_pool() {
 }
 
 #[test]
-fn what_works_but_may_not_be_meant_is_remarked_upon() {
+fn a_setting_that_works_but_may_be_a_mistake_causes_a_warning() {
     for (text, words) in [
         ("[[pool]]\nname = \"x\"\nv6 = \"fe80::/56\"\n", "fe80::/56 is link-local"),
         ("[[pool]]\nname = \"x\"\nv4 = { base = \"10.0.0.0/24\", size = 32 }\n", "one address"),
@@ -168,7 +168,7 @@ fn what_works_but_may_not_be_meant_is_remarked_upon() {
 }
 
 #[test]
-fn an_unknown_flag_names_the_one_that_is_meant() {
+fn an_unknown_flag_is_refused_with_a_suggestion() {
     let house = House::with_toml("");
     for (arguments, words) in
         [(&["-v5", "10.0.0.0/8"][..], "--v4"), (&["-fiel", "x"], "--file"), (&["leases", "-jsn"], "--json")]

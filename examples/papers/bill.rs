@@ -1,8 +1,9 @@
-//! The crates built into the program (an SBOM in CycloneDX's JSON), with their licences and the texts of these.
+//! The crates built into the program (an SBOM in CycloneDX's JSON), with their licences and licence texts.
 //!
-//! Promises: every crate that cargo resolves for the program on the target asked for is named with version, source,
-//! checksum and licence; crates used only while building are marked as such; nothing depends on paths or clocks
-//! (`SOURCE_DATE_EPOCH` is the time). Of the C code inside crates (SQLite, AWS-LC) it knows what their crates say.
+//! Promises: every crate that cargo resolves for the program on the requested target is named with version,
+//! source, checksum and licence; crates used only while building are marked as such; the result does not
+//! depend on paths or clocks (`SOURCE_DATE_EPOCH` is the time). C code inside crates (SQLite, AWS-LC) is
+//! described only as the crates describe it.
 
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,20 +20,20 @@ pub struct Crate {
     pub version: String,
     pub licence: String,
     pub source: Option<String>,
-    /// Of the package file in the registry, from `Cargo.lock`.
+    /// The checksum of the package file in the registry, from `Cargo.lock`.
     pub checksum: Option<String>,
-    /// Used by the compiler only: macros, build scripts and what they need.
+    /// Used only by the compiler: macros, build scripts and what they need.
     pub building: bool,
     needs: Vec<String>,
     directory: PathBuf,
 }
 
-/// The target whose packages are made if nobody names another: this machine's.
+/// The default target: this machine's.
 pub fn here() -> String {
     format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
 }
 
-/// Every crate of the program, itself included, in the order of names; what only tests use is left out.
+/// Every crate of the program, itself included, sorted by name; crates that only tests use are left out.
 pub fn crates(target: &str) -> Result<Vec<Crate>, Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -98,7 +99,7 @@ fn reachable<'a>(
 fn checksums(lock: &str) -> Result<BTreeMap<(String, String), String>, Box<dyn Error>> {
     let lock: toml::Table = lock.parse()?;
     let packages =
-        lock.get("package").and_then(toml::Value::as_array).ok_or("Cargo.lock holds no packages")?;
+        lock.get("package").and_then(toml::Value::as_array).ok_or("Cargo.lock does not contain packages")?;
     let word =
         |package: &toml::Value, key: &str| package.get(key).and_then(toml::Value::as_str).map(str::to_owned);
     let row =
@@ -157,7 +158,7 @@ fn component(one: &Crate, kind: &str) -> Value {
     row
 }
 
-/// The licence report: a table of the crates, then every licence text once, with the crates that carry it.
+/// The licence report: a table of the crates, then every licence text once, with the crates that use it.
 pub fn licences(crates: &[Crate]) -> Result<String, Box<dyn Error>> {
     let mut page = String::from(
         "gipam is under the Apache License 2.0. Built into it, each under its own licence:\n\n\

@@ -1,11 +1,11 @@
-//! Generates the files that go with the program into a package: manual pages, completions, the list of
-//! all that is built in (SBOM) and its licences.
+//! Generates the files that go with the program into a package: manual pages, completions, the bill of
+//! materials (SBOM) and the licences.
 //!
 //!     cargo run --example papers -- DIRECTORY [TARGET]
 //!
 //! TARGET is the target triple of the program; by default this machine's. The crates that only this
 //! example needs are not in the program. The same sources give the same bytes.
-#![allow(clippy::print_stderr, reason = "a program for makers of packages")]
+#![allow(clippy::print_stderr, reason = "a program for people who make packages")]
 
 mod bill;
 mod pages;

@@ -1,7 +1,7 @@
 //! Manual pages and completions, from the command line's own definition.
 //!
-//! Promises: one page for gipam and one for every command below it; completions for bash, zsh and fish; the same bytes
-//! for the same definition. The program itself carries none of this.
+//! Promises: one page for gipam and one for every command below it; completions for bash, zsh and fish; the
+//! same bytes for the same definition. The program itself does not contain any of these files.
 
 use clap::Command;
 use clap_complete::Shell;

@@ -1,4 +1,5 @@
-//! THE BOOKS on a real disk: committed changes are read back as they were served; unreadable books are refused unchanged.
+//! THE BOOKS on a real disk: committed changes are read back as they were served; unreadable books are
+//! refused and left unchanged.
 //!
 //! Every test uses a separate directory. `PROPTEST_CASES` sets how many cases are tried. Full disks are tested in `ledger`.
 
@@ -303,7 +304,7 @@ fn events(trial: &Trial, of: Option<&str>) -> Vec<String> {
 }
 
 #[test]
-fn history_tells_who_held_what_from_when_to_when() {
+fn history_shows_each_holder_from_grant_to_release() {
     let mut trial = Trial::new();
     let id = trial.subnet("203.0.113.0/24");
     let web = trial.address(&id, "web");

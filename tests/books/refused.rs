@@ -82,7 +82,7 @@ fn existing_books_are_never_replaced_by_empty_ones() {
 }
 
 #[test]
-fn a_row_that_makes_no_sense_is_named_and_nothing_is_guessed() {
+fn an_invalid_row_is_named_and_not_guessed() {
     let cases = [
         ("UPDATE addresses SET address = '10.0.0.1' WHERE rowid_is_1", "is outside 203.0.113.0/24"),
         ("UPDATE addresses SET kind = 'king' WHERE rowid_is_1", "is not a kind"),

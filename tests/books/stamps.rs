@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::support::operations::{Op, operations};
 use super::{Trial, load};
 
-/// Steps as real clocks make them; the last one would go before 1970, where the clock stops at 0.
+/// Steps that real clocks make; the last one would go before 1970, where the clock stops at 0.
 const STEPS: [i64; 7] =
     [2_000, -2_000, 7_200_000, -7_200_000, 31_536_000_000, -31_536_000_000, -3_000_000_000_000];
 
@@ -34,7 +34,7 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn faithful_over_steps_of_the_clock(
+    fn faithful_over_clock_steps(
         operations in operations(60), steps in prop::collection::vec(0usize..14, 60), batch in 1usize..8, tail in 1usize..40
     ) {
         let mut trial = Trial::new();

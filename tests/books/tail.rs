@@ -16,7 +16,7 @@ fn rows(path: &Path, table: &str) -> i64 {
 }
 
 #[test]
-fn the_tail_is_bounded_and_nobody_sees_where_it_ends() {
+fn the_tail_is_bounded_and_views_do_not_show_where_it_ends() {
     let mut trial = Trial::new();
     trial.books.fold_after(100);
     let id = trial.subnet("203.0.113.0/24");
@@ -52,7 +52,7 @@ fn the_tail_is_bounded_and_nobody_sees_where_it_ends() {
 }
 
 #[test]
-fn generations_are_not_used_again_after_what_carried_them_is_forgotten() {
+fn generations_are_not_reused_after_their_entries_are_forgotten() {
     let mut trial = Trial::new();
     let id = trial.subnet("203.0.113.0/24");
     trial.commit();
@@ -75,7 +75,7 @@ fn durable_zeros_after_the_wal_are_not_read() {
         trial.address(&id, &format!("endpoint-{round}"));
         trial.commit();
         trial.books.checkpoint_if_due();
-        // Allocated once, before everything that is written here.
+        // The WAL gets its size once, before these commits, and then keeps it.
         assert_eq!(fs::metadata(&log).unwrap().len() >> 20, 1, "round {round}");
         let copy = tempfile::tempdir().unwrap();
         for name in ["gipam.db", "gipam.db-wal"] {
@@ -133,7 +133,7 @@ fn before_the_tail(connection: &rusqlite::Connection) {
 }
 
 #[test]
-fn older_books_become_newer_ones() {
+fn older_books_are_migrated() {
     for version in [2, 3, 4, 5, 6, 7] {
         let (_directory, path) = of_version(version);
         assert!(Reader::open(&path).is_err(), "reading does not migrate");
@@ -157,7 +157,7 @@ fn older_books_become_newer_ones() {
 }
 
 #[test]
-fn the_tail_is_bounded_where_it_is_never_quiet() {
+fn the_tail_is_bounded_under_constant_load() {
     let mut trial = Trial::new();
     let id = trial.subnet("198.16.0.0/12");
     let mut sizes = Vec::new();
@@ -169,8 +169,8 @@ fn the_tail_is_bounded_where_it_is_never_quiet() {
         }
     }
     let most = *sizes.iter().max().unwrap();
-    assert!((60_000..135_000).contains(&most), "at most one more round waits: {most}");
-    assert!(*sizes.last().unwrap() < most, "the rounds come to an end");
+    assert!((60_000..135_000).contains(&most), "at most one more round is in the tail: {most}");
+    assert!(*sizes.last().unwrap() < most, "folding catches up with the load");
     assert_eq!(leases(trial.books.path()).len(), 140_000);
     // Then there are no requests: the books stay the same, and the history is trimmed to its limit.
     trial.books.keep_history(5_000);

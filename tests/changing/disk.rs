@@ -1,10 +1,10 @@
 //! Changes by hand while the disk refuses writes.
 
 use super::daemon::House;
-use super::{SMALL, refused, told};
+use super::{SMALL, change, refused};
 
 #[test]
-fn durable_while_the_books_are_busy_nothing_is_changed_and_afterwards_everything_works() {
+fn durable_busy_books_are_not_changed_and_work_again_afterwards() {
     let house = House::new(&SMALL);
     let daemon = house.start();
     daemon.wire().subnet(false);
@@ -20,7 +20,7 @@ fn durable_while_the_books_are_busy_nothing_is_changed_and_afterwards_everything
     }
     lock.execute_batch("ROLLBACK").unwrap();
     for arguments in changes {
-        assert_eq!(told(&house, arguments)["changed"], true, "{arguments:?} was not done yet");
+        assert_eq!(change(&house, arguments)["changed"], true, "{arguments:?} was not done yet");
     }
     daemon.stop();
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::daemon::House;
-use super::{SMALL, lease, refused, told};
+use super::{SMALL, change, lease, refused};
 
 /// Address, state and holder of every row that `leases --all` shows for a subnet.
 fn all(house: &House, subnet: &str) -> Vec<(String, String, String)> {
@@ -25,12 +25,12 @@ fn a_pinned_address_waits_for_its_holder_in_both_families_and_survives_restart_k
     let (v6, _) = daemon.wire().subnet(true);
     assert_eq!(lease(&mut daemon.wire(), &v4, "web"), "198.51.100.2");
     // Pinned while it runs with another address, and before the pinned address was ever given.
-    let row_of_pin = told(&house, &["pin", "web", "198.51.100.9"]);
+    let row_of_pin = change(&house, &["pin", "web", "198.51.100.9"]);
     let notes = row_of_pin["notes"].to_string();
     assert!(notes.contains("web holds 198.51.100.2 now"), "{notes}");
-    told(&house, &["pin", "db", "198.51.100.3"]);
-    told(&house, &["pin", "db", "2001:db8:77::99"]);
-    told(&house, &["pin", "02:00:00:00:00:07", "198.51.100.4"]);
+    change(&house, &["pin", "db", "198.51.100.3"]);
+    change(&house, &["pin", "db", "2001:db8:77::99"]);
+    change(&house, &["pin", "02:00:00:00:00:07", "198.51.100.4"]);
     let expected = [
         row("198.51.100.2", "leased", "web"),
         row("198.51.100.3", "pinned", "db"),
@@ -70,28 +70,32 @@ fn a_pinned_address_waits_for_its_holder_in_both_families_and_survives_restart_k
 }
 
 #[test]
-fn a_pin_stays_until_it_is_taken_back_and_repeats_and_rehearsals_change_nothing() {
+fn a_pin_stays_until_it_is_removed_and_repeats_and_dry_runs_change_nothing() {
     let house = House::new(&SMALL);
     let daemon = house.start();
     let (v4, _) = daemon.wire().subnet(false);
-    let rehearsal = told(&house, &["pin", "web", "198.51.100.9", "--dry-run"]);
-    assert_eq!(rehearsal["changes"], json!(["198.51.100.9 of 198.51.100.0/28 is pinned to web from now on"]));
+    let dry_run = change(&house, &["pin", "web", "198.51.100.9", "--dry-run"]);
+    assert_eq!(dry_run["changes"], json!(["198.51.100.9 of 198.51.100.0/28 is pinned to web from now on"]));
     assert_eq!(all(&house, "198.51.100.0/28"), []);
-    assert_eq!(told(&house, &["pin", "web", "198.51.100.9"])["changes"], rehearsal["changes"]);
-    assert_eq!(told(&house, &["pin", "web", "198.51.100.9"])["changed"], false);
+    assert_eq!(change(&house, &["pin", "web", "198.51.100.9"])["changes"], dry_run["changes"]);
+    assert_eq!(change(&house, &["pin", "web", "198.51.100.9"])["changed"], false);
     // Another container requests it by number, which is allowed, and releases it: the pin still waits for its holder.
     let other = json!({"com.docker.network.endpoint.name": "other"});
     assert_eq!(daemon.wire().address(&v4, "198.51.100.9", other), "198.51.100.9/28");
     assert_eq!(all(&house, "198.51.100.0/28"), [row("198.51.100.9", "leased", "other")]);
-    assert_eq!(lease(&mut daemon.wire(), &v4, "web"), "198.51.100.2", "it cannot get the address in between");
+    assert_eq!(
+        lease(&mut daemon.wire(), &v4, "web"),
+        "198.51.100.2",
+        "web gets another address while its pinned one is leased"
+    );
     daemon.wire().release(&v4, "198.51.100.9");
     daemon.wire().release(&v4, "198.51.100.2");
     assert_eq!(lease(&mut daemon.wire(), &v4, "web"), "198.51.100.9");
     // A holder has at most one pin in a subnet: the next one moves it.
-    let moved = told(&house, &["pin", "web", "198.51.100.8"])["changes"].to_string();
+    let moved = change(&house, &["pin", "web", "198.51.100.8"])["changes"].to_string();
     assert!(moved.contains("198.51.100.9 is no longer pinned to web"), "{moved}");
-    assert_eq!(told(&house, &["unpin", "198.51.100.8"])["changed"], true);
-    assert_eq!(told(&house, &["unpin", "198.51.100.8"])["changed"], false);
+    assert_eq!(change(&house, &["unpin", "198.51.100.8"])["changed"], true);
+    assert_eq!(change(&house, &["unpin", "198.51.100.8"])["changed"], false);
     assert_eq!(all(&house, "198.51.100.0/28").len(), 2, "the memory of .2 cools, .9 is leased");
 }
 
@@ -101,7 +105,7 @@ fn a_pinned_address_is_given_to_others_last_of_all_and_the_log_says_so() {
     let daemon = house.start();
     let (v4, _) = daemon.wire().subnet(false);
     assert_eq!(lease(&mut daemon.wire(), &v4, "one"), "198.51.100.2");
-    told(&house, &["pin", "web", "198.51.100.3"]);
+    change(&house, &["pin", "web", "198.51.100.3"]);
     daemon.wire().release(&v4, "198.51.100.2");
     for expected in ["198.51.100.4", "198.51.100.5", "198.51.100.6", "198.51.100.2", "198.51.100.3"] {
         let explained = house.json(&["explain", "--pool", "198.51.100.0/29", "--holder", expected]);
@@ -112,7 +116,7 @@ fn a_pinned_address_is_given_to_others_last_of_all_and_the_log_says_so() {
 }
 
 #[test]
-fn what_cannot_be_pinned_is_refused_and_says_why() {
+fn an_impossible_pin_is_refused_with_the_reason() {
     let house = House::new(&SMALL);
     let daemon = house.start();
     let (v4, _) = daemon.wire().pool(&json!({
@@ -120,8 +124,8 @@ fn what_cannot_be_pinned_is_refused_and_says_why() {
     }));
     daemon.wire().address(&v4, "", json!({"RequestAddressType": "com.docker.network.gateway"}));
     assert_eq!(lease(&mut daemon.wire(), &v4, "web"), "198.51.100.2");
-    told(&house, &["pin", "db", "198.51.100.3"]);
-    told(&house, &["reserve", "198.51.100.4"]);
+    change(&house, &["pin", "db", "198.51.100.3"]);
+    change(&house, &["reserve", "198.51.100.4"]);
     refused(
         &house,
         &["pin", "db", "198.51.100.2"],
@@ -131,7 +135,7 @@ fn what_cannot_be_pinned_is_refused_and_says_why() {
     refused(&house, &["pin", "web", "198.51.100.3"], 4, &["pinned to db", "gipam unpin 198.51.100.3"]);
     let mac = json!({"com.docker.network.endpoint.macaddress": "02:00:00:00:00:07"});
     assert_eq!(daemon.wire().address(&v4, "198.51.100.6", mac), "198.51.100.6/28");
-    // Docker may have made the MAC up for this start.
+    // Docker may have generated the MAC for this start only.
     refused(
         &house,
         &["pin", "old", "198.51.100.6"],
@@ -149,9 +153,9 @@ fn what_cannot_be_pinned_is_refused_and_says_why() {
     refused(&house, &["pin", "db", "nowhere"], 2, &["\"nowhere\" is not an IP address"]);
     refused(&house, &["pin", "", "198.51.100.5"], 2, &["gipam pin needs"]);
     refused(&house, &["unpin", "nowhere"], 2, &["\"nowhere\" is not an IP address"]);
-    assert_eq!(told(&house, &["unpin", "203.0.113.5"])["changed"], false);
+    assert_eq!(change(&house, &["unpin", "203.0.113.5"])["changed"], false);
     let global = json!({"AddressSpace": "global", "Pool": "198.51.100.0/28"});
     let (id, _) = daemon.wire().pool(&global);
     refused(&house, &["pin", "mail", "198.51.100.5"], 2, &["lies in several subnets", &id]);
-    assert_eq!(told(&house, &["pin", "mail", "198.51.100.5", "--subnet", &id])["changed"], true);
+    assert_eq!(change(&house, &["pin", "mail", "198.51.100.5", "--subnet", &id])["changed"], true);
 }

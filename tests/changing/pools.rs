@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::daemon::{House, until};
 use super::http::Wire;
-use super::{SMALL, lease, refused, told};
+use super::{SMALL, change, lease, refused};
 
 /// Every base: pool, prefix, length, closed.
 fn pools(house: &House) -> Vec<String> {
@@ -36,21 +36,21 @@ const ADD: [&str; 11] = [
 ];
 
 #[test]
-fn pools_added_closed_and_resized_by_hand_stay_so_at_the_next_start_with_the_same_flags() {
+fn pools_changed_by_hand_stay_changed_at_the_next_start_with_the_same_flags() {
     let house = House::new(&SMALL);
     let daemon = house.start();
-    let rehearsal = told(&house, &[&ADD[..], &["--dry-run"]].concat());
+    let dry_run = change(&house, &[&ADD[..], &["--dry-run"]].concat());
     assert_eq!(
-        rehearsal["changes"],
+        dry_run["changes"],
         json!(["pool lan is added: 203.0.113.0/25 in /28, 2001:db8:99::/48 in /56"])
     );
-    assert_eq!(pools(&house).len(), 2, "a rehearsal changes nothing");
-    assert_eq!(told(&house, &ADD)["changes"], rehearsal["changes"]);
-    assert_eq!(told(&house, &ADD)["changed"], false);
+    assert_eq!(pools(&house).len(), 2, "a dry run must not change anything");
+    assert_eq!(change(&house, &ADD)["changes"], dry_run["changes"]);
+    assert_eq!(change(&house, &ADD)["changed"], false);
     assert_eq!(subnet_of(&mut daemon.wire(), "lan", false).1, "203.0.113.0/28");
     let (v6, prefix) = subnet_of(&mut daemon.wire(), "lan", true);
     assert_eq!(prefix, "2001:db8:99::/56");
-    let resized = told(
+    let resized = change(
         &house,
         &["pool", "resize", "lan", "--v4", "203.0.113.0/24", "--v4-size", "29", "--v6-size", "64"],
     );
@@ -61,9 +61,9 @@ fn pools_added_closed_and_resized_by_hand_stay_so_at_the_next_start_with_the_sam
         ])
     );
     assert!(resized["notes"].to_string().contains("2 subnets are held now; held subnets keep their length"));
-    // In the gap next to the first one: best fit.
+    // Best fit: the subnet fills the gap after the first one.
     assert_eq!(subnet_of(&mut daemon.wire(), "lan", false).1, "203.0.113.16/29");
-    let notes = told(&house, &["pool", "resize", "default", "--v4-size", "27"])["notes"].to_string();
+    let notes = change(&house, &["pool", "resize", "default", "--v4-size", "27"])["notes"].to_string();
     assert!(
         notes.contains("at each start with the same flags: -v4 198.51.100.0/24 (size /28) differs"),
         "{notes}"
@@ -81,8 +81,8 @@ fn pools_added_closed_and_resized_by_hand_stay_so_at_the_next_start_with_the_sam
     assert!(house.log().contains("which stays in force"), "the start warns: {}", house.log());
     assert!(house.json(&["reload"])[0].as_str().unwrap().contains("which stays in force"));
     assert_eq!(pools(&house), expected, "after a reload");
-    told(&house, &["pool", "close", "lan"]);
-    assert_eq!(told(&house, &["pool", "close", "lan"])["changed"], false);
+    change(&house, &["pool", "close", "lan"]);
+    assert_eq!(change(&house, &["pool", "close", "lan"])["changed"], false);
     let closed = daemon
         .wire()
         .refused("RequestPool", &json!({"AddressSpace": "local", "Options": {"pool": "lan"}, "V6": false}));
@@ -90,8 +90,8 @@ fn pools_added_closed_and_resized_by_hand_stay_so_at_the_next_start_with_the_sam
     daemon.kill();
     let daemon = house.start();
     assert!(pools(&house)[2].ends_with("closed"), "after a kill -9: {:?}", pools(&house));
-    assert_eq!(lease(&mut daemon.wire(), &v6, "web"), "2001:db8:99::2", "its subnets stay");
-    told(
+    assert_eq!(lease(&mut daemon.wire(), &v6, "web"), "2001:db8:99::2", "a closed pool keeps its subnets");
+    change(
         &house,
         &[&["pool", "add", "lan"][..], &["--v4", "203.0.113.0/24", "--v6", "2001:db8:99::/48"]].concat(),
     );
@@ -99,18 +99,18 @@ fn pools_added_closed_and_resized_by_hand_stay_so_at_the_next_start_with_the_sam
 }
 
 #[test]
-fn a_closed_pool_goes_when_its_last_subnet_is_released_and_does_not_come_back() {
+fn a_closed_pool_is_removed_with_its_last_subnet_and_does_not_come_back() {
     let house = House::new(&SMALL);
     let daemon = house.start();
     let (id, _) = daemon.wire().subnet(false);
     refused(&house, &["pool", "close", "default"], 2, &["is the only open one", "gipam pool add"]);
-    told(&house, &["pool", "add", "lan", "--v4", "203.0.113.0/24", "--v4-size", "28"]);
-    let closed = told(&house, &["pool", "close", "default"]);
+    change(&house, &["pool", "add", "lan", "--v4", "203.0.113.0/24", "--v4-size", "28"]);
+    let closed = change(&house, &["pool", "close", "default"]);
     assert!(closed["notes"].to_string().contains("1 subnet is held now"), "{closed}");
     assert!(closed["notes"].to_string().contains("no open pool has IPv6"), "{closed}");
     assert_eq!(daemon.wire().subnet(false).1, "203.0.113.0/28");
     daemon.wire().release_pool(&id);
-    until("the empty pool has gone", || (pools(&house) == ["lan 203.0.113.0/24 /28"]).then_some(()));
+    until("the empty closed pool is removed", || (pools(&house) == ["lan 203.0.113.0/24 /28"]).then_some(()));
     daemon.stop();
     let daemon = house.start();
     assert_eq!(pools(&house), ["lan 203.0.113.0/24 /28"], "the flags do not bring it back");
@@ -118,7 +118,7 @@ fn a_closed_pool_goes_when_its_last_subnet_is_released_and_does_not_come_back() 
 }
 
 #[test]
-fn where_a_configuration_file_declares_the_pools_the_answer_has_the_lines_for_it() {
+fn where_a_configuration_file_declares_the_pools_a_refusal_shows_the_lines_to_write() {
     let toml =
         "[gc]\nengine = \"\"\n[[pool]]\nname = \"lan\"\nv4 = { base = \"198.51.100.0/24\", size = 28 }\n";
     let house = House::with_toml(toml);
@@ -139,7 +139,7 @@ fn where_a_configuration_file_declares_the_pools_the_answer_has_the_lines_for_it
 }
 
 #[test]
-fn pools_that_could_not_be_used_are_refused() {
+fn unusable_pools_are_refused() {
     let house = House::new(&SMALL);
     let daemon = house.start();
     let add = |more: &[&'static str]| [&["pool", "add", "lan"][..], more].concat();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::daemon::House;
-use super::{SMALL, lease, refused, told};
+use super::{SMALL, change, lease, refused};
 
 /// First address and origin of every reservation.
 fn reserved(house: &House) -> Vec<(String, String)> {
@@ -17,17 +17,17 @@ fn by_hand(first: &str) -> (String, String) {
 }
 
 #[test]
-fn a_reservation_by_hand_holds_at_once_in_both_families_and_survives_restart_kill_and_reload() {
+fn a_reservation_by_hand_applies_at_once_in_both_families_and_survives_restart_kill_and_reload() {
     let house = House::new(&SMALL);
     let daemon = house.start();
     let (v4, _) = daemon.wire().subnet(false);
     let (v6, _) = daemon.wire().subnet(true);
     assert_eq!(lease(&mut daemon.wire(), &v4, "web"), "198.51.100.2");
-    let row = told(&house, &["reserve", "198.51.100.2-198.51.100.5"]);
+    let row = change(&house, &["reserve", "198.51.100.2-198.51.100.5"]);
     assert_eq!(row["changed"], true);
     assert_eq!(row["changes"], json!(["198.51.100.2-198.51.100.5 is reserved by hand from now on"]));
     assert_eq!(row["leases"][0]["holder"], "web", "leases are reported, and stay: {row}");
-    told(&house, &["reserve", "2001:db8:77::2-2001:db8:77::3"]);
+    change(&house, &["reserve", "2001:db8:77::2-2001:db8:77::3"]);
     assert_eq!(lease(&mut daemon.wire(), &v4, "db"), "198.51.100.6");
     assert_eq!(lease(&mut daemon.wire(), &v6, "db"), "2001:db8:77::4");
     // Reserved addresses may be requested by number.
@@ -42,10 +42,10 @@ fn a_reservation_by_hand_holds_at_once_in_both_families_and_survives_restart_kil
     let daemon = house.start();
     assert_eq!(reserved(&house), expected, "after a kill -9");
     assert_eq!(lease(&mut daemon.wire(), &v4, "queue"), "198.51.100.8");
-    assert_eq!(house.json(&["reload"]), json!([]), "a reload changes nothing");
+    assert_eq!(house.json(&["reload"]), json!([]), "a reload must not change anything");
     assert_eq!(reserved(&house), expected, "after a reload");
     assert_eq!(lease(&mut daemon.wire(), &v4, "mail"), "198.51.100.9");
-    assert_eq!(house.json(&["leases", "--holder", "web"])[0]["address"], "198.51.100.2", "it stays");
+    assert_eq!(house.json(&["leases", "--holder", "web"])[0]["address"], "198.51.100.2", "the lease stays");
     let who = house.json(&["who", "198.51.100.5"])[0].clone();
     assert_eq!((&who["reserved"], &who["reserved_by"]), (&json!(true), &json!("by hand")));
     let steps = house.json(&["explain", "--address", "198.51.100.5"])[0]["steps"].to_string();
@@ -55,19 +55,19 @@ fn a_reservation_by_hand_holds_at_once_in_both_families_and_survives_restart_kil
 }
 
 #[test]
-fn repeats_change_nothing_and_a_rehearsal_neither() {
+fn repeats_and_dry_runs_change_nothing() {
     let house = House::new(&SMALL);
     let _daemon = house.start();
-    let rehearsal = told(&house, &["reserve", "198.51.100.64/28", "--dry-run"]);
-    assert_eq!((&rehearsal["changed"], &rehearsal["dry_run"]), (&json!(true), &json!(true)));
+    let dry_run = change(&house, &["reserve", "198.51.100.64/28", "--dry-run"]);
+    assert_eq!((&dry_run["changed"], &dry_run["dry_run"]), (&json!(true), &json!(true)));
     assert_eq!(reserved(&house), []);
-    assert_eq!(told(&house, &["reserve", "198.51.100.64/28"])["changes"], rehearsal["changes"]);
-    assert_eq!(told(&house, &["reserve", "198.51.100.64/28"])["changed"], false);
-    assert_eq!(told(&house, &["unreserve", "198.51.100.64/28", "--dry-run"])["changed"], true);
+    assert_eq!(change(&house, &["reserve", "198.51.100.64/28"])["changes"], dry_run["changes"]);
+    assert_eq!(change(&house, &["reserve", "198.51.100.64/28"])["changed"], false);
+    assert_eq!(change(&house, &["unreserve", "198.51.100.64/28", "--dry-run"])["changed"], true);
     assert_eq!(reserved(&house), [by_hand("198.51.100.64")]);
     refused(&house, &["unreserve", "198.51.100.66"], 2, &["gipam unreserve 198.51.100.64-198.51.100.79"]);
-    assert_eq!(told(&house, &["unreserve", "198.51.100.64/28"])["changed"], true);
-    assert_eq!(told(&house, &["unreserve", "198.51.100.64/28"])["changed"], false);
+    assert_eq!(change(&house, &["unreserve", "198.51.100.64/28"])["changed"], true);
+    assert_eq!(change(&house, &["unreserve", "198.51.100.64/28"])["changed"], false);
     assert_eq!(reserved(&house), []);
 }
 
@@ -77,14 +77,14 @@ fn a_reservation_over_whole_subnets_keeps_dynamic_ones_away_and_has_no_effect_in
     let daemon = house.start();
     let (held, prefix) = daemon.wire().subnet(false);
     assert_eq!(prefix, "198.51.100.0/28");
-    let notes = told(&house, &["reserve", "198.51.100.0/27"])["notes"].to_string();
+    let notes = change(&house, &["reserve", "198.51.100.0/27"])["notes"].to_string();
     assert!(notes.contains("198.51.100.0/28") && notes.contains("no effect"), "{notes}");
     assert_eq!(lease(&mut daemon.wire(), &held, "web"), "198.51.100.2");
     assert_eq!(daemon.wire().subnet(false).1, "198.51.100.32/28");
 }
 
 #[test]
-fn what_the_configuration_declares_is_taken_back_there_and_bad_input_is_refused() {
+fn reservations_of_the_configuration_are_removed_there_and_bad_input_is_refused() {
     let toml = "[gc]\nengine = \"\"\n[[pool]]\nname = \"lan\"\nv4 = { base = \"198.51.100.0/24\", size = 28 }\n\
                 reserved = [\"198.51.100.16/28\"]\n";
     let house = House::with_toml(toml);
@@ -111,7 +111,7 @@ fn what_the_configuration_declares_is_taken_back_there_and_bad_input_is_refused(
         &["outside of pool lan (198.51.100.0/24)"],
     );
     refused(&house, &["reserve", "--dry-run"], 2, &["gipam reserve needs"]);
-    let notes = told(&house, &["reserve", "198.51.100.16/28", "--pool", "lan"])["notes"].to_string();
+    let notes = change(&house, &["reserve", "198.51.100.16/28", "--pool", "lan"])["notes"].to_string();
     assert!(notes.contains("the configuration also reserves this range"), "{notes}");
     // A reservation by hand stays when the configuration changes.
     house.configure(&toml.replace("reserved", "# reserved"));
@@ -125,12 +125,12 @@ fn what_the_configuration_declares_is_taken_back_there_and_bad_input_is_refused(
 }
 
 #[test]
-fn all_of_both_families_can_be_reserved_and_taken_back() {
+fn all_of_both_families_can_be_reserved_and_unreserved() {
     let house = House::new(&SMALL);
     let daemon = house.start();
     let (held, _) = daemon.wire().subnet(false);
     for (all, v6) in [("0.0.0.0/0", false), ("::/0", true)] {
-        told(&house, &["reserve", all]);
+        change(&house, &["reserve", all]);
         let body = json!({"AddressSpace": "local", "Pool": "", "Options": {}, "V6": v6});
         let text = daemon.wire().refused("RequestPool", &body);
         assert!(text.contains("no available pool"), "{text}");
@@ -138,10 +138,14 @@ fn all_of_both_families_can_be_reserved_and_taken_back() {
     let free: Vec<Value> =
         house.json(&["pools"]).as_array().unwrap().iter().map(|row| row["free"].clone()).collect();
     assert_eq!(free, [0, 0]);
-    assert_eq!(lease(&mut daemon.wire(), &held, "web"), "198.51.100.2", "no effect in what is held");
+    assert_eq!(
+        lease(&mut daemon.wire(), &held, "web"),
+        "198.51.100.2",
+        "the reservation has no effect in a held subnet"
+    );
     house.json(&["map"]);
     for all in ["0.0.0.0/0", "::/0"] {
-        told(&house, &["unreserve", all]);
+        change(&house, &["unreserve", all]);
     }
     assert_eq!(daemon.wire().subnet(false).1, "198.51.100.16/28");
     assert_eq!(daemon.wire().subnet(true).1, "2001:db8:77::/64");
@@ -149,7 +153,7 @@ fn all_of_both_families_can_be_reserved_and_taken_back() {
 }
 
 #[test]
-fn durable_the_history_says_when_something_was_reserved_and_taken_back() {
+fn durable_the_history_shows_when_a_reservation_was_made_and_removed() {
     let house = House::new(&SMALL);
     let daemon = house.start();
     let (v4, _) = daemon.wire().subnet(false);
@@ -160,12 +164,12 @@ fn durable_the_history_says_when_something_was_reserved_and_taken_back() {
         &["reserve", "198.51.100.2-198.51.100.5"],
         &["reserve", "2001:db8:77::/64"],
     ] {
-        told(&house, arguments);
+        change(&house, arguments);
     }
     daemon.kill();
     let daemon = house.start();
-    told(&house, &["reload"]);
-    told(&house, &["unreserve", "198.51.100.2-198.51.100.5"]);
+    change(&house, &["reload"]);
+    change(&house, &["unreserve", "198.51.100.2-198.51.100.5"]);
     let row = |event: &str, subnet: &str| (event.to_owned(), subnet.to_owned());
     let history = |of: &[&str]| {
         let rows = house.json(&[&["history"], of].concat());
@@ -174,7 +178,8 @@ fn durable_the_history_says_when_something_was_reserved_and_taken_back() {
         rows.map(|row| (text(row, "event"), text(row, "subnet"))).collect::<Vec<_>>()
     };
     let (range, subnet) = ("198.51.100.2-198.51.100.5", "198.51.100.0/28");
-    // A dry run, a repeat, a restart and a reload add no rows. `history` finds each row that concerns an address or subnet.
+    // A dry run, a repeat, a restart and a reload do not add rows. `history` finds each row that concerns an
+    // address or subnet.
     assert_eq!(history(&["198.51.100.3"]), [row("unreserved", range), row("reserved", range)]);
     let [unreserved, reserved] = ["unreserved", "reserved"].map(|event| row(event, range));
     let expected = [unreserved, reserved, row("leased", subnet), row("subnet granted", subnet)];
@@ -192,6 +197,6 @@ fn durable_the_history_says_when_something_was_reserved_and_taken_back() {
     assert_eq!(
         history(&["198.51.100.3", "--file", books.to_str().unwrap()]).len(),
         2,
-        "and without a daemon"
+        "the history is the same without a daemon"
     );
 }

@@ -83,13 +83,13 @@ fn the_slot_is_the_first_usable_address_that_is_not_reserved() {
 }
 
 #[test]
-fn the_slot_is_the_gateway_that_was_asked_for() {
+fn the_slot_is_the_gateway_that_was_requested() {
     let (mut desk, id) = small();
     desk.gave(AddressRequest { gateway: true, ..number(&id, "10.0.0.6") });
     let given: Vec<String> = (0..5).map(|_| desk.host(address(&id))).collect();
     assert_eq!(given, ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"]);
     desk.free(&id, "10.0.0.6");
-    assert_eq!(desk.host(gateway(&id)), "10.0.0.6", "it stays the gateway's place");
+    assert_eq!(desk.host(gateway(&id)), "10.0.0.6", "that address remains the gateway's place");
 }
 
 #[test]
@@ -104,7 +104,11 @@ fn p10_dynamic_addresses_come_from_the_range_and_the_gateway_need_not() {
         "no available addresses on this pool: all of range 10.9.0.128/30 of 10.9.0.0/24 is leased or reserved (leases: 4); \
          stop containers, or recreate the network with a larger --ip-range; see: gipam leases --all"
     );
-    assert_eq!(desk.host(number(&id, "10.9.0.77")), "10.9.0.77", "by number anywhere");
+    assert_eq!(
+        desk.host(number(&id, "10.9.0.77")),
+        "10.9.0.77",
+        "a request by number may lie outside the range"
+    );
 }
 
 #[test]
@@ -146,12 +150,12 @@ fn own_address_by_name_else_by_mac() {
     assert_eq!(
         desk.host(AddressRequest { mac: Some(Mac([2, 0, 0, 0, 0, 7])), ..named(&id, "web") }),
         "10.0.0.2",
-        "the name first"
+        "the name counts first"
     );
     assert_eq!(
         desk.host(AddressRequest { mac: Some(Mac([2, 0, 0, 0, 0, 2])), ..named(&id, "new") }),
         "10.0.0.3",
-        "then the MAC"
+        "the MAC counts if there is no name"
     );
     assert_eq!(desk.host(mac(9)), "10.0.0.4");
 }
@@ -165,7 +169,7 @@ fn a_renamed_containers_live_lease_is_not_given_to_its_old_names_new_owner() {
 }
 
 #[test]
-fn own_address_is_gone_when_somebody_else_got_it() {
+fn own_address_is_lost_if_another_holder_got_it() {
     let (mut desk, id) = small();
     for name in ["a", "b", "c", "d", "e"] {
         desk.gave(named(&id, name));
@@ -180,7 +184,7 @@ fn own_address_is_gone_when_somebody_else_got_it() {
 }
 
 #[test]
-fn own_address_outside_of_range_or_reserved_is_not_given_dynamically() {
+fn own_address_outside_the_range_or_reserved_is_not_given_dynamically() {
     let mut desk = Desk::new(reserve(lan(), &["10.9.0.7"]));
     let id = desk.subnet(exact("10.9.0.0/24").range("10.9.0.128/25"));
     for asked in ["10.9.0.5", "10.9.0.7"] {
@@ -191,7 +195,7 @@ fn own_address_outside_of_range_or_reserved_is_not_given_dynamically() {
 }
 
 #[test]
-fn a_reservation_over_a_whole_subnet_has_no_effect_inside_one_asked_for_by_number() {
+fn a_reservation_over_a_whole_subnet_has_no_effect_inside_one_requested_by_number() {
     for reserved in ["10.9.0.0/16", "10.9.0.0/29", "10.9.0.1-10.9.0.6"] {
         let mut desk = Desk::new(reserve(lan(), &[reserved]));
         let id = desk.subnet(exact("10.9.0.0/29"));
@@ -202,7 +206,7 @@ fn a_reservation_over_a_whole_subnet_has_no_effect_inside_one_asked_for_by_numbe
 }
 
 #[test]
-fn a_reserved_gateways_place_is_not_given_even_at_last() {
+fn a_reserved_gateways_place_is_not_given_even_as_the_last_address() {
     let mut desk = Desk::new(reserve(lan(), &["10.9.0.6"]));
     let id = desk.subnet(exact("10.9.0.0/29"));
     desk.gave(AddressRequest { gateway: true, ..number(&id, "10.9.0.6") });
@@ -237,7 +241,7 @@ fn taken_over(desk: &mut Desk, text: &str, beyond: u128) -> String {
 }
 
 #[test]
-fn in_a_subnet_taken_over_choice_starts_beyond_while_room_remains() {
+fn in_a_taken_over_subnet_choice_starts_beyond_its_counter_while_addresses_remain() {
     let mut desk = Desk::new(lan());
     let id = taken_over(&mut desk, "10.9.0.0/24", 252);
     let given: Vec<String> = (0..4).map(|_| desk.host(address(&id))).collect();

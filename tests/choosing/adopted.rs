@@ -59,7 +59,7 @@ fn the_first_unknown_id_of_exactly_its_prefix_is_taken_with_the_grant() {
     let mut desk = adopted();
     assert_eq!(ids(&desk), ["local/192.0.2.0/24#?"]);
     let asked_as = desk.plan.subnets().next().unwrap().asked_as();
-    assert!(desk.decide(&Request::Address(address(&asked_as))).reply.is_ok(), "as gipam explain asks");
+    assert!(desk.decide(&Request::Address(address(&asked_as))).reply.is_ok(), "gipam explain uses this id");
     assert_eq!(desk.gave(address(DOCKERS)), "192.0.2.2/24", "the live container keeps its address");
     assert_eq!(ids(&desk), [DOCKERS]);
     assert_eq!(desk.kind(DOCKERS, "192.0.2.9"), Kind::Gateway);
@@ -127,7 +127,7 @@ fn p19_a_late_release_with_an_old_id_does_not_touch_an_adopted_network() {
 }
 
 #[test]
-fn a_refused_request_says_the_id_all_the_same_and_an_undo_leaves_it() {
+fn a_refused_request_still_sets_the_id_and_an_undo_keeps_it() {
     let mut desk = adopted();
     assert!(desk.gave(number(DOCKERS, "192.0.2.1")).starts_with("address already in use: "));
     assert_eq!(ids(&desk), [DOCKERS]);
@@ -140,7 +140,7 @@ fn a_refused_request_says_the_id_all_the_same_and_an_undo_leaves_it() {
 }
 
 #[test]
-fn disjoint_what_overlaps_a_held_subnet_is_not_adopted() {
+fn disjoint_a_network_that_overlaps_a_held_subnet_is_not_adopted() {
     let mut desk = Desk::new(lan());
     desk.subnet(exact("192.0.2.0/25"));
     for text in [PREFIX, "192.0.2.0/25", "192.0.2.64/26"] {
@@ -153,7 +153,7 @@ fn disjoint_what_overlaps_a_held_subnet_is_not_adopted() {
 }
 
 #[test]
-fn fenced_what_was_released_since_or_just_before_the_look_is_not_adopted() {
+fn fenced_a_subnet_released_after_or_just_before_the_check_is_not_adopted() {
     let mut desk = Desk::new(lan());
     let before = seen(&desk, PREFIX, &[]);
     desk.pass(1);
@@ -173,7 +173,7 @@ fn fenced_what_was_released_since_or_just_before_the_look_is_not_adopted() {
 }
 
 #[test]
-fn a_remembered_prefix_is_taken_up_with_its_memory_and_pins() {
+fn a_remembered_prefix_is_adopted_with_its_memory_and_pins() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(exact(PREFIX));
     desk.gave(named(&id, "web"));
@@ -192,7 +192,7 @@ fn a_remembered_prefix_is_taken_up_with_its_memory_and_pins() {
 }
 
 #[test]
-fn it_counts_as_one_that_had_an_endpoint_and_lies_in_the_pool_that_contains_it() {
+fn an_adopted_subnet_counts_as_used_and_belongs_to_the_pool_that_contains_it() {
     let mut desk = Desk::new(lan());
     let found = seen(&desk, "10.0.7.0/24", &[]);
     adopt(&mut desk, found).unwrap();
@@ -204,7 +204,7 @@ fn it_counts_as_one_that_had_an_endpoint_and_lies_in_the_pool_that_contains_it()
 }
 
 #[test]
-fn a_person_may_give_an_id_that_nobody_holds() {
+fn a_person_may_set_an_id_that_no_held_subnet_has() {
     let mut desk = adopted();
     let held = desk.subnet(any(V4));
     assert_eq!(
@@ -238,9 +238,9 @@ fn an_adopted_subnet_is_released_by_force_before_its_id_is_known() {
 }
 
 #[test]
-fn one_that_was_asked_for_since_is_not_freed_as_unnamed() {
+fn a_subnet_used_under_its_id_since_the_check_is_not_freed() {
     let mut desk = adopted();
-    desk.subnet(exact("198.51.100.0/24")); // by which the Engine is known
+    desk.subnet(exact("198.51.100.0/24")); // a network by which the Engine is recognized
     let subnet = desk.plan.subnets().next().unwrap().clone();
     let death = crate::evidence::dead_subnet(&desk.plan, &subnet, subnet.state.generation).unwrap();
     let free = wish(Repair::Free(death.while_unnamed()));
@@ -264,7 +264,11 @@ fn a_restart_in_an_adopted_subnet_gets_the_address_that_it_gave_back_under_the_u
     for again in [1, 3] {
         let mut desk = smallest();
         (0..again).for_each(|_| desk.free(SMALL, "192.0.2.2"));
-        assert_eq!(desk.plan.subnets().next().unwrap().addresses.leased(), 2, "it changes nothing by itself");
+        assert_eq!(
+            desk.plan.subnets().next().unwrap().addresses.leased(),
+            2,
+            "a kept release alone does not free the lease"
+        );
         desk.pass(5_000);
         assert_eq!(desk.gave(address(SMALL)), "192.0.2.2/30");
         assert_eq!(ids(&desk), [SMALL]);
@@ -289,11 +293,11 @@ fn p19_a_kept_release_counts_for_its_own_id_and_its_own_lease_only() {
     let lease = ShownLease { address: number, kind, name: None, mac: None, evidence: "seen".into() };
     let lives = Repair::Adopt { serial, lease, read: found.read };
     desk.ask(wish(lives)).unwrap();
-    assert!(desk.gave(address(SMALL)).starts_with("no available addresses"), "it is in use again");
+    assert!(desk.gave(address(SMALL)).starts_with("no available addresses"), "the address is in use again");
 }
 
 #[test]
-fn what_was_released_is_free_since_then_once_a_person_names_the_id() {
+fn a_kept_release_counts_from_its_own_time_once_a_person_sets_the_id() {
     let mut desk = smallest();
     desk.free(SMALL, "192.0.2.2");
     let then = desk.now;

@@ -23,7 +23,7 @@ fn p17_a_released_subnet_cools_for_a_minute() {
 }
 
 #[test]
-fn by_number_it_does_not_cool() {
+fn a_cooling_subnet_can_be_requested_by_number() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
     desk.release(&id);
@@ -31,7 +31,7 @@ fn by_number_it_does_not_cool() {
 }
 
 #[test]
-fn with_only_cooling_subnets_left_the_longest_cooled_goes_with_a_warning() {
+fn with_only_cooling_subnets_left_the_longest_cooled_is_given_with_a_warning() {
     let mut desk = tight();
     let ids = [desk.subnet(any(V4)), desk.subnet(any(V4))];
     desk.release(&ids[1]);
@@ -54,7 +54,7 @@ fn the_longest_cooled_is_the_longest_released_whatever_its_pool_says() {
 }
 
 #[test]
-fn never_one_younger_than_5_seconds_the_request_waits_for_it() {
+fn a_request_waits_until_a_released_subnet_is_5_seconds_old() {
     let mut desk = tight();
     let ids = [desk.subnet(any(V4)), desk.subnet(any(V4))];
     desk.release(&ids[0]);
@@ -75,7 +75,7 @@ fn two_cooling_halves_make_room_for_a_larger_one() {
 }
 
 #[test]
-fn cooling_of_0_is_off_and_a_short_one_is_waited_for_no_longer_than_it_lasts() {
+fn cooling_of_0_is_off_and_a_request_waits_only_until_a_short_cooling_ends() {
     for (cooling, expected) in [(0, "10.0.0.0/30"), (2_000, "wait 2000")] {
         let mut desk = Desk::new(pools(&[PoolSettings {
             subnet_cooling: cooling,
@@ -100,7 +100,7 @@ fn a_released_address_cools_for_ten_minutes_while_others_are_free() {
     assert_eq!(given, ["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"]);
     desk.free(&id, "10.0.0.2");
     desk.pass(15_000); // A restarted container would be back by now.
-    assert_eq!(desk.host(address(&id)), "10.0.0.6", "never used comes first");
+    assert_eq!(desk.host(address(&id)), "10.0.0.6", "an address that was never used comes first");
     assert_eq!(desk.host(address(&id)), "10.0.0.2");
     assert!(desk.warnings[0].contains("still cooling"));
     desk.free(&id, "10.0.0.5");
@@ -119,11 +119,15 @@ fn a_key_gets_the_same_subnet_again_cooling_or_not() {
     desk.release(&id);
     assert_eq!(desk.said(any(V4).option("key", "shop")), "10.0.2.0/24");
     assert_eq!(desk.said(any(V4).option("key", "blog")), "10.0.0.0/24");
-    assert_eq!(desk.said(any(V6).option("key", "blog")), "2001:db8::/64", "a family of its own");
+    assert_eq!(
+        desk.said(any(V6).option("key", "blog")),
+        "2001:db8::/64",
+        "a key is separate for each family"
+    );
 }
 
 #[test]
-fn a_key_whose_subnet_is_held_gives_another_and_stays_where_it_points() {
+fn a_key_whose_subnet_is_held_gets_another_and_still_points_to_the_first() {
     let mut desk = Desk::new(lan());
     let first = desk.subnet(any(V4).option("key", "blog"));
     let second = desk.subnet(any(V4).option("key", "blog"));
@@ -134,7 +138,7 @@ fn a_key_whose_subnet_is_held_gives_another_and_stays_where_it_points() {
 }
 
 #[test]
-fn a_key_minds_size_and_pool() {
+fn a_key_respects_size_and_pool() {
     let mut desk = Desk::new(pools(&[pool("a", "10.0.0.0/16:24", ""), pool("b", "10.1.0.0/16:24", "")]));
     let id = desk.subnet(any(V4).option("key", "blog"));
     desk.release(&id);
@@ -160,6 +164,6 @@ fn keys_are_bounded_and_the_newest_stay() {
     desk.subnet(any(V4).option("key", "word-3"));
     assert!(
         desk.plan.keys().any(|(_, _, word, ..)| word == "word-3"),
-        "the oldest, used again, is not forgotten for it"
+        "the oldest key was used again, so it is not forgotten"
     );
 }

@@ -1,4 +1,4 @@
-//! Every refusal: its well-known phrase, its class, its status, and the complete text that a person reads.
+//! Every refusal: its well-known phrase, its class, its status, and its complete text.
 //!
 //! The phrases are those of libnetwork's ipamapi; the classes decide HTTP status and exit code.
 
@@ -102,7 +102,7 @@ fn every_refusal_word_by_word_with_its_class_and_status() {
 }
 
 #[test]
-fn no_refusal_is_left_out_here() {
+fn every_refusal_is_in_this_table() {
     let source = include_str!("../../src/plan/error.rs");
     let refusals = source.matches("    pub fn ").count() - source.matches("    pub fn new(").count();
     let kinds = source.matches("    pub fn named(").count();

@@ -31,7 +31,7 @@ fn eui64_comes_from_the_mac_and_without_one_is_next_fit() {
 }
 
 #[test]
-fn eui64_needs_64_host_bits_and_minds_the_range() {
+fn eui64_needs_64_host_bits_and_respects_the_range() {
     for request in [exact("2001:db8:0:1::/65"), exact("2001:db8:0:1::/64").range("2001:db8:0:1::/96")] {
         let (mut desk, _) = desk(AddressOrder::Eui64, 1);
         let id = desk.subnet(request);
@@ -74,7 +74,7 @@ fn stable_stays_in_the_range_and_ends_when_it_is_full() {
 }
 
 #[test]
-fn orders_are_for_ipv6_alone_and_own_addresses_come_before_them() {
+fn orders_apply_only_to_ipv6_and_own_addresses_come_before_them() {
     let (mut desk, id) = desk(AddressOrder::Stable, 1);
     let four = desk.subnet(any(V4));
     assert_eq!(desk.host(named(&four, "web")), "10.0.0.2");
@@ -101,5 +101,9 @@ fn derived_addresses_of_a_subnet_taken_over_lie_beyond_its_counter_too() {
     let mut given: Vec<String> = (0..4).map(|n| desk.host(named(&id, &format!("n{n}")))).collect();
     given.sort();
     assert_eq!(given, ["2001:db8::c", "2001:db8::d", "2001:db8::e", "2001:db8::f"]);
-    assert_ne!(desk.host(named(&id, "late")), "2001:db8::1", "no room there: anywhere in the range");
+    assert_ne!(
+        desk.host(named(&id, "late")),
+        "2001:db8::1",
+        "beyond the counter nothing is free, so any address of the range"
+    );
 }

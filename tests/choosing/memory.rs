@@ -25,11 +25,11 @@ fn memory_outlives_release_pool_with_the_prefix() {
 }
 
 #[test]
-fn a_name_with_a_living_lease_gets_back_what_nobody_has() {
+fn a_name_with_a_live_lease_gets_back_only_free_addresses() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
     let (first, second) = (desk.host(named(&id, "web")), desk.host(named(&id, "web")));
-    assert_ne!(first, second, "a live lease is given to nobody, not even under its own name");
+    assert_ne!(first, second, "a live lease is not given again, not even to its own name");
     desk.free(&id, &first);
     assert_eq!(desk.host(named(&id, "web")), first);
     desk.free(&id, &second);
@@ -64,7 +64,7 @@ fn pins_outlive_release_pool_and_are_withheld_while_anything_else_is_free() {
 }
 
 #[test]
-fn gateways_and_auxiliary_addresses_end_without_trace() {
+fn gateways_and_auxiliary_addresses_leave_no_memory() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
     desk.gave(AddressRequest { gateway: true, ..number(&id, "10.0.0.2") });

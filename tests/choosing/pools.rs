@@ -30,7 +30,7 @@ fn a_driver_without_a_list_has_all_pools() {
 }
 
 #[test]
-fn named_pools_stand_for_the_family_they_have() {
+fn a_named_pool_applies_to_the_families_that_it_has() {
     for (option, family, expected) in [
         ("b", V4, "198.51.100.0/30"),
         ("b,a", V4, "198.51.100.0/30"),
@@ -64,7 +64,7 @@ fn the_size_comes_from_the_request_then_the_option_then_the_pool() {
 }
 
 #[test]
-fn a_size_larger_than_one_pool_is_looked_for_in_the_next() {
+fn a_size_too_large_for_one_pool_comes_from_the_next() {
     let mut desk =
         Desk::new(pools(&[pool("small", "192.0.2.0/29:30", ""), pool("large", "10.0.0.0/16:24", "")]));
     assert_eq!(desk.said(sized(V4, 24)), "10.0.0.0/24");
@@ -108,7 +108,7 @@ fn options_are_known_or_refused_where_gipam_chooses() {
 }
 
 #[test]
-fn p10_one_option_map_goes_to_both_families_so_explicit_requests_mind_no_option() {
+fn p10_one_option_map_goes_to_both_families_so_explicit_requests_ignore_options() {
     for (key, value) in [("colour", "red"), ("pool", "z"), ("v4.size", "99"), ("key", "")] {
         assert_eq!(
             three().said(exact("203.0.113.0/24").option(key, value)),
@@ -123,7 +123,7 @@ fn best_fit_leaves_large_blocks_whole_and_releases_coalesce() {
     let mut desk = Desk::new(pools(&[PoolSettings { subnet_cooling: 0, ..pool("a", "10.0.0.0/24:28", "") }]));
     let small: Vec<String> = (0..3).map(|_| desk.subnet(sized(V4, 28))).collect();
     assert_eq!(desk.said(sized(V4, 25)), "10.0.0.128/25");
-    assert_eq!(desk.said(sized(V4, 28)), "10.0.0.48/28", "fills the hole next to the small ones");
+    assert_eq!(desk.said(sized(V4, 28)), "10.0.0.48/28", "fills the gap after the small ones");
     assert_eq!(desk.said(sized(V4, 27)), "10.0.0.64/27");
     desk.release(&small[1]);
     assert_eq!(desk.said(sized(V4, 27)), "10.0.0.96/27");
@@ -133,7 +133,7 @@ fn best_fit_leaves_large_blocks_whole_and_releases_coalesce() {
 }
 
 #[test]
-fn a_closed_pool_gives_nothing_new_and_keeps_what_it_gave() {
+fn a_closed_pool_gives_no_new_subnets_and_keeps_its_held_ones() {
     let mut desk = three();
     let id = desk.subnet(any(V4));
     let closed = PoolSettings { closed: true, ..pool("a", "192.0.2.0/29:30", "") };
@@ -188,7 +188,7 @@ fn reservations_over_a_whole_subnet_keep_dynamic_subnets_away() {
 }
 
 #[test]
-fn the_count_of_further_subnets_minds_holdings_and_reservations() {
+fn the_count_of_further_subnets_considers_held_subnets_and_reservations() {
     let mut desk =
         Desk::new(reserve(lan(), &["10.0.2.0/23", "10.0.5.1-10.0.5.254", "10.0.6.7", "2001:db8:0:1::/64"]));
     let base = |desk: &Desk, family| *desk.plan.settings().pools[0].base(family).unwrap();
@@ -206,7 +206,7 @@ fn the_count_of_further_subnets_minds_holdings_and_reservations() {
 }
 
 #[test]
-fn a_subnet_in_which_a_reservation_ends_is_given_for_the_rest_of_it() {
+fn a_partly_reserved_subnet_is_given_for_its_other_addresses() {
     let settings = Settings {
         reserved: vec![AddressRange::parse("192.0.2.0-192.0.2.5").unwrap()],
         ..pools(&[pool("a", "192.0.2.0/28:30", "")])

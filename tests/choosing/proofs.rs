@@ -1,4 +1,5 @@
-//! PROOF OF DEATH: whatever is not proven dead is alive. Each view except the first lacks the lease, but proves nothing.
+//! PROOF OF DEATH: whatever is not proven dead is alive. Except for the complete view, each view here lacks
+//! the lease and still must not prove anything.
 //!
 //! Checks *fenced*; a [`Death`](gipam::plan::evidence::Death) needs two complete views of the Engine that the books know.
 
@@ -48,14 +49,14 @@ fn endpoint(container: &str, addresses: &[&str]) -> Endpoint {
 }
 
 #[test]
-fn what_a_complete_view_lacks_twice_is_dead() {
+fn a_lease_missing_from_two_complete_views_is_dead() {
     let (desk, _) = books();
     assert!(proves(&desk, &complete()));
     assert!(proves_subnet(&desk, &lists([prefix(OTHER)])));
 }
 
 #[test]
-fn what_a_view_shows_is_alive() {
+fn everything_that_a_view_shows_is_alive() {
     let (desk, _) = books();
     let mut shown = complete();
     shown.networks[0].endpoints.push(endpoint("web", &["192.0.2.7"]));
@@ -111,11 +112,11 @@ fn everything_dead_in_one_view_proves_nothing() {
     }
     let mut foreign = lists([prefix(OTHER)]);
     foreign.networks[0].ipam = "default".into();
-    assert!(!proves_subnet(&desk, &foreign), "a network of another driver is not one of ours");
+    assert!(!proves_subnet(&desk, &foreign), "the network of another driver is not gipam's");
 }
 
 #[test]
-fn a_network_whose_driver_is_not_configured_here_is_a_witness_of_life_for_its_prefix() {
+fn a_network_whose_driver_is_not_configured_here_keeps_its_prefix_alive() {
     let (desk, _) = books();
     for driver in ["renamed", "default", ""] {
         let mut shown = complete();
@@ -125,7 +126,7 @@ fn a_network_whose_driver_is_not_configured_here_is_a_witness_of_life_for_its_pr
     }
     let mut wider = lists([prefix(OTHER), prefix("192.0.0.0/16")]);
     wider.networks[1].ipam = "default".into();
-    assert!(!proves_subnet(&desk, &wider), "neither is one that overlaps it");
+    assert!(!proves_subnet(&desk, &wider), "nor does one that overlaps the prefix prove anything");
 }
 
 #[test]
@@ -138,7 +139,7 @@ fn a_prefix_held_twice_and_shown_once_has_no_suspects() {
 }
 
 #[test]
-fn a_copy_is_one_however_overlap_is_written() {
+fn a_copy_is_recognized_however_the_overlap_option_is_written() {
     for word in ["true", "1"] {
         let mut desk = Desk::new(lan());
         desk.subnet(exact(WEB));
@@ -169,7 +170,7 @@ fn p28_a_size_in_the_place_of_a_prefix_may_be_any_subnet_of_that_size() {
 }
 
 #[test]
-fn what_is_new_is_alive_and_one_view_is_never_two() {
+fn a_new_grant_is_alive_and_one_view_never_counts_as_two() {
     let (desk, _) = books();
     let shown = IndexedLists::new(complete(), &["gipam".to_owned()]);
     let sight = Sight::new(&desk.plan, &shown);
@@ -182,7 +183,7 @@ fn what_is_new_is_alive_and_one_view_is_never_two() {
     assert!(seen(5, record.generation).is_none(), "granted less than a minute ago");
     let [first, again, later] = [5, 5, 9].map(|at| seen(at, record.generation + 1).unwrap());
     assert!(Death::of(&first, &again, 0).is_none());
-    assert!(Death::of(&later, &first, 0).is_none(), "in the order of the checks");
+    assert!(Death::of(&later, &first, 0).is_none(), "the views must be in the order of the checks");
     assert!(Death::of(&first, &later, 5).is_none() && Death::of(&first, &later, 4).is_some());
 }
 
@@ -212,7 +213,7 @@ fn an_address_without_an_owner_is_an_endpoints_until_the_engine_lists_it_as_auxi
     assert_eq!(
         desk.kind(&id, "192.0.2.7"),
         Kind::Endpoint,
-        "not guessed by the time since the network was made"
+        "the kind is not guessed from the age of the network"
     );
     let record = desk.record(&id, "192.0.2.7").unwrap();
     let serial = desk.plan.subnets().next().unwrap().state.serial;
@@ -223,13 +224,13 @@ fn an_address_without_an_owner_is_an_endpoints_until_the_engine_lists_it_as_auxi
         desk.ask(Request::Repair(Box::new(wish))).unwrap();
         desk.record(&id, "192.0.2.7").map(|record| (record.kind, record.asked_by_number)).unwrap()
     };
-    assert_eq!(identify(Kind::Auxiliary), (Kind::Auxiliary, false), "no container asked for it by number");
+    assert_eq!(identify(Kind::Auxiliary), (Kind::Auxiliary, false), "no container requested it by number");
     assert_eq!(identify(Kind::Endpoint).0, Kind::Endpoint, "older books may have guessed");
     assert_eq!(identify(Kind::Gateway).0, Kind::Endpoint, "a gateway request is marked as such");
 }
 
 #[test]
-fn one_with_a_mac_is_never_auxiliary() {
+fn an_address_with_a_mac_is_never_auxiliary() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(exact(WEB));
     let mut request = number(&id, "192.0.2.7");
@@ -333,7 +334,7 @@ fn a_pin_that_is_refused_names_the_container_as_the_engine_calls_it() {
 }
 
 #[test]
-fn nobody_is_gone_whose_containers_may_have_outlived_it() {
+fn a_caller_whose_containers_may_have_outlived_it_is_not_gone() {
     for (how, replaced) in [(Gone::Itself, false), (Gone::WithItsContainers, true)] {
         let mut desk = Desk::new(lan());
         let arrival = |arrived: &str, gone| {

@@ -59,7 +59,7 @@ fn p17_release_pool_ends_every_lease_in_it() {
 }
 
 #[test]
-fn p11_a_gateway_that_was_never_asked_for_is_released_all_the_same() {
+fn p11_releasing_a_gateway_that_was_never_requested_succeeds() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
     unchanged(&mut desk, release_address(&id, "10.0.0.1", None));
@@ -67,7 +67,7 @@ fn p11_a_gateway_that_was_never_asked_for_is_released_all_the_same() {
 }
 
 #[test]
-fn a_release_meant_for_one_generation_touches_no_other() {
+fn a_release_meant_for_one_generation_does_not_affect_another() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
     desk.gave(address(&id));
@@ -198,7 +198,7 @@ fn an_undone_grant_leaves_no_cooling_no_pin_and_no_memory() {
 }
 
 #[test]
-fn an_undo_comes_too_late_when_something_happened_since() {
+fn an_undo_has_no_effect_after_a_later_change() {
     let mut desk = Desk::new(lan());
     let decision = desk.decide(&Request::Subnet(any(V4)));
     for change in &decision.changes {

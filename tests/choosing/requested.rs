@@ -1,4 +1,4 @@
-//! Requests by number: subnets in and outside of pools, addresses, gateways, auxiliary addresses, and kinds.
+//! Requests by number: subnets inside and outside pools, addresses, gateways, auxiliary addresses, and kinds.
 //!
 //! Rules R22 to R24 and R40 to R43.
 
@@ -8,7 +8,7 @@ use gipam::plan::request::{AddressRequest, Mac};
 use crate::desk::*;
 
 #[test]
-fn a_requested_subnet_lies_inside_or_outside_of_the_pools_and_its_host_bits_are_masked() {
+fn a_requested_subnet_lies_inside_or_outside_the_pools_and_its_host_bits_are_masked() {
     for (asked, expected) in [
         ("10.0.7.0/24", "10.0.7.0/24"),
         ("10.0.7.77/24", "10.0.7.0/24"),
@@ -46,7 +46,10 @@ fn a_dynamic_subnet_keeps_away_from_requested_ones() {
     assert_eq!(desk.said(sized(V4, 26)), "10.0.0.0/26", "best fit next to it");
     let mut desk = Desk::new(lan());
     desk.subnet(exact("10.0.0.0/8"));
-    assert!(desk.said(any(V4)).starts_with("no available pool"), "over the whole pool");
+    assert!(
+        desk.said(any(V4)).starts_with("no available pool"),
+        "the requested subnet covers the whole pool"
+    );
 }
 
 #[test]
@@ -87,7 +90,7 @@ fn overlap_true_grants_a_second_separate_copy_on_purpose() {
     }
     assert!(
         desk.said(exact("10.9.0.0/24")).contains(&format!("gipam release {first} --force")),
-        "now by PoolID"
+        "the command now names the PoolID"
     );
     assert_eq!(
         desk.force("10.9.0.0/24", None),
@@ -99,7 +102,7 @@ fn overlap_true_grants_a_second_separate_copy_on_purpose() {
 }
 
 #[test]
-fn requested_addresses_lie_anywhere_in_the_subnet_but_on_the_never_given_ones() {
+fn requested_addresses_may_be_anywhere_in_the_subnet_except_those_never_given() {
     let mut desk = Desk::new(reserve(lan(), &["10.9.0.5"]));
     let id = desk.subnet(exact("10.9.0.0/24").range("10.9.0.128/25"));
     for (asked, expected) in [
@@ -137,7 +140,7 @@ fn requested_addresses_lie_anywhere_in_the_subnet_but_on_the_never_given_ones() 
 }
 
 #[test]
-fn cooling_and_pinned_do_not_matter_to_a_request_by_number() {
+fn cooling_and_pins_do_not_affect_a_request_by_number() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
     for name in ["a", "b"] {
@@ -150,7 +153,7 @@ fn cooling_and_pinned_do_not_matter_to_a_request_by_number() {
 }
 
 #[test]
-fn already_leased_is_refused_naming_holder_and_command() {
+fn a_leased_address_is_refused_naming_holder_and_command() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
     desk.gave(gateway(&id));
@@ -185,7 +188,7 @@ fn already_leased_is_refused_naming_holder_and_command() {
 }
 
 #[test]
-fn kinds_gateway_by_type_else_endpoint_whenever_it_is_asked_for() {
+fn the_kind_is_gateway_by_type_else_endpoint_at_any_time() {
     for wait in [0, 10_000, 10_001, 90_000] {
         let mut desk = Desk::new(lan());
         let id = desk.subnet(any(V4));
@@ -217,7 +220,7 @@ fn a_second_gateway_request_without_an_address_changes_nothing() {
 }
 
 #[test]
-fn one_auxiliary_request_for_what_is_the_gateway_succeeds_and_both_releases_do() {
+fn one_auxiliary_request_for_the_gateways_address_succeeds_and_so_do_both_releases() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
     desk.gave(AddressRequest { gateway: true, ..number(&id, "10.0.0.5") });
@@ -259,6 +262,6 @@ fn two_sizes_are_refused_unless_they_are_the_same() {
     assert_eq!(
         Desk::new(lan()).said(sized(V4, 26).option("v6.size", "80")),
         "10.0.0.0/26",
-        "one map serves both families"
+        "the option map goes to both families"
     );
 }

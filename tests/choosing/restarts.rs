@@ -1,5 +1,5 @@
-//! A restarted container keeps its address if Docker does not name containers (Engines before 29); and the address that a
-//! holder gets back if Docker does name it.
+//! A restarted container keeps its address: by the time of the release if Docker does not send names (Engines
+//! before 29), otherwise by its name.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use gipam::plan::settings::{AddressOrder, Settings};
 
 use crate::desk::*;
 
-/// A request with a MAC that Docker made up: another one at each start.
+/// A request with a MAC that Docker generated, a different one at each start.
 fn made_up(id: &str, n: u8) -> AddressRequest {
     AddressRequest { mac: Some(Mac([0x02, 0x42, 7, 7, 7, n])), ..address(id) }
 }
@@ -31,28 +31,28 @@ fn a_restarted_container_gets_its_address_back_in_both_families() {
             desk.pass(60_000);
         }
         desk.free(&id, &web);
-        assert_eq!(desk.host(address(&id)), web, "without any MAC, too");
+        assert_eq!(desk.host(address(&id)), web, "a request without a MAC gets it, too");
         desk.free(&id, &db);
         desk.pass(15_000);
-        assert!(![&web, &db].contains(&&desk.host(next(&id))), "too late");
+        assert!(![&web, &db].contains(&&desk.host(next(&id))), "the window is over");
     }
 }
 
 #[test]
-fn of_two_that_were_released_nobody_knows_whose_is_whose() {
+fn two_addresses_released_together_cannot_be_assigned_to_their_holders() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
     let (web, db) = (desk.host(made_up(&id, 1)), desk.host(made_up(&id, 2)));
     desk.free(&id, &web);
     desk.pass(10_000);
     desk.free(&id, &db);
-    assert_eq!(desk.host(made_up(&id, 3)), "10.0.0.4", "the normal rule");
+    assert_eq!(desk.host(made_up(&id, 3)), "10.0.0.4", "the normal order applies");
     desk.pass(5_000);
     assert_eq!(desk.host(made_up(&id, 4)), db, "the other one has left the window");
 }
 
 #[test]
-fn what_is_known_to_be_somebodys_does_not_count_and_is_not_given() {
+fn an_address_with_a_known_holder_does_not_count_and_is_not_given() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
     let web = desk.host(made_up(&id, 1));
@@ -65,16 +65,20 @@ fn what_is_known_to_be_somebodys_does_not_count_and_is_not_given() {
     assert_eq!(
         desk.host(made_up(&id, 2)),
         "10.0.0.4",
-        "neither the network card's address nor the one requested by number"
+        "the network card's address and the one requested by number are not given"
     );
     desk.free(&id, &web);
     assert_eq!(desk.host(named(&id, "web")), "10.0.0.5", "a name identifies its holder");
     assert_eq!(
         desk.host(AddressRequest { mac: Some(Mac([0, 1, 2, 3, 4, 5])), ..address(&id) }),
         "10.0.0.6",
-        "nor a card"
+        "the MAC of a network card does not get the address"
     );
-    assert_eq!(desk.host(AddressRequest { serial: true, ..address(&id) }), "10.0.0.7", "nor Swarm");
+    assert_eq!(
+        desk.host(AddressRequest { serial: true, ..address(&id) }),
+        "10.0.0.7",
+        "Swarm does not get the address"
+    );
     assert_eq!(desk.host(card), with_card);
     assert_eq!(desk.host(made_up(&id, 3)), web);
 }
@@ -114,9 +118,9 @@ fn released_by_a_person_or_by_repair_does_not_count() {
     let death = crate::evidence::dead_lease(&desk.plan, subnet, number, record.generation).unwrap();
     let free = Repair::Free(death);
     assert_eq!(desk.ask(Request::Repair(Box::new(free))), Ok(Reply::Done));
-    assert_eq!(desk.host(address(&id)), "10.0.0.5", "neither of the two");
+    assert_eq!(desk.host(address(&id)), "10.0.0.5", "neither of the two released addresses");
     desk.free(&id, &web);
-    assert_eq!(desk.host(address(&id)), web, "and neither is in the way");
+    assert_eq!(desk.host(address(&id)), web, "the two released addresses do not count");
 }
 
 #[test]
@@ -133,12 +137,12 @@ fn an_address_that_was_not_a_containers_does_not_count() {
     assert_eq!(
         desk.host(made_up(&id, 2)),
         web,
-        "an auxiliary address and a gateway leave the one container its own"
+        "the auxiliary address and the gateway do not count, so the container gets its own"
     );
     let other = desk.subnet(exact("10.8.0.0/24"));
     let gateway = desk.host(AddressRequest { gateway: true, ..number(&other, "10.8.0.9") });
     desk.free(&other, &gateway);
-    assert_ne!(desk.host(made_up(&other, 3)), gateway, "and are not a container's");
+    assert_ne!(desk.host(made_up(&other, 3)), gateway, "a released gateway is not a container's address");
 }
 
 #[test]
@@ -174,12 +178,16 @@ fn in_an_eui64_pool_an_address_follows_from_the_mac_or_comes_with_a_warning() {
     desk.free(&id, &made(1));
     assert_eq!(desk.host(with(Some("web"), 2)), made(2), "another MAC, another address, whatever the name");
     desk.free(&id, &made(2));
-    assert_eq!(desk.host(with(None, 3)), made(3), "it does not get the released address either");
+    assert_eq!(
+        desk.host(with(None, 3)),
+        made(3),
+        "a MAC without a name does not get the released address either"
+    );
     desk.free(&id, &made(3));
     assert_eq!(desk.host(with(Some("web"), 1)), made(1));
     desk.free(&id, &made(1));
     desk.gave(AddressRequest { name: Some("squatter".into()), ..number(&id, &made(4)) });
-    assert_eq!(desk.host(with(Some("web"), 4)), made(1), "it cannot be had");
+    assert_eq!(desk.host(with(Some("web"), 4)), made(1), "the address of this MAC is leased");
     assert_eq!(
         desk.warnings.concat(),
         format!(
@@ -208,7 +216,7 @@ fn a_holder_gets_its_own_lease_back_once_that_is_proven_dead() {
         let mut desk = Desk::new(lan());
         let id = desk.subnet(any(V4));
         let web = desk.host(ask(&id));
-        assert_ne!(desk.host(ask(&id)), web, "a lease that is not proven dead is given to nobody");
+        assert_ne!(desk.host(ask(&id)), web, "a lease that is not proven dead is never given again");
         let dead = proof(&desk, &id, &web);
         desk.free(&id, "10.0.0.3");
         let again = AddressRequest { dead: dead.clone(), ..ask(&id) };
@@ -224,7 +232,7 @@ fn a_holder_gets_its_own_lease_back_once_that_is_proven_dead() {
 }
 
 #[test]
-fn nobody_else_gets_a_dead_lease_by_asking_for_any_address() {
+fn another_holder_does_not_get_a_dead_lease_by_requesting_any_address() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
     let web = desk.host(named(&id, "web"));
@@ -245,7 +253,7 @@ fn shown_as(desk: &mut Desk, id: &str, text: &str, container: &str) {
 }
 
 #[test]
-fn a_rename_that_the_engine_shows_takes_the_address_along() {
+fn after_a_rename_that_the_engine_shows_the_new_name_keeps_the_address() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
     let old = desk.host(named(&id, "web"));
@@ -286,7 +294,7 @@ fn p20_a_retry_after_a_refused_ipv6_half_gets_its_own_lease_back() {
     assert_eq!(desk.host(AddressRequest { half: early, ..web(8) }), first, "a refusal dated too early");
     let half_of_8 = half(&desk, Some("web"), 8);
     let by_number = AddressRequest { half: half_of_8, address: Some(ip(&first)), ..web(9) };
-    assert_eq!(desk.host(by_number), first, "by number, too");
+    assert_eq!(desk.host(by_number), first, "a request by number gets the lease, too");
     let taken = desk.gave(AddressRequest { address: Some(ip(&first)), ..web(10) });
     assert!(taken.starts_with("address already in use"), "{taken}");
     // A fixed MAC, with an Engine that does not send names.
@@ -298,11 +306,11 @@ fn p20_a_retry_after_a_refused_ipv6_half_gets_its_own_lease_back() {
 }
 
 #[test]
-fn p20_a_living_container_never_shares_its_lease_whatever_was_refused() {
+fn p20_a_live_container_never_shares_its_lease_whatever_was_refused() {
     let mac = |n: u8| Mac([2, 0, 0, 0, 0, n]);
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
-    // It was renamed, and the Engine's list was not read since.
+    // The container was renamed, and the Engine's list has not been read since.
     let renamed = desk.host(AddressRequest { mac: Some(mac(1)), ..named(&id, "web") });
     desk.pass(4_000);
     let half = |desk: &Desk, n: u8| Some(Half { name: Some("web".into()), mac: mac(n), at: desk.now });
@@ -336,7 +344,7 @@ fn explained(desk: &mut Desk, way: &str, request: AddressRequest) -> String {
 }
 
 #[test]
-fn an_explanation_says_of_a_holders_own_address_what_then_happens() {
+fn an_explanation_of_a_holders_own_address_matches_the_decision() {
     let (last, dead) = ("its own last address", "its own lease, proven dead");
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
@@ -364,7 +372,7 @@ fn an_explanation_says_of_a_holders_own_address_what_then_happens() {
     desk.host(AddressRequest { name: Some("squatter".into()), ..number(&second, &web) });
     let found = format!("{web}, but another network that shares 10.77.0.0/24 has it");
     assert_eq!(explained(&mut desk, last, named(&first, "web")), found);
-    // The same when it is requested by number.
+    // For a request by number the explanation names the holder.
     let asked = Request::Address(number(&first, &web));
     let steps = desk.plan.explain(&asked).steps;
     let held = steps.iter().find(|step| step.what == "held by").unwrap();
@@ -386,7 +394,7 @@ fn desk_of(order: AddressOrder) -> Desk {
 }
 
 #[test]
-fn an_explanation_names_what_the_address_follows_from_where_the_question_does_not() {
+fn an_explanation_names_the_missing_input_that_the_address_depends_on() {
     let mut desk = desk_of(AddressOrder::Stable);
     let id = desk.subnet(any(V6));
     let explained = |desk: &Desk, request| desk.plan.explain(&Request::Address(request));

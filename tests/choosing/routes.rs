@@ -11,7 +11,7 @@ fn desk() -> Desk {
 }
 
 #[test]
-fn p12_whatever_overlaps_what_the_host_uses_is_skipped() {
+fn p12_subnets_that_overlap_prefixes_of_the_host_are_skipped() {
     for (kind, used, expected) in [
         (InterfaceAddress, "10.0.0.5/32", "10.0.1.0/24"),
         (Nameserver, "10.0.0.53/32", "10.0.1.0/24"),
@@ -56,12 +56,12 @@ fn p12_an_on_link_route_over_a_whole_pool_makes_it_full_and_the_error_names_it()
     assert_eq!(
         two.said(any(V4).seeing(OnLinkV4Route, &["10.0.0.0/8"])),
         "192.0.2.0/28",
-        "another pool gives"
+        "the other pool still gives a subnet"
     );
 }
 
 #[test]
-fn an_address_or_nameserver_counts_also_where_it_is_the_whole_pool() {
+fn an_address_or_nameserver_counts_even_if_it_is_the_whole_pool() {
     let mut desk = Desk::new(pools(&[pool("one", "10.0.0.0/32:32", "")]));
     for kind in [InterfaceAddress, Nameserver] {
         assert!(
@@ -72,7 +72,7 @@ fn an_address_or_nameserver_counts_also_where_it_is_the_whole_pool() {
 }
 
 #[test]
-fn a_full_pool_names_what_others_use_of_it() {
+fn a_full_pool_names_the_prefixes_that_the_host_uses_in_it() {
     let mut desk = Desk::new(pools(&[pool("lan", "10.0.0.0/23:24", "")]));
     let ours = desk.subnet(any(V4));
     assert_eq!(ours, "local/10.0.0.0/24#0000000000000001");
@@ -81,12 +81,12 @@ fn a_full_pool_names_what_others_use_of_it() {
 }
 
 #[test]
-fn explicit_requests_do_not_mind_routes() {
+fn explicit_requests_ignore_routes() {
     assert_eq!(desk().said(exact("10.0.0.0/24").seeing(OnLinkV4Route, &["10.0.0.0/8"])), "10.0.0.0/24");
 }
 
 #[test]
-fn a_key_does_not_lead_into_what_docker_refuses() {
+fn a_key_does_not_return_a_subnet_that_docker_refuses() {
     let mut desk = desk();
     let id = desk.subnet(any(V4).option("key", "blog"));
     desk.release(&id);
@@ -97,7 +97,7 @@ fn a_key_does_not_lead_into_what_docker_refuses() {
 }
 
 #[test]
-fn p12_stepping_over_many_routes_ends() {
+fn p12_skipping_many_routes_terminates() {
     let all: Vec<String> = (0..256).map(|n| format!("10.0.{n}.77/32")).collect();
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     assert_eq!(desk().said(any(V4).seeing(InterfaceAddress, &all[..255])), "10.0.255.0/24");

@@ -51,7 +51,11 @@ fn all_of_a_64_is_reachable() {
     let high = "2001:db8::ffff:ffff:ffff:fffe";
     assert_eq!(desk.host(number(&id, high)), high);
     let id = desk.subnet(exact("2001:db8:7::/64").range("2001:db8:7::8000:0:0:0/66"));
-    assert_eq!(desk.host(address(&id)), "2001:db8:7:0:8000::1", "behind the gateway's place");
+    assert_eq!(
+        desk.host(address(&id)),
+        "2001:db8:7:0:8000::1",
+        "the first address after the gateway's place"
+    );
     let id = desk.subnet(exact("2001:db8:8::/64").range("2001:db8:8:0:ffff:ffff:ffff:fffe/127"));
     let given: Vec<String> = (0..2).map(|_| desk.host(address(&id))).collect();
     assert_eq!(given, ["2001:db8:8:0:ffff:ffff:ffff:ffff", "2001:db8:8:0:ffff:ffff:ffff:fffe"]);
@@ -99,7 +103,7 @@ fn a_gateway_in_a_subnet_of_one_address_is_refused_as_no_container_could_start()
         assert_eq!(
             desk.host(address(&id)),
             asked,
-            "a network that does not request a gateway gives it to a container"
+            "a network that does not request a gateway gives the address to a container"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Adopted networks that share a prefix: *unique* over both, and to which of them a PoolID belongs.
+//! Adopted networks that share a prefix: *unique* over both, and the network to which a PoolID belongs.
 
 use gipam::plan::change::Kind;
 use gipam::plan::error::Refusal;
@@ -54,7 +54,7 @@ fn books(desk: &Desk) -> Vec<(String, Vec<String>)> {
 }
 
 #[test]
-fn unique_networks_that_share_a_prefix_are_adopted_each_with_its_own() {
+fn unique_networks_that_share_a_prefix_are_adopted_each_with_its_own_leases() {
     let desk = adopted();
     let row = |id: &str, own: &str| (id.to_owned(), vec!["10.77.0.1".to_owned(), own.to_owned()]);
     let expected = [
@@ -72,7 +72,8 @@ fn p19_a_pool_id_of_one_of_several_is_never_guessed() {
         refused.contains(&format!("gipam adopt 10.77.0.64/26 {FIRST:?} (or 10.77.0.128/26)")),
         "{refused}"
     );
-    // A late release of an earlier grant belongs to neither, and a release of the whole subnet frees nothing.
+    // A late release of an earlier grant belongs to neither, and a release of the whole subnet does not free
+    // anything.
     desk.free(SECOND, "10.77.0.200");
     desk.release(SECOND);
     assert!(desk.gave(address(SECOND)).starts_with("address pool not found"));
@@ -101,7 +102,7 @@ const OF_FIRST: &str = "local/10.77.0.0/24/10.77.0.64/26#00000000deadbeef";
 const OF_SECOND: &str = "local/10.77.0.0/24/10.77.0.128/26#0123456789abcdef";
 
 #[test]
-fn p19_a_pool_id_names_the_range_too_so_of_several_that_were_adopted_it_means_one() {
+fn p19_a_pool_id_contains_the_range_and_identifies_one_of_several_adopted_networks() {
     let mut desk = Desk::new(lan());
     let given = desk.subnet(exact(LAN).range("10.77.0.64/26"));
     assert_eq!(given, "local/10.77.0.0/24/10.77.0.64/26#0000000000000001");
@@ -127,7 +128,7 @@ fn p19_a_pool_id_names_the_range_too_so_of_several_that_were_adopted_it_means_on
 }
 
 #[test]
-fn p19_a_person_cannot_give_one_the_pool_id_of_the_others_range() {
+fn p19_a_person_cannot_set_the_pool_id_of_another_range() {
     let mut desk = adopted();
     let name = |desk: &mut Desk, text: &str, id: &str| {
         let (prefix, id) = (prefix(text), id.to_owned());
@@ -145,7 +146,7 @@ fn p19_a_person_cannot_give_one_the_pool_id_of_the_others_range() {
 }
 
 #[test]
-fn a_person_says_by_the_range_which_of_them_a_pool_id_means() {
+fn a_person_selects_the_network_of_a_pool_id_by_its_range() {
     let mut desk = adopted();
     let name = |desk: &mut Desk, text: &str| {
         let (prefix, id) = (prefix(text), FIRST.to_owned());
@@ -159,7 +160,7 @@ fn a_person_says_by_the_range_which_of_them_a_pool_id_means() {
 }
 
 #[test]
-fn all_or_none_of_those_that_share_a_prefix_are_adopted() {
+fn networks_that_share_a_prefix_are_adopted_together_or_not_at_all() {
     let mut desk = Desk::new(lan());
     let range = |desk: &Desk, text: Option<&str>| seen(desk, text, &[]);
     let (first, all) = (range(&desk, Some("10.77.0.64/26")), range(&desk, None));
@@ -167,11 +168,11 @@ fn all_or_none_of_those_that_share_a_prefix_are_adopted() {
     assert!(refusal.text.starts_with("address pool overlaps"), "{refusal}");
     assert_eq!(books(&desk), []);
     let copy = Adoption { options: [("overlap".to_owned(), "true".to_owned())].into(), ..first.clone() };
-    assert!(adopt(&mut desk, vec![first, copy]).is_err(), "copies are separate on purpose: each by itself");
+    assert!(adopt(&mut desk, vec![first, copy]).is_err(), "copies made on purpose are adopted one at a time");
 }
 
 #[test]
-fn unique_what_a_sibling_kept_for_safetys_sake_comes_to_its_own_network() {
+fn unique_a_lease_that_a_sibling_kept_for_safety_moves_to_its_own_network() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(exact(LAN).range("10.77.0.64/26"));
     desk.gave(number(&id, "10.77.0.129"));

@@ -39,15 +39,19 @@ fn p31_with_a_range_and_no_gateway_the_gateway_is_the_first_address_of_the_range
 }
 
 #[test]
-fn p31_the_first_of_the_range_is_the_gateways_place_whether_it_is_asked_for_or_not() {
+fn p31_the_first_of_the_range_is_the_gateways_place_even_if_it_is_not_requested() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(exact("10.9.0.0/24").range("10.9.0.128/30"));
     let given: Vec<String> = (0..4).map(|_| desk.host(address(&id))).collect();
-    assert_eq!(given, ["10.9.0.129", "10.9.0.130", "10.9.0.131", "10.9.0.128"], "it last");
+    assert_eq!(
+        given,
+        ["10.9.0.129", "10.9.0.130", "10.9.0.131", "10.9.0.128"],
+        "the gateway's place comes last"
+    );
 }
 
 #[test]
-fn p31_a_range_that_leaves_containers_nothing_is_a_warning_when_the_network_is_made_and_when_one_starts() {
+fn p31_a_range_without_addresses_for_containers_is_reported_at_creation_and_at_a_start() {
     let filled = "recreate the network with a larger --ip-range, or with a --gateway outside of it, or start containers with --ip";
     for (subnet, range, gateway_at, why) in [
         ("10.9.0.0/24", "10.9.0.77/32", "10.9.0.77", "only the gateway's, 10.9.0.77"),
@@ -121,7 +125,7 @@ fn p31_two_subnets_of_one_prefix_are_granted_where_their_ranges_are_disjoint() {
     let copy = exact("10.77.0.0/24").range("10.77.0.0/27").option("overlap", "true");
     desk.subnet(copy);
     let said = desk.said(exact("10.77.0.0/24").range("10.77.0.192/27"));
-    assert!(said.starts_with("pool overlaps"), "next to a copy made on purpose: {said}");
+    assert!(said.starts_with("pool overlaps"), "a copy was made on purpose: {said}");
 }
 
 #[test]
@@ -129,7 +133,7 @@ fn unique_over_both_dynamic_by_number_and_gateways() {
     let mut desk = Desk::new(lan());
     let (first, second) = pair(&mut desk);
     assert_eq!([desk.host(gateway(&first)), desk.host(gateway(&second))], ["10.77.0.64", "10.77.0.128"]);
-    // An address by number in the other subnet's range, and one outside of both.
+    // An address by number in the other subnet's range, and one outside both ranges.
     assert_eq!(desk.host(by_number(&first, "10.77.0.129", false)), "10.77.0.129");
     assert_eq!(desk.host(by_number(&first, "10.77.0.5", false)), "10.77.0.5");
     assert_eq!(desk.host(address(&second)), "10.77.0.130", "not the other network's address");
@@ -138,7 +142,7 @@ fn unique_over_both_dynamic_by_number_and_gateways() {
             let said = desk.gave(by_number(&second, taken, as_gateway));
             assert!(said.starts_with(&format!("address already in use: {taken} is held by ")), "{said}");
             let named = said.contains(&first) || said.ends_with("choose another address");
-            assert!(named, "the other one is named by PoolID: {said}");
+            assert!(named, "the message names the other network by PoolID: {said}");
         }
     }
     desk.free(&first, "10.77.0.129");
@@ -146,7 +150,7 @@ fn unique_over_both_dynamic_by_number_and_gateways() {
 }
 
 #[test]
-fn a_router_is_the_gateway_of_both_and_releasing_one_frees_nothing_of_the_other() {
+fn a_router_is_the_gateway_of_both_and_a_release_in_one_does_not_affect_the_other() {
     let mut desk = Desk::new(lan());
     let (first, second) = pair(&mut desk);
     for id in [&first, &second] {
@@ -162,7 +166,7 @@ fn a_router_is_the_gateway_of_both_and_releasing_one_frees_nothing_of_the_other(
 }
 
 #[test]
-fn each_of_both_keeps_its_own_memory() {
+fn each_network_keeps_its_own_memory() {
     let mut desk = Desk::new(lan());
     let (first, second) = pair(&mut desk);
     for (id, name) in [(&first, "other"), (&first, "web"), (&second, "other"), (&second, "db")] {
@@ -178,7 +182,7 @@ fn each_of_both_keeps_its_own_memory() {
 }
 
 #[test]
-fn a_pin_by_hand_holds_in_the_subnet_whose_range_has_it() {
+fn a_pin_by_hand_applies_in_the_subnet_whose_range_contains_it() {
     let mut desk = Desk::new(lan());
     let (first, second) = pair(&mut desk);
     let pin = |subnet: &str, text: &str| PinRequest {
@@ -198,7 +202,7 @@ fn a_pin_by_hand_holds_in_the_subnet_whose_range_has_it() {
 }
 
 #[test]
-fn unique_what_the_other_has_is_not_given_as_ones_own_previous_address() {
+fn unique_an_address_that_the_other_network_has_is_not_given_as_the_holders_own() {
     let mut desk = Desk::new(lan());
     let (first, second) = pair(&mut desk);
     let made_up = |n: u8| AddressRequest { mac: Some(Mac([2, 0x42, 0, 0, 0, n])), ..address(&first) };
@@ -212,7 +216,7 @@ fn unique_what_the_other_has_is_not_given_as_ones_own_previous_address() {
 }
 
 #[test]
-fn unique_a_gateway_whose_place_the_other_has_gets_another_one() {
+fn unique_a_gateway_gets_another_address_if_the_other_network_has_its_place() {
     let mut desk = Desk::new(lan());
     let (first, second) = pair(&mut desk);
     assert_eq!(desk.host(by_number(&first, "10.77.0.128", false)), "10.77.0.128");
@@ -220,7 +224,7 @@ fn unique_a_gateway_whose_place_the_other_has_gets_another_one() {
 }
 
 #[test]
-fn unique_a_pin_gives_nobody_what_the_other_has() {
+fn unique_a_pin_never_gives_an_address_that_the_other_network_has() {
     let mut desk = Desk::new(lan());
     let first = desk.subnet(exact("10.77.0.0/24").range("10.77.0.64/30"));
     let second = desk.subnet(exact("10.77.0.0/24").range("10.77.0.128/26"));
@@ -243,7 +247,7 @@ fn unique_a_pin_gives_nobody_what_the_other_has() {
 }
 
 #[test]
-fn unique_an_address_made_of_a_mac_or_a_secret_is_not_one_that_the_other_has() {
+fn unique_an_address_derived_from_a_mac_or_a_secret_is_not_one_that_the_other_network_has() {
     let (card, made) = (Mac([2, 0x42, 0, 0, 0, 7]), "2001:db8::42:ff:fe00:7");
     for order in [AddressOrder::Eui64, AddressOrder::Stable] {
         let mut lan = pool("lan", "", "2001:db8::/48:64");
@@ -262,7 +266,7 @@ fn unique_an_address_made_of_a_mac_or_a_secret_is_not_one_that_the_other_has() {
 }
 
 #[test]
-fn unique_what_the_other_has_is_not_adopted() {
+fn unique_an_address_that_the_other_network_has_is_not_adopted() {
     let mut desk = Desk::new(lan());
     let (first, second) = pair(&mut desk);
     desk.host(by_number(&second, "10.77.0.70", false));

@@ -18,7 +18,7 @@ fn p24_the_same_subnet_and_addresses_may_be_held_in_both_spaces() {
 }
 
 #[test]
-fn dynamic_choice_avoids_what_is_held_or_cooling_in_the_other_space() {
+fn dynamic_choice_avoids_subnets_held_or_cooling_in_the_other_space() {
     let mut desk = Desk::new(lan());
     let global = desk.subnet(any(V4).global());
     assert_eq!(desk.said(any(V4)), "10.0.1.0/24");
@@ -40,11 +40,11 @@ fn p27_explicit_repeats_in_global_succeed_with_the_same_answer() {
         assert_eq!(desk.gave(request), expected);
     }
     desk.free(&id, "10.0.0.9");
-    assert!(!desk.record(&id, "10.0.0.9").unwrap().leased, "no second grant was taken");
+    assert!(!desk.record(&id, "10.0.0.9").unwrap().leased, "the repeated request did not add a lease");
 }
 
 #[test]
-fn repeats_with_other_options_are_one_subnet_and_warned_of() {
+fn repeats_with_other_options_get_the_same_subnet_and_a_warning() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(exact("10.0.0.0/24").global());
     assert_eq!(desk.subnet(exact("10.0.0.0/24").global().option("site", "paris")), id);

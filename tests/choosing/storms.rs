@@ -28,7 +28,7 @@ fn p12_the_storm_ends_with_an_error_that_says_what_was_seen() {
 }
 
 #[test]
-fn a_storm_is_of_one_family_space_and_option_set() {
+fn a_storm_counts_one_family_space_and_set_of_options() {
     let mut desk = desk(2);
     desk.subnet(any(V4));
     desk.subnet(any(V4));
@@ -39,7 +39,7 @@ fn a_storm_is_of_one_family_space_and_option_set() {
 }
 
 #[test]
-fn it_is_not_a_storm_when_one_was_used_released_or_is_old() {
+fn subnets_are_not_a_storm_if_one_was_used_or_released_or_is_old() {
     for calm in 0..3 {
         let mut desk = desk(2);
         let first = desk.subnet(any(V4));
@@ -54,7 +54,7 @@ fn it_is_not_a_storm_when_one_was_used_released_or_is_old() {
 }
 
 #[test]
-fn a_limit_of_0_switches_it_off() {
+fn a_limit_of_0_turns_the_guard_off() {
     let mut desk = desk(0);
     for _ in 0..200 {
         desk.subnet(any(V4));
@@ -83,7 +83,7 @@ fn a_subnet_that_is_used_after_all_cools_again() {
 }
 
 #[test]
-fn a_storm_that_goes_on_writes_its_marks_once() {
+fn a_continuing_storm_writes_its_marks_once() {
     let mut desk = desk(2);
     desk.subnet(any(V4));
     desk.subnet(any(V4));
@@ -93,13 +93,13 @@ fn a_storm_that_goes_on_writes_its_marks_once() {
     assert_eq!(desk.decide(&request).changes.len(), 0);
 }
 
-/// As a script or a person requests networks: each takes a while.
+/// A request as a script or a person makes it, a while after the previous one.
 fn unhurried() -> gipam::plan::request::SubnetRequest {
     gipam::plan::request::SubnetRequest { in_a_row: 0, ..any(V4) }
 }
 
 #[test]
-fn networks_that_ask_no_gateway_are_not_a_storm_where_they_come_one_by_one() {
+fn networks_without_a_gateway_are_not_a_storm_if_they_come_one_by_one() {
     // Engine 29 does not request a gateway for macvlan, ipvlan and isolated bridges (P30).
     let mut desk = Desk::new(pools(&[pool("lan", "10.0.0.0/8:24", "")]));
     for _ in 0..500 {

@@ -1,5 +1,5 @@
-//! Steps while the daemon is stopped. The steady clock keeps running, so within a boot ages are exact; if the name of
-//! the boot is missing, nothing gets older than it is known to be.
+//! Steps while the daemon is stopped. The steady clock keeps running, so ages are exact within a boot; if the
+//! name of the boot is missing, an age is never overestimated.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ fn forget_the_boot(house: &House) {
 }
 
 /// The subnet is released with a clock that is `ahead`, and the next start's clock is `later`.
-fn holds_up_nobody(ahead: i64, later: i64) {
+fn assert_that_requests_are_not_delayed(ahead: i64, later: i64) {
     for forgotten in [false, true] {
         let (house, clock) = one_subnet();
         clock.set(ahead);
@@ -34,17 +34,17 @@ fn holds_up_nobody(ahead: i64, later: i64) {
 }
 
 #[test]
-fn a_subnet_released_a_year_ahead_holds_up_nobody_over_a_restart() {
-    holds_up_nobody(YEAR, 0);
+fn a_subnet_released_by_a_clock_a_year_ahead_delays_no_request_after_a_restart() {
+    assert_that_requests_are_not_delayed(YEAR, 0);
 }
 
 #[test]
-fn a_subnet_released_today_holds_up_nobody_after_a_start_in_1970() {
-    holds_up_nobody(0, 30 * SECOND - now());
+fn a_subnet_released_today_delays_no_request_after_a_start_in_1970() {
+    assert_that_requests_are_not_delayed(0, 30 * SECOND - now());
 }
 
 #[test]
-fn a_step_ahead_over_a_restart_makes_no_subnet_older() {
+fn a_step_ahead_over_a_restart_does_not_make_a_subnet_older() {
     for forgotten in [false, true] {
         let (house, clock) = one_subnet();
         let daemon = house.start();
@@ -61,7 +61,7 @@ fn a_step_ahead_over_a_restart_makes_no_subnet_older() {
 }
 
 #[test]
-fn a_crash_and_a_step_back_lose_no_age() {
+fn a_crash_and_a_step_back_keep_every_age() {
     let (house, clock) = one_subnet();
     clock.set(3 * HOUR);
     let daemon = house.start();
@@ -75,7 +75,7 @@ fn a_crash_and_a_step_back_lose_no_age() {
 }
 
 #[test]
-fn a_date_in_books_that_somebody_edited_is_now() {
+fn a_future_date_in_edited_books_counts_as_now() {
     let (house, _clock) = one_subnet();
     let daemon = house.start();
     released(&daemon);

@@ -7,7 +7,7 @@ use crate::support::*;
 use crate::timeshift::{HOUR, SECOND, YEAR};
 
 #[test]
-fn a_step_back_of_two_hours_holds_up_nobody_who_waits_or_comes_later() {
+fn a_step_back_of_two_hours_delays_neither_waiting_nor_later_requests() {
     let (house, clock) = one_subnet();
     let daemon = house.start();
     let since = released(&daemon);
@@ -23,7 +23,7 @@ fn a_step_back_of_two_hours_holds_up_nobody_who_waits_or_comes_later() {
 }
 
 #[test]
-fn a_step_ahead_makes_no_subnet_older() {
+fn a_step_ahead_does_not_make_a_subnet_older() {
     let (house, clock) = one_subnet();
     let daemon = house.start();
     let since = released(&daemon);
@@ -34,7 +34,7 @@ fn a_step_ahead_makes_no_subnet_older() {
 }
 
 #[test]
-fn a_start_in_1970_wakes_who_waits() {
+fn a_request_that_waits_since_a_start_in_1970_is_woken() {
     let (house, clock) = one_subnet();
     clock.set(30 * SECOND - now());
     let daemon = house.start();
@@ -57,7 +57,7 @@ fn dates_of_a_start_in_1970_follow_the_clock() {
 }
 
 #[test]
-fn a_moment_in_the_future_does_not_stay() {
+fn a_date_in_the_future_does_not_stay() {
     let (house, clock) = one_subnet();
     let daemon = house.start();
     clock.set(YEAR);
@@ -68,7 +68,7 @@ fn a_moment_in_the_future_does_not_stay() {
 }
 
 #[test]
-fn an_address_goes_on_cooling_over_a_step_ahead() {
+fn an_address_keeps_cooling_over_a_step_ahead() {
     let (house, clock) = one_subnet();
     let daemon = house.start();
     let mut wire = daemon.wire();
@@ -95,7 +95,7 @@ fn an_address_goes_on_cooling_over_a_step_ahead() {
 }
 
 #[test]
-fn the_log_tells_each_step_once() {
+fn the_log_reports_each_step_once() {
     let (house, clock) = one_subnet();
     let daemon = house.start();
     for shift in [HOUR, 3 * HOUR, 0] {

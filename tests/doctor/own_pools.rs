@@ -4,14 +4,14 @@ use std::fs;
 
 use gipam::doctor::Verdict;
 
-use super::{house, look, of, put};
+use super::{diagnose, house, of, put};
 
 /// What `doctor` reports of Docker's own pools with this daemon.json.
 fn own_pools(json: &[u8]) -> Vec<(Verdict, String)> {
     let house = house();
     put(&house, "etc/docker/daemon.json", "");
     fs::write(house.path("root/etc/docker/daemon.json"), json).unwrap();
-    let findings = look(&house);
+    let findings = diagnose(&house);
     of(&findings, "Docker's own pools")
         .into_iter()
         .map(|(verdict, found)| (verdict, found.to_owned()))
@@ -44,17 +44,17 @@ fn every_key_of_daemon_json_that_takes_addresses_counts() {
         assert!(right, "{json}: {found:?}");
     }
     let marked = [b"\xef\xbb\xbf".as_slice(), br#"{"bip":"198.18.3.1/24"}"#].concat();
-    assert_eq!(own_pools(&marked)[0].0, Verdict::Wrong, "a mark of UTF-8");
+    assert_eq!(own_pools(&marked)[0].0, Verdict::Wrong, "with a UTF-8 byte order mark");
     let wide: Vec<u8> =
         "\u{feff}{\"bip\":\"198.18.3.1/24\"}".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    assert_eq!(own_pools(&wide)[0].0, Verdict::Wrong, "as Windows writes it");
+    assert_eq!(own_pools(&wide)[0].0, Verdict::Wrong, "UTF-16 as Windows writes it");
     let wide: Vec<u8> =
         "\u{feff}{\"bip\":\"198.18.3.1/24\"}".encode_utf16().flat_map(u16::to_be_bytes).collect();
-    assert_eq!(own_pools(&wide)[0].0, Verdict::Wrong, "the other way round");
+    assert_eq!(own_pools(&wide)[0].0, Verdict::Wrong, "UTF-16 in the other byte order");
 }
 
 #[test]
-fn what_dockerd_refuses_is_not_well() {
+fn a_file_that_dockerd_refuses_is_reported() {
     for (json, words) in [
         (
             r#"{"default-address-pools":{"base":"172.30.0.0/16","size":24}}"#,
@@ -80,7 +80,7 @@ fn what_dockerd_refuses_is_not_well() {
         "{}",
         "null",
         r#"{"bip":"172.30.0.1/24","labels":["a=b"]}"#,
-        // No bridge, no address, the wildcard address.
+        // Values that mean no bridge, no address or any address.
         r#"{"bip":"none"}"#,
         r#"{"bip":"","dns":[""],"default-gateway":""}"#,
         r#"{"ip":"0.0.0.0"}"#,
@@ -97,7 +97,7 @@ fn dockers_built_in_pools_count_unless_daemon_json_names_others() {
         if let Some(file) = file {
             put(&house, "etc/docker/daemon.json", file);
         }
-        let findings = look(&house);
+        let findings = diagnose(&house);
         of(&findings, "Docker's own pools")
             .first()
             .map(|(verdict, found)| (*verdict, (*found).to_owned()))
@@ -123,20 +123,20 @@ fn flags_of_dockerd_count_as_its_file_does() {
     let house = house();
     let unit = "[Service]\nExecStart=/usr/bin/dockerd -H fd:// \\\n  --bip 198.18.3.1/24\n";
     put(&house, "lib/systemd/system/docker.service", unit);
-    let found = of(&look(&house), "Docker's own pools")[0].1.to_owned();
+    let found = of(&diagnose(&house), "Docker's own pools")[0].1.to_owned();
     assert!(found.contains("198.18.3.0/24 of --bip"), "{found}");
     let more = "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd --default-address-pool=base=198.18.0.0/16,size=24\n";
     put(&house, "etc/systemd/system/docker.service.d/10-pools.conf", more);
-    let found = of(&look(&house), "Docker's own pools")[0].1.to_owned();
+    let found = of(&diagnose(&house), "Docker's own pools")[0].1.to_owned();
     assert!(found.contains("198.18.0.0/16 of --default-address-pool"), "{found}");
     // Docker's configured pools replace the built-in ones.
     house.configure("[gc]\nengine = \"\"\n[[pool]]\nname = \"x\"\nv4 = \"172.20.0.0/16\"\n");
-    assert_eq!(of(&look(&house), "Docker's own pools")[0].0, Verdict::Well);
+    assert_eq!(of(&diagnose(&house), "Docker's own pools")[0].0, Verdict::Well);
     house.configure("[gc]\nengine = \"\"\n");
     // The running dockerd is decisive, and may use another configuration file.
     put(&house, "proc/4711/cmdline", "/usr/bin/dockerd\0--config-file\0/srv/docker.json\0");
     put(&house, "srv/docker.json", "{\"bip\": \"198.18.7.1/24\"}");
-    let found = of(&look(&house), "Docker's own pools")[0].1.to_owned();
+    let found = of(&diagnose(&house), "Docker's own pools")[0].1.to_owned();
     assert!(found.contains("bip in /srv/docker.json"), "{found}");
 }
 
@@ -158,7 +158,7 @@ fn every_flag_of_dockerd_that_takes_addresses_counts() {
         for line in [format!("--{flag}"), format!("--{}", flag.replacen('=', "\0", 1))] {
             let house = house();
             put(&house, "proc/4711/cmdline", &format!("dockerd\0--debug\0{line}\0"));
-            let findings = look(&house);
+            let findings = diagnose(&house);
             let [(found, text)] = of(&findings, "Docker's own pools")[..] else {
                 panic!("{line}: {findings:?}")
             };

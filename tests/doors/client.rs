@@ -38,7 +38,7 @@ async fn a_daemon_that_does_not_answer_differs_from_one_that_is_not_there() {
 }
 
 #[test]
-fn nobody_there_and_a_dead_socket_are_unreachable() {
+fn a_missing_socket_and_a_dead_one_are_unreachable() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("d.sock");
     let ask = || request_blocking(&path, "GET", "/x", Vec::new(), PATIENCE).unwrap_err();
@@ -64,7 +64,7 @@ fn a_connection_that_breaks_is_an_error() {
 }
 
 #[test]
-fn a_path_that_is_none_is_refused_here() {
+fn an_invalid_path_is_refused_by_the_client() {
     let error = request_blocking("/nowhere".as_ref(), "GET", "no path", Vec::new(), PATIENCE).unwrap_err();
     assert!(error.to_string().starts_with("cannot request \"no path\": "), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Socket files: modes, owners, stale and live ones, and who removes them at the end.
+//! Socket files: modes, owners, stale and live ones, and which process removes them at the end.
 
 use crate::support::*;
 use gipam::server::{Limits, Listener, LocalAddress};
@@ -32,7 +32,7 @@ fn the_mode_is_exact_whatever_the_umask() {
 }
 
 #[test]
-fn at_no_moment_is_the_mode_wider() {
+fn the_mode_is_never_wider() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("d.sock");
     let (watched, done) = (path.clone(), std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false)));
@@ -57,7 +57,7 @@ fn at_no_moment_is_the_mode_wider() {
 #[test]
 fn owner_and_group_can_be_set() {
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-    // Only root may give files away; other users can at least name themselves.
+    // Only root may give files away; other users can only set themselves as owner.
     let (owner, group) = if uid == 0 { (12345, 54321) } else { (uid, gid) };
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("d.sock");
@@ -67,7 +67,7 @@ fn owner_and_group_can_be_set() {
 }
 
 #[test]
-fn the_directory_is_made() {
+fn the_directory_is_created() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("run/docker/plugins/d.sock");
     let _listener = open(&path).unwrap();
@@ -100,7 +100,7 @@ fn a_live_socket_is_refused_and_left_alone() {
 }
 
 #[test]
-fn what_is_not_a_socket_is_refused_and_left_alone() {
+fn a_file_that_is_not_a_socket_is_refused_and_left_alone() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("d.sock");
     std::fs::write(&path, "precious").unwrap();
@@ -121,7 +121,7 @@ fn a_path_too_long_for_a_socket_is_refused_by_name() {
 }
 
 #[test]
-fn a_door_that_was_never_served_leaves_no_file() {
+fn a_listener_that_was_never_served_leaves_no_file() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("d.sock");
     drop(open(&path).unwrap());
@@ -142,7 +142,7 @@ fn a_file_that_is_no_longer_ours_is_left_alone() {
 }
 
 #[test]
-fn a_door_that_cannot_be_finished_leaves_no_file() {
+fn a_listener_that_cannot_be_completed_leaves_no_file() {
     if rustix::process::getuid().is_root() {
         return; // root may give files away, so nothing fails
     }
@@ -153,7 +153,7 @@ fn a_door_that_cannot_be_finished_leaves_no_file() {
 }
 
 #[test]
-fn many_starters_at_once_make_one_owner() {
+fn many_concurrent_starts_make_one_owner() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("d.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
@@ -212,7 +212,7 @@ fn a_live_socket_whose_queue_is_full_is_refused_at_once_and_not_waited_for() {
 }
 
 #[test]
-fn a_directory_that_somebody_keeps_locked_is_not_waited_for_without_end() {
+fn a_locked_directory_is_not_waited_for_forever() {
     let directory = TempDir::new().unwrap();
     let held = std::fs::File::open(directory.path()).unwrap();
     rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();

@@ -104,7 +104,7 @@ fn an_inherited_socket_is_served_and_never_unlinked_or_bound_again() {
 }
 
 #[test]
-fn what_is_not_a_stream_socket_is_refused_by_name() {
+fn a_descriptor_that_is_not_a_stream_socket_is_refused_by_name() {
     let datagram = std::os::unix::net::UnixDatagram::unbound().unwrap();
     let file = tempfile::tempfile().unwrap();
     let mut child = activate("refuse", "odd:file", [datagram.into(), file.into()]);

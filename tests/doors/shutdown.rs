@@ -27,7 +27,7 @@ async fn p8_a_request_in_flight_is_finished_and_its_answer_says_close() {
 }
 
 #[tokio::test]
-async fn idle_connections_are_closed_and_the_socket_file_goes() {
+async fn idle_connections_are_closed_and_the_socket_file_is_removed() {
     let mut server = Running::unix();
     let mut client = server.connect().await;
     ask(&mut client, &post("/x", "y")).await;
@@ -49,7 +49,7 @@ async fn idle_tcp_connections_are_closed() {
 }
 
 #[tokio::test]
-async fn p8_a_request_written_while_we_close_is_served_or_not_sent_at_all() {
+async fn p8_a_request_written_during_the_shutdown_is_served_or_not_sent_at_all() {
     // The client writes at the moment of the shutdown. Either its write fails with nothing sent (it may then
     // safely try elsewhere), or it gets an answer; a request must not be accepted and then lost.
     for round in 0..200 {
@@ -71,7 +71,7 @@ async fn p8_a_request_written_while_we_close_is_served_or_not_sent_at_all() {
 }
 
 #[tokio::test]
-async fn p8_who_connected_before_the_shutdown_is_still_served() {
+async fn p8_a_client_that_connected_before_the_shutdown_is_still_served() {
     let mut server = Running::unix_with(Limits { max_connections: 1, ..Limits::default() }, PATIENCE);
     let mut first = server.connect().await;
     first.write_all(&post("/wait", "1")).await.unwrap();
@@ -102,7 +102,7 @@ async fn p8_a_connection_that_is_about_to_write_its_first_request_is_waited_for(
 }
 
 #[tokio::test]
-async fn a_connection_that_never_asks_does_not_hold_up_the_end() {
+async fn a_connection_without_requests_does_not_delay_the_end() {
     let mut server = Running::unix();
     let mut client = server.connect().await;
     server.stop();
@@ -111,7 +111,7 @@ async fn a_connection_that_never_asks_does_not_hold_up_the_end() {
 }
 
 #[tokio::test]
-async fn nobody_new_is_accepted_after_the_shutdown() {
+async fn new_clients_are_not_accepted_after_the_shutdown() {
     let mut server = Running::unix();
     let path = server.path();
     server.stop();

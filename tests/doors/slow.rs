@@ -58,7 +58,7 @@ async fn crowd(server: Running, said: &[&'static [u8]]) {
         let begun = Instant::now();
         let mut honest = connect(&server.address).await.unwrap();
         assert_eq!(ask(&mut honest, &post("/x", "y")).await.body, "y");
-        assert!(begun.elapsed() < MOST, "a well-behaved client waited {:?}", begun.elapsed());
+        assert!(begun.elapsed() < MOST, "an honest client waited {:?}", begun.elapsed());
     }
     crowd.shutdown().await;
 }
@@ -67,23 +67,23 @@ const HEAD: &[u8] = b"POST /x HTTP/1.1\r\nHost: h\r\nX-A";
 const BODY: &[u8] = b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc";
 
 #[tokio::test]
-async fn slow_clients_that_come_again_delay_nobody_at_a_socket() {
+async fn slow_clients_that_reconnect_do_not_delay_others_at_a_socket() {
     crowd(Running::unix_with(Limits::default(), Duration::ZERO), &[b"", HEAD, BODY]).await;
 }
 
 #[tokio::test]
-async fn slow_clients_that_come_again_delay_nobody_over_tcp() {
+async fn slow_clients_that_reconnect_do_not_delay_others_over_tcp() {
     crowd(Running::tcp(), &[HEAD, b"", BODY]).await;
 }
 
 #[tokio::test]
-async fn silent_clients_that_come_again_delay_nobody() {
+async fn silent_clients_that_reconnect_do_not_delay_others() {
     crowd(Running::tcp(), &[b""]).await;
 }
 
-/// There are no other clients that could be closed in their favour: each kind alone fills the listener.
+/// Each kind of client fills the listener alone, so the listener must close clients of that very kind.
 #[tokio::test]
-async fn clients_that_never_finish_a_request_delay_nobody() {
+async fn clients_that_never_finish_a_request_do_not_delay_others() {
     for said in [HEAD, BODY] {
         crowd(Running::tcp(), &[said]).await;
     }
@@ -94,12 +94,12 @@ async fn honest_are_served(server: &Secured) {
         let begun = Instant::now();
         let mut honest = server.connect(None).await.unwrap();
         assert_eq!(ask(&mut honest, &post("/x", "y")).await.body, "y");
-        assert!(begun.elapsed() < MOST, "a well-behaved client waited {:?}", begun.elapsed());
+        assert!(begun.elapsed() < MOST, "an honest client waited {:?}", begun.elapsed());
     }
 }
 
 #[tokio::test]
-async fn slow_clients_that_never_finish_the_tls_handshake_delay_nobody() {
+async fn slow_clients_that_never_finish_the_tls_handshake_do_not_delay_others() {
     const HELLO: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
     let server = secured(false);
     let mut crowd = besieged(&server.running.address, &[b"", HELLO]).await;
@@ -109,7 +109,7 @@ async fn slow_clients_that_never_finish_the_tls_handshake_delay_nobody() {
 
 /// After the handshake nothing is sent, or only the first half of a request.
 #[tokio::test]
-async fn clients_that_are_silent_after_the_tls_handshake_delay_nobody() {
+async fn clients_that_are_silent_after_the_tls_handshake_do_not_delay_others() {
     let server = secured(false);
     let turns = Arc::new(AtomicUsize::new(0));
     let mut crowd = JoinSet::new();

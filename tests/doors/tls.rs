@@ -35,7 +35,7 @@ fn issue(
     issue_for(directory, name, purpose, authority, [1975, 4096])
 }
 
-/// The same, valid from the first day of one year to the first day of another.
+/// Like [`issue`], valid from the first day of one year to the first day of another.
 fn issue_for(
     directory: &Path,
     name: &str,

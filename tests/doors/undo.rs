@@ -196,5 +196,5 @@ async fn undo_and_delivery_exclude_each_other_however_the_client_goes() {
         }
     }
     assert!(undone > 0 && kept > 0 && dropped > 0, "undone {undone}, kept {kept}, dropped {dropped}");
-    assert!(server.events.try_recv().is_err(), "nothing ends twice");
+    assert!(server.events.try_recv().is_err(), "a request must not end twice");
 }

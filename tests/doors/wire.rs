@@ -1,4 +1,4 @@
-//! What is accepted, what is refused, and with which texts.
+//! Which requests are accepted, which are refused, and with which texts.
 
 use crate::support::*;
 use gipam::server::{Limits, Peer};
@@ -56,7 +56,7 @@ async fn http_1_0_is_answered_and_closed() {
 }
 
 #[tokio::test]
-async fn tcp_tells_the_address_of_the_client() {
+async fn over_tcp_the_handler_gets_the_clients_address() {
     let mut server = Running::tcp();
     let mut client = server.connect_tcp().await;
     assert_eq!(ask(&mut client, &post("/x", "y")).await.body, "y");
@@ -169,7 +169,7 @@ async fn an_oversize_body_announced_with_expect_is_refused_without_continue() {
 }
 
 #[tokio::test]
-async fn headers_for_ever_end_with_408() {
+async fn endless_headers_end_with_408() {
     let server = Running::unix_with(short(), PATIENCE);
     let mut client = server.connect().await;
     let got = ask(&mut client, b"POST /x HTTP/1.1\r\nHost: h\r\nX-A").await;
@@ -179,7 +179,7 @@ async fn headers_for_ever_end_with_408() {
 }
 
 #[tokio::test]
-async fn headers_for_ever_on_a_used_connection_end_with_408() {
+async fn endless_headers_on_a_used_connection_end_with_408() {
     let server = Running::unix_with(short(), PATIENCE);
     let mut client = server.connect().await;
     assert_eq!(ask(&mut client, &post("/x", "y")).await.body, "y");
@@ -211,7 +211,7 @@ async fn a_body_that_never_ends_is_refused_with_408() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_a_request_are_refused_in_the_owners_words() {
+async fn bytes_that_are_not_a_request_are_refused_with_the_handlers_text() {
     let hostile: [&[u8]; 8] = [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS hello\r\n\r\n",
         b"nonsense\r\n\r\n",
@@ -298,12 +298,12 @@ async fn idle_connections_give_way_the_longest_silent_first() {
     assert_eq!(ask(&mut second, &post("/x", "2")).await.body, "2");
     let mut third = server.connect().await;
     assert_eq!(ask(&mut third, &post("/x", "3")).await.body, "3");
-    assert!(rest(&mut first).await.is_empty(), "closed without a word");
+    assert!(rest(&mut first).await.is_empty(), "closed without an answer");
     assert_eq!(ask(&mut third, &post("/x", "4")).await.body, "4");
 }
 
 #[tokio::test]
-async fn an_answer_that_nobody_takes_is_given_up() {
+async fn an_unread_answer_is_given_up() {
     let limits = Limits { answer: Duration::from_millis(150), ..Limits::default() };
     let mut server = Running::unix_with(limits, PATIENCE);
     let mut client = server.connect().await;

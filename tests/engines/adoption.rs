@@ -18,11 +18,11 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario("adoption_of_a_macvlan_whose_subnet_nobody_else_gets", "P19 P31 D1 D7", nobody_elses),
         scenario("adoption_of_what_docker_network_inspect_prints", "P18 P19 D7", inspected),
         scenario("adoption_by_hand_of_an_opaque_id", "P18 P19 D7", opaque),
-        scenario("adoption_of_a_network_that_goes_at_once", "P17 P19 D7", gone_at_once),
+        scenario("adoption_of_a_network_that_is_removed_at_once", "P17 P19 D7", gone_at_once),
     ]
 }
 
-/// Deletes the books and starts gipam without any.
+/// Deletes the books and restarts gipam, which begins with empty ones.
 fn lose_the_books(w: &mut World) {
     w.stop();
     w.inside(&format!("rm -rf {}", gipam::BOOKS));
@@ -186,7 +186,7 @@ fn shared_lan(w: &mut World) {
     w.until_empty();
 }
 
-/// The host's routes do not show that these subnets are in use, but the Engine does.
+/// Only the Engine shows that these subnets are in use; the host's routes do not.
 fn nobody_elses(w: &mut World) {
     for parent in ["mv0", "mv1", "mv2"] {
         let make = format!(
@@ -255,7 +255,11 @@ fn inspected(w: &mut World) {
     w.run("--name second --network n1");
     w.run("--name other --network n2");
     w.run("--name fourth --network n3");
-    assert_eq!(w.v4("fourth", "n3"), "10.211.61.3", "not the gateway's (hidden or not) or that of `third`");
+    assert_eq!(
+        w.v4("fourth", "n3"),
+        "10.211.61.3",
+        "neither the gateway's (hidden or not) nor that of `third`"
+    );
     assert!(!w.subnets().iter().any(|subnet| subnet.id.ends_with("#?")), "{:#?}", w.subnets());
     assert_eq!(w.v4("other", "n2"), "10.211.60.129");
     w.ping("second", &w.v4("first", "n1"));
@@ -313,7 +317,7 @@ fn gone_at_once(w: &mut World) {
     assert_eq!(
         why,
         ["the Engine does not know this network"],
-        "a release does not tell which network its PoolID belongs to: {found:#?}"
+        "a release does not show which network its PoolID belongs to: {found:#?}"
     );
     let freed = gipam::cli(w.engine, &["release", &prefixes[1], "--force", "--without-engine"]);
     assert!(freed.ok, "{}", freed.err);

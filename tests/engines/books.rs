@@ -8,7 +8,8 @@ use crate::gipam::{self, Lease, Subnet};
 use serde_json::Value;
 use std::net::IpAddr;
 
-/// What Docker is known to leave behind (P20): the test must find exactly this, and frees it by hand.
+/// A lease or subnet that Docker is known to leave behind (P20). The test must find exactly these, and frees
+/// them by hand.
 #[derive(Debug, Clone)]
 pub enum Leak {
     Subnet(String),
@@ -30,7 +31,7 @@ impl Held {
     }
 }
 
-/// What the Engine says about every network of these IPAM drivers.
+/// What the Engine reports about every network of these IPAM drivers.
 pub fn by_engine(engine: &Engine, drivers: &[&str]) -> Vec<Held> {
     let mut all = Vec::new();
     for network in networks(engine) {
@@ -56,7 +57,7 @@ pub fn by_engine(engine: &Engine, drivers: &[&str]) -> Vec<Held> {
                     .iter()
                     .map(|config| text(&config["Subnet"]))
                     .find(|prefix| contains(prefix, found));
-                let home = home.unwrap_or_else(|| panic!("{found} lies in no subnet of {configs:?}"));
+                let home = home.unwrap_or_else(|| panic!("{found} is not in any subnet of {configs:?}"));
                 let mac = text(&endpoint["MacAddress"]).to_lowercase();
                 all.push(Held { address: Some(found), kind: "endpoint".into(), mac, ..Held::subnet(&home) });
             }
@@ -73,8 +74,9 @@ pub fn by_books(engine: &Engine) -> Vec<Held> {
     let mut all: Vec<Held> = subnets.iter().map(|subnet| Held::subnet(&subnet.prefix)).collect();
     for lease in leases {
         let home = subnets.iter().find(|s| s.id == lease.subnet || s.prefix == lease.subnet);
-        let home =
-            home.unwrap_or_else(|| panic!("{} is leased in no known subnet: {lease:?}", lease.address));
+        let home = home.unwrap_or_else(|| {
+            panic!("{} is leased, but is not in any known subnet: {lease:?}", lease.address)
+        });
         assert_eq!(lease.state, "leased", "`gipam leases` without --all shows {lease:?}");
         all.push(Held {
             subnet: home.prefix.clone(),
@@ -103,7 +105,7 @@ pub fn compare(engine: &Engine, drivers: &[&str]) -> (Vec<Held>, Vec<Held>) {
             None => there.push(wanted.clone()),
         }
     }
-    // P26: a gateway that the Engine does not show is right if it is the only one of its subnet
+    // P26: a gateway that the Engine does not show is accepted if it is the only one of its subnet
     let gateway = |held: &Held| held.kind == "gateway" || held.kind == "unknown";
     let mut hidden: Vec<String> = Vec::new();
     books.retain(|held| {
@@ -119,7 +121,7 @@ pub fn compare(engine: &Engine, drivers: &[&str]) -> (Vec<Held>, Vec<Held>) {
     (books, there)
 }
 
-/// Equal; a lease from an old lease file may have no kind yet, and a MAC may be unknown.
+/// Whether the two are equal. A lease from an old lease file may have no kind yet, and a MAC may be unknown.
 fn same(books: &Held, wanted: &Held) -> bool {
     books.subnet == wanted.subnet
         && books.address == wanted.address
@@ -127,7 +129,7 @@ fn same(books: &Held, wanted: &Held) -> bool {
         && (books.mac.is_empty() || wanted.mac.is_empty() || books.mac == wanted.mac)
 }
 
-/// Every network that somebody made at the Engine, inspected.
+/// The output of `docker network inspect` for every network that a user created.
 pub fn networks(engine: &Engine) -> Vec<Value> {
     let names = engine.docker(&["network", "ls", "-q", "--filter", "type=custom"]).out;
     if names.is_empty() {

@@ -1,4 +1,4 @@
-//! gipam is down while dockerd or a project ends; afterwards every holder gets its addresses back.
+//! gipam is down while dockerd or a Compose project ends; afterwards every holder gets its addresses back.
 
 use crate::engine::until_every;
 use crate::leaks::EAGER;
@@ -30,20 +30,22 @@ pub fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// dockerd tries to start such a container once at its own start: the address must be free at that moment.
+/// dockerd tries only once, at its own start, to start a container with a restart policy, so the container's
+/// fixed address must be free by then.
 fn boot(w: &mut World) {
     w.network("--ipv6 --subnet 10.88.9.0/24 --subnet fd88:9::/64 n1");
     w.run("--name fixed --restart always --network n1 --ip 10.88.9.70 --ip6 fd88:9::70");
     w.run("--name any --restart always --network n1");
     let ids: Vec<String> = w.subnets().into_iter().map(|subnet| subnet.id).collect();
     w.agree();
-    // a check records that this dockerd has no live-restore; without other load it comes within seconds
+    // a check records that this dockerd runs without live-restore; on an idle host gipam makes one within
+    // seconds
     w.inside("gipam gc");
     w.stop();
     w.engine.dockerd_down("TERM");
     assert!(
         w.leases().iter().any(|lease| lease.address.to_string() == "10.88.9.70"),
-        "nothing could release it: {:?}",
+        "Docker could not send the release while gipam was down: {:?}",
         w.leases()
     );
     w.start();
@@ -53,7 +55,7 @@ fn boot(w: &mut World) {
     assert_eq!((w.v4("fixed", "n1"), w.v6("fixed", "n1")), ("10.88.9.70".into(), "fd88:9::70".into()));
     assert_eq!(w.subnets().into_iter().map(|subnet| subnet.id).collect::<Vec<_>>(), ids, "the same grants");
     w.ping("any", "10.88.9.70");
-    // the earlier address of the other container is free now: nobody need wait for repair
+    // the other container's earlier address is free now, without waiting for repair
     let (left, missing) = w.compare();
     assert!(missing.is_empty(), "{missing:?}");
     for held in left {
@@ -64,7 +66,7 @@ fn boot(w: &mut World) {
 fn compose_down(w: &mut World) {
     let compose = |words: &str| format!("docker compose --project-name example --file {FILE} {words} 2>&1");
     w.configure(EAGER);
-    // an Engine that shows none of the networks in the books proves nothing
+    // if an Engine shows none of the networks in the books, its lists do not prove anything
     w.network("--subnet 10.88.200.0/24 witness");
     w.write(FILE, PROJECT);
     w.inside(&compose("up --detach"));
@@ -73,7 +75,7 @@ fn compose_down(w: &mut World) {
     w.stop();
     w.inside(&compose("down --timeout 1"));
     w.start();
-    assert_eq!(w.subnets().len(), 2, "nothing could release it: {:?}", w.subnets());
+    assert_eq!(w.subnets().len(), 2, "Docker could not send the releases: {:?}", w.subnets());
     let start = Instant::now();
     until_every(Duration::from_secs(2), "the project comes up again", REPAIRED, || {
         w.engine.inside(&["sh", "-c", &compose("up --detach")]).ok

@@ -17,7 +17,7 @@ pub fn scenarios() -> Vec<Scenario> {
 fn host_route(w: &mut World) {
     w.change_host("ip route add 10.77.0.0/23 via 192.0.2.254", "ip route del 10.77.0.0/23");
     w.network("n1");
-    assert_eq!(w.prefixes("n1"), ["10.77.2.0/24"], "the first /24 next to the route");
+    assert_eq!(w.prefixes("n1"), ["10.77.2.0/24"], "the first /24 after the route");
     w.run("--name c1 --network n1");
 }
 
@@ -29,7 +29,11 @@ fn host_address(w: &mut World) {
         "echo 'nameserver 127.0.0.1' >/etc/resolv.conf",
     );
     w.network("--ipv6 n1");
-    assert_eq!(w.prefixes("n1"), ["10.77.2.0/24", "fd77:77:0:2::/64"], "next to an address and a nameserver");
+    assert_eq!(
+        w.prefixes("n1"),
+        ["10.77.2.0/24", "fd77:77:0:2::/64"],
+        "after the subnets with the address and the nameserver"
+    );
     w.run("--name c1 --network n1");
     w.agree();
 }
@@ -37,7 +41,7 @@ fn host_address(w: &mut World) {
 fn foreign_bridge(w: &mut World) {
     w.docker("network create --subnet 10.77.0.0/24 theirs");
     w.network("n1");
-    assert_eq!(w.prefixes("n1"), ["10.77.1.0/24"], "the first /24 next to the other bridge");
+    assert_eq!(w.prefixes("n1"), ["10.77.1.0/24"], "the first /24 after the other bridge's");
 }
 
 fn no_subnet(w: &mut World) {
@@ -47,14 +51,14 @@ fn no_subnet(w: &mut World) {
     }
     let said = w.refused("network create --ipam-driver gipam n5");
     assert!(said.contains("no available pool"), "Docker's standard phrase: {said}");
-    assert!(said.contains("10.77.0.0/28"), "names the pool: {said}");
+    assert!(said.contains("10.77.0.0/28"), "the message names the pool: {said}");
     let said = w.refused("network create --ipam-driver gipam --ipv6 n6");
     assert!(said.contains("no available pool"), "{said}");
     w.agree();
     // an IPv6 network needs an IPv6 pool, and the message says so
     w.docker("network rm n4");
     let said = w.refused("network create --ipam-driver gipam --ipv6 --subnet 10.88.0.0/24 n7");
-    assert!(said.to_lowercase().contains("ipv6"), "says what is missing: {said}");
+    assert!(said.to_lowercase().contains("ipv6"), "the message says that an IPv6 pool is missing: {said}");
     w.agree();
 }
 
@@ -65,8 +69,8 @@ fn no_address(w: &mut World) {
     }
     let said = w.refused("run -d --name c6 --network n1 bb sleep 60");
     assert!(said.contains("no available addresses"), "Docker's standard phrase: {said}");
-    assert!(said.contains("10.88.0.0/29"), "names the subnet: {said}");
-    // a container stops: its address is cooling, but is given because nothing else is free
+    assert!(said.contains("10.88.0.0/29"), "the message names the subnet: {said}");
+    // the address of a removed container is cooling, but is given because it is the only one left
     let left = w.v4("c3", "n1");
     w.docker("rm -f c3");
     w.docker("start c6");
@@ -94,9 +98,9 @@ fn driver_names(w: &mut World) {
     w.network("n1");
     assert_eq!(w.prefixes("n1"), ["10.78.0.0/24"]);
     w.docker("network create --ipam-driver dmz --ipv6 n2");
-    assert_eq!(w.prefixes("n2"), ["10.79.0.16/28", "fd79::/64"], "not the reserved one");
+    assert_eq!(w.prefixes("n2"), ["10.79.0.16/28", "fd79::/64"], "the first subnet after the reservation");
     w.network("--ipam-opt pool=dmz n3");
-    assert_eq!(w.prefixes("n3"), ["10.79.0.32/28"], "a pool by name");
+    assert_eq!(w.prefixes("n3"), ["10.79.0.32/28"], "the option names the pool");
     // if the pool named by an option lacks a family, that family comes from the driver's own pools
     w.network("--ipv6 --ipam-opt pool=lan n4");
     assert_eq!(w.prefixes("n4"), ["10.78.1.0/24", "fd79:0:0:1::/64"]);

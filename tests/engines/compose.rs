@@ -29,7 +29,7 @@ fn up_and_down(w: &mut World) {
     assert_eq!(
         w.leases().len(),
         2 * (1 + 5),
-        "gateway, web and four of api, on both families: {:?}",
+        "the gateway, web and four api containers, on both families: {:?}",
         w.leases()
     );
     let before = w.addresses("example-web-1", network);
@@ -40,7 +40,7 @@ fn up_and_down(w: &mut World) {
     w.agree();
     compose(w, "down --timeout 1");
     w.until_empty();
-    // a second life
+    // the project also starts after all its addresses and subnets were released
     compose(w, "up --detach");
     w.agree();
     compose(w, "down --timeout 1");

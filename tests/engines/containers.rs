@@ -1,4 +1,5 @@
-//! Addresses of containers: requested by number, by MAC, connected and disconnected, after stop and start, many at once.
+//! Addresses of containers: requested by number or MAC, after connect and disconnect, after stop and start,
+//! and twenty at once.
 
 use crate::books::Leak;
 use crate::engine::until;
@@ -11,11 +12,11 @@ pub fn scenarios() -> Vec<Scenario> {
     vec![
         scenario("container_ip_ip6_and_mac_by_number", "P13 D10 D13", by_number),
         scenario("container_connect_and_disconnect", "P13 P17 D7", connect),
-        scenario("container_stop_start_keeps_by_mac_and_cools", "P13 P17 D12", stop_start),
+        scenario("container_keeps_its_address_by_mac_over_stop_and_start", "P13 P17 D12", stop_start),
         scenario("container_restart_keeps_its_address", "P13 P17 P31 D12", restart),
         scenario("container_pinned_and_reserved_while_it_runs", "P13 P17 D12", by_hand),
         scenario("container_restart_policy_and_rename", "P17 D7", restart_policy),
-        scenario("container_failed_starts_give_back", "P17 D7", failed_starts),
+        scenario("container_failed_starts_release_addresses", "P17 D7", failed_starts),
         scenario("container_twenty_at_once", "P13 D1 D16", twenty),
         scenario("container_refused_v6_leaks_v4_as_docker_does", "P20.4 D8 D11", refused_v6),
     ]
@@ -33,15 +34,16 @@ fn by_number(w: &mut World) {
     assert_eq!(w.v4("c2", "n1"), "10.88.9.51");
     let said = w.refused("run -d --name c3 --network n1 --ip 10.88.9.50 bb sleep 60");
     assert!(said.contains("address already in use") && said.contains("10.88.9.50"), "{said}");
-    // the holder has a name after a check by repair, which comes within seconds
+    // a check by repair, which comes within seconds, records the holder's name
     until("the lease shows its container", Duration::from_secs(60), || {
         w.leases().iter().any(|lease| lease.holder.as_deref() == Some("c1"))
     });
     let said = w.refused("run -d --name c3b --network n1 --ip 10.88.9.50 bb sleep 60");
     assert!(said.contains("free it with: docker rm -f c1"), "{said}");
-    assert!(said.contains("held by container c1 in network n1"), "says who has it: {said}");
+    assert!(said.contains("held by container c1 in network n1"), "the message names the holder: {said}");
     w.agree();
-    // after its holder has released it, it can be requested at once, even while it cools
+    // once its holder has released it, an address can be requested again immediately, even while it is
+    // cooling
     w.docker("rm -f c1");
     w.run("--name c4 --network n1 --ip 10.88.9.50");
     // the broadcast address is never given
@@ -64,9 +66,9 @@ fn connect(w: &mut World) {
     assert_eq!(w.v4("c1", "n2"), "", "disconnected");
     w.docker("network connect n2 c1");
     assert_ne!(w.v4("c1", "n2"), "", "connected again");
-    assert_ne!(w.v4("c2", "n2"), before, "nobody else got {before} in between");
+    assert_ne!(w.v4("c2", "n2"), before, "c2 must not have {before}, which c1 had before");
     w.agree();
-    // a stopped container on two networks has no address; when started, it gets both again
+    // a stopped container does not have addresses; when it starts, it gets one on each of its two networks
     w.docker("stop -t 1 c1");
     w.agree();
     w.docker("start c1");
@@ -80,7 +82,7 @@ fn stop_start(w: &mut World) {
     w.run("--name any --network n1");
     let (fixed, any) = (w.addresses("fixed", "n1"), w.addresses("any", "n1"));
     w.docker("stop -t 1 fixed any");
-    // containers that start in between get neither
+    // containers that start in between do not get either of these addresses
     w.run("--name other --network n1");
     w.run("--name another --network n1");
     for new in ["other", "another"] {
@@ -93,7 +95,11 @@ fn stop_start(w: &mut World) {
         }
     }
     w.docker("start any fixed");
-    assert_eq!(w.addresses("fixed", "n1"), fixed, "the MAC identifies it: the same addresses again");
+    assert_eq!(
+        w.addresses("fixed", "n1"),
+        fixed,
+        "the MAC identifies the container, which gets the same addresses again"
+    );
     if w.engine.version.0 >= 29 {
         assert_eq!(
             w.addresses("any", "n1"),
@@ -103,8 +109,8 @@ fn stop_start(w: &mut World) {
     }
     w.agree();
     w.docker("restart -t 1 fixed");
-    assert_eq!(w.addresses("fixed", "n1"), fixed, "and over docker restart");
-    // removed, and created again under another name with the same MAC
+    assert_eq!(w.addresses("fixed", "n1"), fixed, "docker restart keeps the addresses, too");
+    // a container with the same MAC but another name replaces it
     w.docker("rm -f fixed");
     w.run("--name fixed-again --network n1 --mac-address 02:42:0a:4d:00:63");
     assert_eq!(w.addresses("fixed-again", "n1"), fixed);
@@ -121,7 +127,7 @@ fn restart(w: &mut World) {
     for line in ["restart -t 1 c2", "restart -t 1 c1 c2 c3", "kill c3", "start c3"] {
         w.docker(line);
     }
-    assert_eq!(all(w), before, "one after the other, as docker restart does it");
+    assert_eq!(all(w), before, "docker restart handles containers one after the other");
     // A container that ignores SIGTERM: it is killed after the grace time, and its addresses are released then.
     w.docker("run -d --name deaf --network n1 bb sleep 3600");
     let deaf = w.addresses("deaf", "n1");
@@ -129,7 +135,8 @@ fn restart(w: &mut World) {
     w.docker("start deaf");
     assert_eq!(w.addresses("deaf", "n1"), deaf);
     w.agree();
-    // Two at the same time: before Engine 29 nothing distinguishes them, and no address is given twice.
+    // Two containers start at the same time. Before Engine 29 their requests look the same, but an address
+    // must not be given twice.
     w.docker("stop -t 1 c1 c2");
     w.docker("start c2 c1");
     let now = all(w);
@@ -193,7 +200,7 @@ fn failed_starts(w: &mut World) {
     w.agree();
     assert!(
         w.leases().iter().filter(|lease| lease.kind.as_deref() == Some("endpoint")).count() == 2,
-        "only c2's"
+        "only c2's lease is left"
     );
 }
 

@@ -45,14 +45,14 @@ fn on_link_v6(w: &mut World) {
 fn on_link_v4(w: &mut World) {
     w.change_host("ip route add 10.77.0.0/16 dev up1", "ip route del 10.77.0.0/16 dev up1");
     let said = w.refused("network create --ipam-driver gipam n1");
-    assert!(said.contains("10.77.0.0/16"), "names the route: {said}");
-    assert!(said.contains("up1"), "and where it points: {said}");
-    assert!(w.subnets().is_empty(), "nothing was given: {:?}", w.subnets());
+    assert!(said.contains("10.77.0.0/16"), "the message names the route: {said}");
+    assert!(said.contains("up1"), "the message names the route's device: {said}");
+    assert!(w.subnets().is_empty(), "a refused request must not leave a subnet: {:?}", w.subnets());
     // a wider route does not help
     w.change_host("ip route replace 10.64.0.0/10 dev up1", "ip route del 10.64.0.0/10 dev up1");
     w.inside("ip route del 10.77.0.0/16 dev up1");
     let said = w.refused("network create --ipam-driver gipam n1");
-    assert!(said.contains("10.64.0.0/10"), "names the route: {said}");
-    // with --subnet the user decides, and the Engine accepts it, too
+    assert!(said.contains("10.64.0.0/10"), "the message names the route: {said}");
+    // with --subnet the user decides, and the Engine accepts that prefix, too
     w.network("--subnet 10.77.5.0/24 n2");
 }

@@ -21,7 +21,8 @@ v6 = { base = "fd77:77::/48", size = 64 }
 pools = ["default"]
 "#;
 
-/// The plugin file, which gipam writes when all its listeners are open: a moment after the first of them answers.
+/// Waits for the plugin file and returns its content. gipam writes it once all its listeners are open, a
+/// moment after the first one answers.
 fn announced(w: &World, file: &str) -> String {
     let path = format!("/etc/docker/plugins/{file}");
     w.inside(&format!("for n in $(seq 100); do [ -s {path} ] && exec cat {path}; sleep 0.1; done; echo {path} is missing; exit 1"))
@@ -36,7 +37,7 @@ fn tcp(w: &mut World) {
     w.stop();
     w.inside("test ! -e /etc/docker/plugins/overtcp.spec");
     w.start();
-    w.docker("rm -f c1"); // over a new connection, because dockerd remembers the address
+    w.docker("rm -f c1"); // dockerd opens a new connection, because it remembers the address
     w.agree();
 }
 

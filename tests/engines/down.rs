@@ -1,6 +1,5 @@
-//! The statements of docs/operations.md about a gipam that is down, without socket activation: how long Docker's
-//! commands take,
-//! which of them succeed, and what is left in the books.
+//! Checks what docs/operations.md says about Docker's commands while gipam is down without socket activation:
+//! how long they take, whether they succeed, and which leases stay in the books.
 
 use crate::books::Leak;
 use crate::scenario::{Scenario, scenario};

@@ -160,12 +160,13 @@ impl Engine {
 
     /// Kills everything in the engine at once and empties /run, as a reboot does; `power_on` starts it again.
     pub fn power_off(&self) {
-        // all except the two processes that keep the namespaces; dockerd first, so that it cannot react
+        // kills all except the two processes that hold the namespaces; dockerd goes first, so that it cannot
+        // react
         let kill = "kill -9 $(busybox pidof dockerd containerd); for dir in /proc/[0-9]*; do pid=${dir#/proc/}
             [ $pid = 1 ] || [ $pid = $$ ] || grep -q infinity $dir/cmdline || kill -9 $pid; done; rm -rf /run/*
             cd /sys/class/net; for bridge in br-* docker0; do ip link del $bridge; done; : >/run/off";
         self.inside(&["setsid", "sh", "-c", kill]);
-        // this also kills the commands that waited for it
+        // the script also kills `docker` commands that still wait for dockerd
         until("the power is off", Duration::from_secs(10), || self.run.join("off").exists());
         std::fs::remove_file(self.run.join("off")).unwrap();
     }
@@ -185,7 +186,7 @@ impl Engine {
     }
 
     /// Recreates the Engine without its data; only the program under test stays in place.
-    pub fn afresh(&self) {
+    pub fn recreate(&self) {
         self.power_off();
         // dockerd's own mounts ended with it, except those that belong to containers
         let forget =
@@ -194,7 +195,11 @@ impl Engine {
         let said = self.inside(&["sh", "-c", forget]);
         self.power_on();
         let left = self.leftover();
-        assert!(left.is_none(), "the Engine keeps {} without its data ({said:?})", left.unwrap_or_default());
+        assert!(
+            left.is_none(),
+            "the Engine still has {} after its data was deleted ({said:?})",
+            left.unwrap_or_default()
+        );
     }
 
     fn script(&self, words: &[&str]) {
@@ -226,7 +231,7 @@ impl Drop for Engine {
     }
 }
 
-/// Waits for a condition; if it is not met in time, the failure says what was waited for.
+/// Waits for a condition; if it is not met in time, the test fails and names the condition.
 pub fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     until_every(Duration::from_millis(20), what, limit, &mut holds);
 }
@@ -235,7 +240,7 @@ pub fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
 pub fn until_every(pause: Duration, what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < limit, "waited {} s without success until {what}", limit.as_secs());
+        assert!(start.elapsed() < limit, "timed out after {} s waiting until {what}", limit.as_secs());
         std::thread::sleep(pause);
     }
 }

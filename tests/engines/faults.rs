@@ -72,7 +72,8 @@ fn killed(w: &mut World) {
     w.agree();
 }
 
-/// Twenty starts while gipam is killed and restarted: some may fail, but no container's address is missing or given twice.
+/// Twenty starts while gipam is killed and restarted: some may fail, but the books must contain each
+/// container's address, and no address may be given twice.
 fn killed_under_load(w: &mut World) {
     w.network("--ipv6 n1");
     let engine = w.engine;
@@ -211,7 +212,7 @@ fn boots_alone(w: &mut World) {
         "dockerd looked for the driver: {:?}",
         start.elapsed()
     );
-    assert_eq!(w.prefixes("n1"), before, "the network is there");
+    assert_eq!(w.prefixes("n1"), before, "the network still exists");
     w.start();
     let mut last = None;
     until("the container starts once gipam is back", Duration::from_secs(60), || {

@@ -12,7 +12,7 @@ use std::time::Instant;
 /// The number of Engines of a suite: two may wait while the third works.
 pub const SIDE_BY_SIDE: usize = 3;
 
-/// The number of scenarios that may work: one for each processor, and one more.
+/// The number of scenarios that may work at the same time: one for each processor, and one more.
 pub struct Desks {
     free: Mutex<usize>,
     back: Condvar,
@@ -43,7 +43,7 @@ impl Drop for Desk<'_> {
 
 pub struct Fleet {
     pub suite: &'static str,
-    /// As a person names it: "28.5".
+    /// The Engine's version, as in "28.5".
     pub version: &'static str,
     idle: Mutex<Idle>,
     back: Condvar,

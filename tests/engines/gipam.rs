@@ -13,7 +13,7 @@ use std::time::Duration;
 pub const BOOKS: &str = "/var/lib/gipam";
 const LOG: &str = "/var/log/gipam.log";
 
-/// A row of `gipam subnets --json`, as far as these tests look.
+/// A row of `gipam subnets --json`, with the fields that these tests use.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Subnet {
     pub id: String,
@@ -25,7 +25,7 @@ pub struct Subnet {
     pub leases: u64,
 }
 
-/// A row of `gipam leases --json`.
+/// A row of `gipam leases --json`, with the fields that these tests use.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Lease {
     pub subnet: String,
@@ -92,17 +92,17 @@ impl Drop for Gipam {
     }
 }
 
-/// Kills whatever gipam still runs in the engine and deletes its books, sockets and log.
+/// Kills every gipam that still runs in the engine and deletes its books, sockets and log.
 pub fn forget(engine: &Engine) {
     let clear = format!(
         "for pid in $(busybox pidof gipam); do busybox kill -9 $pid; done; while busybox pidof gipam >/dev/null; do sleep 0.02; done
          rm -rf {BOOKS} /opt/gipam /etc/gipam /run/gipam /run/docker/plugins /etc/docker/plugins {LOG}"
     );
     let said = engine.inside(&["sh", "-c", &clear]);
-    assert!(said.ok, "cannot clear up after gipam: {}", said.err);
+    assert!(said.ok, "cannot clean up after gipam: {}", said.err);
 }
 
-/// A client command inside the engine, typed as a user types it.
+/// Runs a client command inside the engine, as a user would type it.
 pub fn cli(engine: &Engine, words: &[&str]) -> Said {
     engine.inside(&[&["gipam"], words].concat())
 }

@@ -41,7 +41,7 @@ fn typed(w: &mut World) {
         steps.split_at(steps.iter().position(|step| step.command == "gipam who 203.0.113.3").unwrap());
     before.iter().for_each(|step| take(w, step));
     let reach = |address: &str| format!("ip netns exec router busybox ping -c 1 -W 5 {address}");
-    // from 27 on, a routed network answers to ping at once
+    // from Engine 27 on, a routed network answers pings without further rules
     let shut = w.engine.inside(&["sh", "-c", &reach("203.0.113.2").replace("-W 5", "-W 1")]);
     assert!(w.engine.version.0 >= 27 || !shut.ok, "Docker's firewall does not filter: {}", shut.out);
     open(w, firewall);

@@ -1,4 +1,5 @@
-//! What dockerd keeps of a network if it dies while creating it, and a reset that protects the next scenario from that.
+//! The record of a network that dockerd keeps if it is killed while creating the network, and the reset that
+//! protects the next scenario from such a record.
 //!
 //! If dockerd is killed between its two writes, the network is in the store of its bridge driver but not in its own list:
 //! no command shows or removes it, and every request for its subnet is refused. Here such a record is made by hand: while
@@ -52,7 +53,7 @@ fn last_of_all(w: &mut World) -> String {
             }
             w.docker("network rm hidden");
         }
-        w.engine.afresh();
+        w.engine.recreate();
     }
-    panic!("no network's id sorts last");
+    panic!("the network never got an id that sorts last");
 }

@@ -1,9 +1,9 @@
 //! Provokes each of the seven ways in which Docker loses a release (P20) on a real Engine, and checks that repair
 //! corrects the books.
 //!
-//! They run side by side in two networks, so that they wait together: dockerd waits 15 s per call for a driver that
-//! is down, and a check counts only a minute after the grant. The history shows whether dockerd or repair released
-//! something, and so whether this Engine loses it in this way.
+//! They run side by side in two networks, so that they wait together: dockerd waits 15 s per call for a
+//! driver that is down, and a check counts only a minute after the grant. The history shows whether dockerd
+//! or repair released a lease, and therefore whether this Engine loses the release in this way.
 
 use crate::gipam;
 use crate::proxy::Proxy;
@@ -15,10 +15,10 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 const BEHIND: &str = "/run/gipam/real.sock";
-/// A minute after the last grant, two looks a second apart, and what a busy machine adds.
+/// A minute after the last grant, two checks a second apart, and a margin for a busy machine.
 const REPAIRED: Duration = Duration::from_secs(150);
 
-/// A grace time of a second, on the only Engine.
+/// A configuration with a grace time of one second.
 pub const EAGER: &str = r#"
 [[pool]]
 name = "default"
@@ -33,11 +33,11 @@ pub fn scenarios() -> Vec<Scenario> {
     vec![scenario("repair_of_all_seven_ways_to_lose_a_release", "P20 P26 D7 D8", seven_ways).waits()]
 }
 
-/// One way, and the addresses or subnets that may be lost by it.
+/// One way, and the addresses or subnets whose release it may lose.
 struct Way {
     what: &'static str,
     things: &'static [&'static str],
-    /// Whether this Engine loses it; `None` if it never requests it.
+    /// Whether this Engine loses the release; `None` if it never requests the address or subnet.
     lost: fn((u32, u32)) -> Option<bool>,
 }
 
@@ -49,7 +49,7 @@ const WAYS: [Way; 15] = [
     Way { what: "1 dockerd ends while gipam is down", things: &["10.88.9.12"], lost: ALWAYS },
     Way { what: "1 stale endpoint cleaned up while gipam is down", things: &["10.88.9.13"], lost: ALWAYS },
     Way { what: "2 release answered with an error", things: &["10.88.8.14", "fd88:8::14"], lost: ALWAYS },
-    Way { what: "2 release answered with nothing", things: &["10.88.8.15", "fd88:8::15"], lost: ALWAYS },
+    Way { what: "2 release answered without a body", things: &["10.88.8.15", "fd88:8::15"], lost: ALWAYS },
     Way { what: "2 release of a subnet answered with an error", things: &["10.88.2.0/24"], lost: ALWAYS },
     Way { what: "3 release repeated without a body", things: &["10.88.8.16", "fd88:8::16"], lost: ALWAYS },
     Way { what: "3 release of a subnet repeated without a body", things: &["10.88.3.0/24"], lost: ALWAYS },
@@ -64,7 +64,7 @@ const WAYS: [Way; 15] = [
     Way {
         what: "6 an auxiliary address outside its subnet",
         things: &["10.88.4.0/24"],
-        // later Engines check first and do not request it
+        // later Engines check the address first and do not request it
         lost: |version| (version.0 < 25).then_some(true),
     },
     Way { what: "6 an auxiliary address refused", things: &["10.88.7.0/24"], lost: NEVER },
@@ -109,18 +109,19 @@ fn seven_ways(w: &mut World) {
     w.start();
     let _door = proxy(w);
     w.run("--name living --network d");
-    // this once deceived repair: the list of containers shows addresses that stopped containers no longer have
+    // the list of containers shows addresses that stopped containers no longer have; repair once believed
+    // that list
     let listed = ["10.88.9.12", "10.88.9.13"].map(|address| is_listed(w, address));
     assert_eq!(listed, [true, true], "Docker still lists addresses that it could not release");
     let took = w.until_agree(REPAIRED);
     println!(
-        "        Engine {}: right again {:.0} s after gipam's start",
+        "        Engine {}: books and Engine agree {:.0} s after gipam's start",
         w.engine.title(),
         took.as_secs_f32()
     );
     verdicts(w);
     lost_database(w);
-    w.finish(); // while the proxy is there
+    w.finish(); // while the proxy still runs
 }
 
 /// Ways 2 and 3: the release is lost on its way.
@@ -188,7 +189,7 @@ fn killed(w: &World, door: &Proxy) {
     });
 }
 
-/// Whether repair released it; `None` if it was never granted.
+/// Whether repair released this address or subnet; `None` if it was never granted.
 fn lost(w: &World, thing: &str) -> Option<bool> {
     let rows: Vec<serde_json::Value> = gipam::view(w.engine, &["history", thing]);
     let row =
@@ -203,8 +204,8 @@ fn verdicts(w: &World) {
         let wanted = (way.lost)(w.engine.version);
         let word = match wanted {
             Some(true) => "lost, and freed by repair",
-            Some(false) => "given back by dockerd itself",
-            None => "never asked for",
+            Some(false) => "released by dockerd itself",
+            None => "never requested",
         };
         println!("        Engine {}: {}: {word}", w.engine.title(), way.what);
         if found.iter().any(|found| *found != wanted) {
@@ -228,7 +229,7 @@ fn lost_database(w: &World) {
     }
     let said = gipam::cli(w.engine, &["gc", "--apply"]);
     assert!(said.out.contains("it shows none of the networks in the books"), "{}{}", said.out, said.err);
-    assert_eq!(w.subnets().len(), prefixes.len(), "nothing is freed");
+    assert_eq!(w.subnets().len(), prefixes.len(), "repair must not free anything");
     // A person frees them; gipam asks the Engine first.
     for prefix in &prefixes {
         let said = gipam::cli(w.engine, &["release", prefix, "--force"]);

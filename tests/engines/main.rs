@@ -2,11 +2,11 @@
 //!
 //!     cargo test --test engines -- [WORD...] [--engine 20|26|28|SUITE]... [--list]
 //!
-//! Runs the scenarios whose names contain one of the words, each with fresh books. Several Engines of each suite run
-//! side by side, so that scenarios that mostly wait do not delay others. The brackets contain the Engine and the
-//! facts (P1-P33) and duties (D1-D17) of docs/docker-facts.md that a scenario checks. Ends with a line `N passed, N
-//! failed`. If an Engine cannot be started, that is a failure if CI=true; otherwise its scenarios are skipped with a
-//! visible message.
+//! Runs the scenarios whose names contain one of the words, each with fresh books. Several Engines of each
+//! suite run side by side, so that scenarios that mostly wait do not delay others. The brackets contain the
+//! Engine and the facts (P1-P33) and duties (D1-D17) of docs/docker-facts.md that a scenario checks. Ends
+//! with a line `N passed, N failed`. If an Engine cannot be started, the run fails if CI=true; otherwise that
+//! Engine's scenarios are skipped with a visible message.
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(
     clippy::unwrap_used,
@@ -96,7 +96,7 @@ fn main() -> ExitCode {
 fn on_an_engine(fleet: &Fleet, desks: &Desks, scenario: &Scenario) -> End {
     let engine = match fleet.lend() {
         Ok(engine) => engine,
-        Err(reason) => return stage::not_to_be_had(&format!("on Engine {}", fleet.version), &reason),
+        Err(reason) => return stage::unavailable(&format!("on Engine {}", fleet.version), &reason),
     };
     let desk = (!scenario.waits).then(|| desks.take());
     let end = match (scenario.lacks)(&engine) {
@@ -122,7 +122,7 @@ fn run(engine: &Engine, scenario: &Scenario) -> End {
             world.reset();
         }
     });
-    match failure.or_else(|| Some(format!("clearing up: {}", uncleared?))) {
+    match failure.or_else(|| Some(format!("cleaning up: {}", uncleared?))) {
         Some(why) => End::Failed(why, if logs.is_empty() { engine.logs() } else { logs }),
         None => End::Passed,
     }

@@ -1,11 +1,11 @@
-//! A long mixed run: containers and networks come and go, containers restart, crash and pause, gipam restarts,
-//! answers come late,
-//! releases are lost on purpose, and repair checks as often as it can with a grace time of a second. No live address is
-//! ever freed.
+//! A long mixed run: containers and networks come and go, containers restart, crash and pause, gipam
+//! restarts, answers come late, releases are lost on purpose, and repair checks as often as it can with a
+//! grace time of one second. A live address must never be freed.
 //!
-//! An address is alive if the Engine shows it before and after the books were read; between two such reports every address
-//! must be leased, and no two containers may have the same. At the end containers are asked from inside. A minute
-//! and a half on one Engine; a quarter of an hour on each with GIPAM_LONG=1, which `make torture` sets.
+//! An address is alive if the Engine shows it before and after the books were read; between two such reports
+//! every address must be leased, and no two containers may have the same. At the end, the test compares the
+//! addresses that the containers show inside. It runs for a minute and a half on one Engine, or for a quarter
+//! of an hour on each Engine with GIPAM_LONG=1, which `make torture` sets.
 
 use crate::engine::Engine;
 use crate::gipam;
@@ -33,10 +33,10 @@ fn long() -> bool {
 }
 
 fn one_engine(engine: &Engine) -> Option<&'static str> {
-    (engine.version.0 < 28 && !long()).then_some("a long run, on one Engine; on each with GIPAM_LONG=1")
+    (engine.version.0 < 28 && !long()).then_some("a long run: only on one Engine without GIPAM_LONG=1")
 }
 
-/// Counts of everything that was done.
+/// Counts of what the scenario did.
 #[derive(Default)]
 struct Counts {
     over: AtomicBool,
@@ -80,7 +80,7 @@ fn run(w: &mut World) {
                 })
             })
             .collect();
-        let looker = scope.spawn(|| look(engine, &counts));
+        let looker = scope.spawn(|| check(engine, &counts));
         let watcher = scope.spawn(|| watch(engine, &counts));
         let disturbed =
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| disturb(w, &door, length, &watcher)));
@@ -98,7 +98,7 @@ fn run(w: &mut World) {
     let count = |counter: &AtomicU64| counter.load(Relaxed);
     println!(
         "        Engine {}: {} starts ({} commands refused), {restarts} restarts of gipam, {lost} releases lost; \
-         {} looks, {freed} freed by repair; {} reports, {} times alive and leased, {} of them longer than a minute; \
+         {} checks, {freed} leases freed by repair; {} reports, {} live addresses found leased, {} of them older than a minute; \
          agreed after {:.0} s",
         engine.title(),
         count(&counts.starts),
@@ -120,13 +120,13 @@ fn run(w: &mut World) {
         assert!(done >= 5, "too little was done to prove anything: {done} {what}");
     }
     w.docker("unpause old1");
-    w.finish(); // while the proxy is there
+    w.finish(); // while the proxy still runs
 }
 
-/// Makes the scenario fail if a thread failed.
+/// The result of a thread; panics if the thread did, so that the scenario fails.
 fn joined<T>(end: std::thread::Result<T>) -> T {
     end.unwrap_or_else(|why| {
-        panic!("{}", why.downcast_ref::<String>().map_or("a thread died", String::as_str))
+        panic!("{}", why.downcast_ref::<String>().map_or("a thread panicked", String::as_str))
     })
 }
 
@@ -142,7 +142,7 @@ fn disturb<T>(
         for method in ["ReleaseAddress", "ReleaseAddress", "ReleasePool"] {
             door.answer(method, 500, "{\"Err\":\"lost on purpose\"}");
             lost += 1;
-            // granted, but not shown by the Engine for longer than two checks take
+            // the Engine does not show the granted address for longer than two checks take
             door.slow("RequestAddress", Duration::from_secs(5));
             std::thread::sleep(Duration::from_secs(4)); // the load continues meanwhile
         }
@@ -158,7 +158,7 @@ fn disturb<T>(
 }
 
 /// Runs repair without a pause, so that it frees what it can.
-fn look(engine: &Engine, counts: &Counts) {
+fn check(engine: &Engine, counts: &Counts) {
     while !counts.over.load(Relaxed) {
         if gipam::cli(engine, &["gc", "--apply", "--json"]).ok {
             counts.looks.fetch_add(1, Relaxed);
@@ -236,7 +236,7 @@ fn alive(engine: &Engine) -> Option<Live> {
         for (network, attached) in row["NetworkSettings"]["Networks"].as_object().into_iter().flatten() {
             let addresses = ["IPAddress", "GlobalIPv6Address"].map(|key| text(&attached[key]));
             let addresses = addresses.into_iter().filter(|address| !address.is_empty()).collect();
-            // the id of the endpoint: a container that was connected again has a different one
+            // the id of the endpoint: a container that was reconnected has a different one
             let endpoint = format!("{network} {}", text(&attached["EndpointID"]));
             let age = Duration::from_secs(u64::try_from(now - since).unwrap_or(0));
             live.insert((text(&row["Name"]), started.clone(), endpoint), (addresses, age));
@@ -250,7 +250,7 @@ fn watch(engine: &Engine, counts: &Counts) {
     let mut before = None;
     while !counts.over.load(Relaxed) {
         let Some(first) = before.take().or_else(|| alive(engine)) else { continue };
-        // a container that is killed while it is asked invalidates the reading: repeat it
+        // a container that is killed during the command invalidates its output: repeat it
         let said = gipam::cli(engine, &["leases", "--json"]);
         let Ok(books) = serde_json::from_str::<Vec<gipam::Lease>>(&said.out) else { continue };
         let leased: BTreeSet<String> = books.into_iter().map(|lease| lease.address.to_string()).collect();
@@ -268,15 +268,16 @@ fn watch(engine: &Engine, counts: &Counts) {
                 counts.old.fetch_add(u64::from(*age > Duration::from_secs(60)), Relaxed);
             }
         }
-        assert_nobody_shares(engine, &first, &second);
+        assert_no_address_is_shared(engine, &first, &second);
         counts.reports.fetch_add(1, Relaxed);
         before = Some(second);
     }
 }
 
-/// A report is made container by container: a container that stops in between may be in it with an address that another
-/// one has got since. A container in both reports was alive from the end of the first to the beginning of the second.
-fn assert_nobody_shares(engine: &Engine, first: &Live, second: &Live) {
+/// The Engine reports container by container, so a report may show a stopped container with an address that
+/// another one has received since. A container in both reports was alive from the end of the first to the
+/// beginning of the second.
+fn assert_no_address_is_shared(engine: &Engine, first: &Live, second: &Live) {
     let mut holders = BTreeMap::new();
     for (who, (addresses, _)) in second.iter().filter(|(who, _)| first.contains_key(*who)) {
         for address in addresses.intersection(&first[who].0) {
@@ -288,10 +289,10 @@ fn assert_nobody_shares(engine: &Engine, first: &Live, second: &Live) {
     }
 }
 
-/// Every container that can be asked must report the same as the Engine.
+/// Every container that runs commands must show the same addresses as the Engine.
 fn from_inside(w: &World) {
     let live = alive(w.engine).unwrap();
-    assert_nobody_shares(w.engine, &live, &live);
+    assert_no_address_is_shared(w.engine, &live, &live);
     let leased: BTreeSet<String> = w.leases().into_iter().map(|lease| lease.address.to_string()).collect();
     let names: BTreeSet<&String> = live.keys().map(|(name, ..)| name).collect();
     let mut asked = 0;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 pub fn scenarios() -> Vec<Scenario> {
     vec![
-        scenario("network_v4_is_made_and_removed", "P2 P9 P10 P17 D7 D16", v4),
+        scenario("network_v4_is_created_and_removed", "P2 P9 P10 P17 D7 D16", v4),
         scenario("network_dual_stack_serves_both_families", "P10 P13 P17 D11", dual_stack),
         scenario("network_v6_only", "P10 D11", v6_only).unless(no_v6_only),
         scenario("network_subnet_range_gateway_aux", "P10 P15 P26 D9 D10", numbers),
@@ -17,7 +17,7 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario("network_macvlan", "P11 D9", macvlan),
         scenario("network_range_without_gateway_as_dockers_own_driver", "P31 D9", range_alone),
         scenario("network_two_macvlans_share_a_lan", "P31 D4", shared_lan),
-        scenario("network_ipvlan_under_a_name_that_asks_for_no_macs", "P29", ipvlan),
+        scenario("network_ipvlan_under_a_driver_name_without_macs", "P29", ipvlan),
         scenario("network_same_subnet_refused_first_one_lives", "P19 D4 D13", same_subnet),
         scenario("network_refused_by_the_bridge_leaves_nothing", "P10 P17 D7", refused_later),
         scenario("network_link_local_pool_of_the_old_readme", "P20 D8", link_local),
@@ -121,12 +121,12 @@ fn options(w: &mut World) {
     w.network("--ipam-opt key=web n2");
     assert_eq!(w.prefixes("n2"), kept, "the same key gets the same subnet again");
     let said = w.refused("network create --ipam-driver gipam --ipam-opt colour=blue n4");
-    assert!(said.contains("colour"), "names the unknown option: {said}");
+    assert!(said.contains("colour"), "the message names the unknown option: {said}");
     for known in ["pool", "v4.size", "v6.size", "key", "overlap"] {
-        assert!(said.contains(known), "lists {known}: {said}");
+        assert!(said.contains(known), "the message lists {known}: {said}");
     }
     let said = w.refused("network create --ipam-driver gipam --ipam-opt pool=nowhere n4");
-    assert!(said.contains("nowhere"), "names the unknown pool: {said}");
+    assert!(said.contains("nowhere"), "the message names the unknown pool: {said}");
 }
 
 fn macvlan(w: &mut World) {
@@ -142,7 +142,7 @@ fn macvlan(w: &mut World) {
     w.ping("c1", &w.v4("c2", "n1"));
     w.ping("c1", &w.v6("c2", "n1"));
     w.agree();
-    // newer Engines do not request a gateway for an internal network; its place stays free anyway
+    // newer Engines do not request a gateway for an internal network; the gateway's address stays free anyway
     w.network("-d macvlan --internal -o parent=mv1 n2");
     w.run("--name c3 --network n2");
     assert!(w.v4("c3", "n2").ends_with(".2"), "{}", w.v4("c3", "n2"));
@@ -186,7 +186,7 @@ fn shared_lan(w: &mut World) {
             assert!((start..start + 64).contains(&last), "{name} got .{last}");
         }
         let said = w.refused(&format!("run -d --name c5 --network n2 --ip {} bb sleep 60", w.v4("c1", "n1")));
-        assert!(said.contains("address already in use"), "one LAN has one holder: {said}");
+        assert!(said.contains("address already in use"), "an address has one holder on a LAN: {said}");
         w.docker("rm -f c5 c2 c4");
         w.docker("network rm n2");
         w.agree();
@@ -205,9 +205,9 @@ fn shared_lan(w: &mut World) {
     w.agree();
 }
 
-/// Docker generates a MAC for each endpoint of a driver that asks for MACs, and ipvlan refuses it. This kernel lacks
-/// ipvlan, so
-/// the containers fail when they join; the message shows whether they already failed because of a MAC.
+/// Docker generates a MAC for each endpoint of a driver that asks for MACs, and ipvlan refuses it. The test
+/// kernel lacks ipvlan, so the containers always fail when they join; the message shows whether a MAC was the
+/// first reason.
 fn ipvlan(w: &mut World) {
     w.configure(
         r#"
@@ -240,7 +240,7 @@ fn same_subnet(w: &mut World) {
     {
         let said = w.refused(&format!("network create --ipam-driver gipam --subnet {subnet} n2"));
         assert!(said.contains("overlaps"), "{inside}: Docker's standard phrase: {said}");
-        assert!(said.contains("10.88.9.0/24"), "{inside}: the first one is named: {said}");
+        assert!(said.contains("10.88.9.0/24"), "{inside}: the message names the first subnet: {said}");
     }
     // the first network is untouched by the refusals
     w.agree();

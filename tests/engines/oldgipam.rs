@@ -1,8 +1,8 @@
 //! A stand-in for the old gipam that users run today: answers dockerd as that program does, and writes its lease file.
 //!
-//! It imitates the behaviour that is visible from outside: opaque ids of 16 letters and digits, subnets cut in
-//! order, addresses counted up from the gateway, the last freed address given first, requested numbers ignored, and a
-//! file that is written now and then, so that it lags behind what was given.
+//! It imitates the behaviour that is visible from outside: opaque ids of 16 letters and digits, subnets cut
+//! in order, addresses counted up from the gateway, the last freed address given first, requested addresses
+//! ignored, and a file that is written now and then, so that it lags behind the grants.
 
 use crate::wire::{Call, Server};
 use serde_json::{Value, json};

@@ -11,7 +11,7 @@ use std::time::Duration;
 enum Trick {
     /// Forward it, and lose the answer.
     Lose,
-    /// Do not forward it; answer this.
+    /// Do not forward it; send this answer.
     Answer(u16, &'static str),
     /// Do not forward it; close the connection, so that dockerd repeats the call without a body.
     Cut,
@@ -79,7 +79,7 @@ impl Proxy {
         self.play(method, Trick::Lose);
     }
 
-    /// Answers the next call of this method with this, without forwarding it.
+    /// Answers the next call of this method with this status and body, without forwarding it.
     pub fn answer(&self, method: &'static str, status: u16, text: &'static str) {
         self.play(method, Trick::Answer(status, text));
     }
@@ -117,7 +117,7 @@ impl Proxy {
         let state = self.shared.0.lock().unwrap();
         assert!(
             state.tricks.is_empty(),
-            "these calls should have been broken, but did not come: {:?}",
+            "these calls should have been broken, but were never made: {:?}",
             state.tricks
         );
     }
@@ -144,7 +144,7 @@ fn forward_patiently(behind: &Path, call: &Call) -> Answer {
     forward(behind, call)
 }
 
-/// Never breaks a repetition without a body.
+/// Takes the fault that is due for this call. A repetition without a body is always forwarded.
 fn take_trick(state: &mut State, call: &Call) -> Option<Trick> {
     let wanted = |(method, _): &(&str, Trick)| call.method.ends_with(method) && !call.body.is_empty();
     let at = state.tricks.iter().position(wanted)?;

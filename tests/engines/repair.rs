@@ -47,7 +47,8 @@ fn names_and_adoption(w: &mut World) {
         let wanted = Some(("first".to_owned(), "n1".to_owned()));
         until("the lease shows its container's name and network", SOON, || shown(w, address) == wanted);
     }
-    // No Engine here sends names with its requests: the history shows when gipam learned the name.
+    // The tested Engines do not send names with their requests; the history shows when gipam learned the
+    // name.
     for address in [&v4, &v6] {
         let rows: Vec<serde_json::Value> = gipam::view(w.engine, &["history", address]);
         let named = rows.iter().filter(|row| row["event"] == "named").count();
@@ -61,12 +62,12 @@ fn names_and_adoption(w: &mut World) {
     w.stop();
     w.inside(&format!("rm -rf {0} && mv {0}.saved {0}", gipam::BOOKS));
     w.start();
-    until("what a restored backup lacks is adopted", SOON, || {
+    until("the address that the restored backup lacks is adopted", SOON, || {
         shown(w, &late).is_some_and(|(holder, _)| holder == "second")
     });
     w.agree();
     w.run("--name third --network n1");
-    assert_ne!(w.v4("third", "n1"), late, "an adopted address is given to nobody else");
+    assert_ne!(w.v4("third", "n1"), late, "an adopted address must not be given to another container");
 }
 
 fn the_dead(w: &mut World) {
@@ -75,12 +76,12 @@ fn the_dead(w: &mut World) {
     w.run("--name gone --network n1");
     let leaked = w.v4("gone", "n1");
     w.stop();
-    // Docker retries each release for 15 s, then gives it up.
+    // Docker retries each release for 15 s, then gives up.
     w.docker("stop -t 1 fixed");
     w.docker("rm -f gone");
     w.start();
     until("the leak is found", SOON, || finding(w, &leaked).is_some());
-    assert!(finding(w, "10.211.50.50").is_some(), "a stopped container holds no address");
+    assert!(finding(w, "10.211.50.50").is_some(), "a stopped container does not hold an address");
     // The daemon makes the checks for the proof by itself; `docker start` only sends requests.
     until_every(PAUSE, "the container with its own address starts again", PROOF, || {
         w.engine.docker(&["start", "fixed"]).ok
@@ -107,7 +108,7 @@ fn paused_and_restarting(w: &mut World) {
     }
     assert_eq!((w.v4("still", "n1"), w.v6("still", "n1")), (v4.clone(), v6));
     w.until_state("loop", "restarting");
-    until("a container between two starts holds nothing", SOON, || {
+    until("a container between two starts does not hold addresses", SOON, || {
         w.until_state("loop", "restarting");
         let leases: Vec<gipam::Lease> = gipam::view(w.engine, &["leases"]);
         let endpoints = leases.iter().filter(|lease| lease.kind.as_deref() == Some("endpoint"));

@@ -102,7 +102,8 @@ fn killed_while_creating(w: &mut World) {
                 engine.docker(&["network", "create", "--ipam-driver", "gipam", "--ipv6", &name])
             });
         }
-        std::thread::sleep(std::time::Duration::from_millis(150)); // some networks are created, some are being created, some not begun
+        // Not a wait for a condition: dockerd is killed while some creations are done, some run and some have not begun.
+        std::thread::sleep(std::time::Duration::from_millis(150));
         w.engine.dockerd_down("KILL");
     });
     w.engine.dockerd_up(&[]);
@@ -114,5 +115,5 @@ fn killed_while_creating(w: &mut World) {
     let inside = |address: &crate::books::Held| {
         leaked.iter().any(|s| s.address.is_none() && s.subnet == address.subnet)
     };
-    assert!(leaked.iter().all(inside), "addresses leak with their subnet only: {leaked:#?}");
+    assert!(leaked.iter().all(inside), "addresses leak only together with their subnet: {leaked:#?}");
 }

@@ -12,10 +12,10 @@ pub struct Scenario {
     pub name: &'static str,
     /// Facts P1-P33 and duties D1-D17 of docs/docker-facts.md.
     pub holds: &'static str,
-    /// Why it cannot run on an Engine, if so.
+    /// The reason why the scenario cannot run on an Engine, if there is one.
     pub lacks: fn(&Engine) -> Option<&'static str>,
     pub run: fn(&mut World),
-    /// Whether it mostly waits, for minutes.
+    /// Whether the scenario waits for minutes and does little else.
     pub waits: bool,
 }
 
@@ -38,8 +38,8 @@ pub fn scenario(name: &'static str, holds: &'static str, run: fn(&mut World)) ->
 /// The number of short scenarios between two that wait for minutes.
 const BETWEEN: usize = 12;
 
-/// All of them. Those that wait begin one by one, with what lasts as long as one of them in between: never all Engines of a
-/// suite wait.
+/// All scenarios. Between the beginnings of two that wait stand short ones that together last as long as one
+/// that waits, so that the Engines of a suite do not all wait at the same time.
 pub fn in_order() -> Vec<Scenario> {
     let (waiting, others): (Vec<_>, Vec<_>) = all().into_iter().partition(|one| one.waits);
     let (mut waiting, mut order) = (waiting.into_iter(), Vec::new());
@@ -79,5 +79,5 @@ fn all() -> Vec<Scenario> {
 }
 
 pub fn no_v6_only(engine: &Engine) -> Option<&'static str> {
-    (!engine.v6_only).then_some("always asks for an IPv4 subnet, too")
+    (!engine.v6_only).then_some("this Engine always requests an IPv4 subnet, too")
 }

@@ -103,20 +103,20 @@ impl<'a> World<'a> {
 
     /// Starts gipam with the existing books.
     pub fn start(&mut self) {
-        assert!(self.gipam.is_none(), "gipam runs already");
+        assert!(self.gipam.is_none(), "gipam is already running");
         self.gipam = Some(Gipam::start(self.engine, &self.launch));
     }
 
     /// Stops gipam cleanly, and checks that it exits cleanly.
     pub fn stop(&mut self) {
-        let status = self.gipam.take().expect("gipam runs").end(self.engine, Signal::TERM);
+        let status = self.gipam.take().expect("gipam is running").end(self.engine, Signal::TERM);
         assert!(status.success(), "gipam ended with {status} on SIGTERM: {}", gipam::log_tail(self.engine));
         let socket = self.engine.run.join(self.launch.socket.trim_start_matches("/run/"));
         assert!(!socket.exists(), "gipam left its socket behind on SIGTERM");
     }
 
     pub fn kill(&mut self) {
-        self.gipam.take().expect("gipam runs").end(self.engine, Signal::KILL);
+        self.gipam.take().expect("gipam is running").end(self.engine, Signal::KILL);
     }
 
     pub fn subnets(&self) -> Vec<Subnet> {
@@ -387,7 +387,7 @@ impl<'a> World<'a> {
         self.gipam = None;
         if let Some(left) = self.engine.leftover() {
             println!("        Engine {} starts without its data: it kept {left}", self.engine.title());
-            self.engine.afresh();
+            self.engine.recreate();
         }
         gipam::forget(self.engine);
         if let Err(why) = tidied {

@@ -1,4 +1,4 @@
-//! Events are delivered at least once, in order, and no request waits for that.
+//! Events are delivered at least once, in order, and no request waits for a delivery.
 
 use std::fs;
 use std::time::Instant;
@@ -41,17 +41,17 @@ fn hooks_get_everything_in_order_with_json_and_variables() {
     ] {
         assert_eq!(leased[key], value, "{key} of {leased}");
     }
-    assert_eq!(told[0]["address"], Value::Null, "absent is null");
+    assert_eq!(told[0]["address"], Value::Null, "a missing value is null");
     let variables = fs::read_to_string(house.path("variables")).unwrap();
     let expected = format!("leased {} {bare} test", ids[1]);
     assert_eq!(variables.lines().nth(1), Some(&*expected), "{variables}");
-    until("nothing waits", || (hook(&daemon)["behind"] == 0).then_some(()));
+    until("no event is queued", || (hook(&daemon)["behind"] == 0).then_some(()));
     assert_eq!(hook(&daemon)["upto"], ids[3]);
     daemon.stop();
 }
 
 #[test]
-fn hooks_get_what_people_reserve_and_pin() {
+fn hooks_get_reservations_and_pins() {
     let house = house(HOOK);
     script(&house, "hook.sh", WRITES);
     let daemon = house.start();
@@ -104,12 +104,12 @@ fn hooks_at_least_once_after_kill() {
 }
 
 #[test]
-fn hooks_go_on_after_any_stop_and_repeat_nothing_that_was_kept() {
+fn hooks_continue_after_any_stop_and_do_not_repeat_recorded_deliveries() {
     let house = house(HOOK);
     script(&house, "hook.sh", WRITES);
     let daemon = house.start();
     leases(&mut daemon.wire(), 3);
-    until("nothing waits", || (hook(&daemon)["behind"] == 0).then_some(()));
+    until("no event is queued", || (hook(&daemon)["behind"] == 0).then_some(()));
     daemon.kill();
     let daemon = house.start();
     leases(&mut daemon.wire(), 2);
@@ -138,7 +138,7 @@ fn hooks_never_block_an_address() {
     assert_eq!(row["behind"], 22, "{row}");
     let begun = Instant::now();
     assert!(daemon.stop().success());
-    assert!(begun.elapsed() < PATIENCE, "nor the end of the daemon");
+    assert!(begun.elapsed() < PATIENCE, "a hanging hook must not delay the end of the daemon");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_failing_hook_is_logged_once_shown_and_retried_until_it_works() {
     script(&house, "hook.sh", "echo 'no key' >&2; exit 3");
     let daemon = house.start();
     leases(&mut daemon.wire(), 1);
-    let row = until("it fails", || Some(hook(&daemon)).filter(|row| row["last_error"].is_string()));
+    let row = until("the hook fails", || Some(hook(&daemon)).filter(|row| row["last_error"].is_string()));
     let error = row["last_error"].as_str().unwrap();
     assert!(error.contains("exit status: 3") && error.contains("no key"), "{error}");
     assert_eq!(row["behind"], 2, "{row}");
@@ -155,7 +155,7 @@ fn a_failing_hook_is_logged_once_shown_and_retried_until_it_works() {
     assert!(text.contains("\nhook ") && text.contains("2 events queued; failing since"), "{text}");
     script(&house, "hook.sh", WRITES);
     assert_eq!(events(&until_delivered(&house, 2)), ["subnet_granted", "leased"]);
-    let row = until("it is well", || Some(hook(&daemon)).filter(|row| row["behind"] == 0));
+    let row = until("the hook works again", || Some(hook(&daemon)).filter(|row| row["behind"] == 0));
     assert_eq!(row["failing_since"], Value::Null);
     assert_eq!(
         house.log().matches("retrying; later events for this hook are queued").count(),
@@ -168,12 +168,12 @@ fn a_failing_hook_is_logged_once_shown_and_retried_until_it_works() {
 }
 
 #[test]
-fn a_hook_that_takes_too_long_is_killed_with_all_that_it_started() {
+fn a_hook_that_takes_too_long_is_killed_with_its_children() {
     let house = house("[[hook]]\nname = \"test\"\ncommand = [\"./hook.sh\"]\ntimeout = \"200ms\"\n");
     script(&house, "hook.sh", "sleep 1000 & echo $! >\"${0%/*}/child\"; wait");
     let daemon = house.start();
     leases(&mut daemon.wire(), 1);
-    let row = until("it failed", || Some(hook(&daemon)).filter(|row| row["last_error"].is_string()));
+    let row = until("the hook failed", || Some(hook(&daemon)).filter(|row| row["last_error"].is_string()));
     assert!(row["last_error"].as_str().unwrap().contains("took longer than 200ms"), "{row}");
     // The hook may be retried meanwhile; every child that it names must be gone in the end.
     script(&house, "hook.sh", WRITES);
@@ -188,7 +188,7 @@ fn a_hook_that_takes_too_long_is_killed_with_all_that_it_started() {
 }
 
 #[test]
-fn a_hook_gets_only_what_it_wants_and_a_new_one_only_what_comes() {
+fn a_hook_gets_only_its_events_and_a_new_hook_only_later_ones() {
     let house = house("");
     script(&house, "hook.sh", WRITES);
     let daemon = house.start();
@@ -202,7 +202,7 @@ fn a_hook_gets_only_what_it_wants_and_a_new_one_only_what_comes() {
     let (id, addresses) = leases(&mut wire, 2);
     wire.release(&id, &addresses[0]);
     assert_eq!(events(&until_delivered(&house, 2)), ["subnet_granted", "released"]);
-    until("nothing waits", || (hook(&daemon)["behind"] == 0).then_some(()));
+    until("no event is queued", || (hook(&daemon)["behind"] == 0).then_some(()));
     daemon.stop();
     let all = HOOK.replace("test", "second") + "from = \"start\"\n";
     house.configure(&(super::support::POOLS.to_owned() + &all));
@@ -214,7 +214,7 @@ fn a_hook_gets_only_what_it_wants_and_a_new_one_only_what_comes() {
 }
 
 #[test]
-fn what_was_pruned_before_it_was_delivered_is_a_gap() {
+fn events_pruned_before_delivery_are_reported_as_a_gap() {
     let toml = format!("history = 5\n{}{HOOK}", super::support::POOLS);
     let house = super::daemon::House::with_toml(&toml);
     script(&house, "hook.sh", "exit 1");
@@ -228,14 +228,15 @@ fn what_was_pruned_before_it_was_delivered_is_a_gap() {
     }
     daemon.stop();
     let daemon = house.start();
-    until("it fails", || hook(&daemon)["last_error"].is_string().then_some(()));
+    until("the hook fails", || hook(&daemon)["last_error"].is_string().then_some(()));
     let books = Connection::open(house.path("gipam.db")).unwrap();
     let oldest = || books.query_row("SELECT min(seq) FROM history", [], |row| row.get::<_, i64>(0)).unwrap();
     until("history is pruned", || (oldest() > 1000).then_some(()));
     daemon.wire().release_pool(&id);
     script(&house, "hook.sh", WRITES);
-    let gap = until("a gap", || told(&house).into_iter().find(|event| event["event"] == "gap"));
-    let told = until("the last event", || {
+    let gap =
+        until("the gap is delivered", || told(&house).into_iter().find(|event| event["event"] == "gap"));
+    let told = until("the last event is delivered", || {
         Some(told(&house)).filter(|told| events(told).last() == Some(&"subnet_released"))
     });
     let at = told.iter().position(|event| *event == gap).unwrap();
@@ -290,7 +291,7 @@ fn one_hook_does_not_wait_for_another() {
     leases(&mut daemon.wire(), 4);
     assert_eq!(ids(&until_delivered(&house, 5)), [1, 2, 3, 4, 5]);
     let row = || daemon.view("/v1/status")["hooks"][1].clone();
-    let stuck = until("the other is stuck", || Some(row()).filter(|row| row["last_error"].is_string()));
+    let stuck = until("the other hook fails", || Some(row()).filter(|row| row["last_error"].is_string()));
     assert_eq!((&stuck["hook"], &stuck["behind"]), (&"stuck".into(), &5.into()));
     let (config, books) = (house.path("gipam.toml"), house.path("gipam.db"));
     let paths = [config.to_str().unwrap(), books.to_str().unwrap()];

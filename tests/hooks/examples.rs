@@ -26,14 +26,14 @@ fn start(example: &str, arguments: &[&str]) -> (House, Daemon) {
 
 /// The calls of the stand-ins, once everything is delivered.
 fn asked(house: &House, daemon: &Daemon) -> Vec<String> {
-    until("nothing waits", || (hook(daemon)["behind"] == 0).then_some(()));
+    until("no event is queued", || (hook(daemon)["behind"] == 0).then_some(()));
     let text = fs::read_to_string(house.path("asked")).unwrap_or_default();
     assert_eq!(hook(daemon)["last_error"], json!(null), "{text}");
     text.lines().map(ToOwned::to_owned).collect()
 }
 
 #[test]
-fn the_dns_example_makes_and_removes_records_by_the_holders_name() {
+fn the_dns_example_adds_and_removes_records_by_the_holders_name() {
     let (house, daemon) = start("dns.sh", &["lan.example", "192.0.2.53", "/etc/gipam/tsig.key"]);
     let mut wire = daemon.wire();
     let named = |name: &str| json!({"com.docker.network.endpoint.name": name});

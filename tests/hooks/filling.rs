@@ -15,14 +15,14 @@ fn of(told: &[Value], event: &str) -> Vec<Value> {
 }
 
 #[test]
-fn what_fills_up_is_logged_once_sent_to_hooks_and_taken_back_well_below() {
+fn filling_up_is_logged_once_sent_to_hooks_and_cleared_well_below_the_threshold() {
     let events = "events = [\"pool_filling\", \"pool_relieved\", \"subnet_filling\", \"subnet_relieved\"]\n";
     let house = super::daemon::House::with_toml(&format!("{TWO}{HOOK}{events}"));
     script(&house, "hook.sh", WRITES);
     let daemon = house.start();
     let mut wire = daemon.wire();
     let (id, addresses) = leases(&mut wire, 11);
-    until("the subnet is looked at", || {
+    until("the subnet's fullness is known", || {
         // Eleven of thirteen: the gateway's slot does not count.
         let rows = daemon.view("/v1/status")["filling"].clone();
         (rows[0]["percent"] == 84 && rows[0]["subnet"] == "198.51.100.0/28").then_some(())
@@ -30,7 +30,7 @@ fn what_fills_up_is_logged_once_sent_to_hooks_and_taken_back_well_below() {
     let filling = until("the hook gets it", || of(&told(&house), "subnet_filling").pop());
     assert_eq!((&filling["percent"], &filling["pool"]), (&84.into(), &"lan".into()), "{filling}");
     assert_eq!((&filling["subnet"], &filling["id"]), (&"198.51.100.0/28".into(), &Value::Null), "{filling}");
-    // One more of each: the pool is full, the subnet is as before.
+    // One more subnet and one more address: the pool is full now, and the subnet's state does not change.
     let (second, _) = wire.subnet(false);
     wire.address(&id, "", Value::Null);
     let pool = until("the hook gets the pool's event", || of(&told(&house), "pool_filling").pop());
@@ -47,7 +47,7 @@ fn what_fills_up_is_logged_once_sent_to_hooks_and_taken_back_well_below() {
     for address in &addresses[..6] {
         wire.release(&id, address);
     }
-    until("both are well again", || {
+    until("neither is filling up any more", || {
         let told = told(&house);
         (of(&told, "pool_relieved").len() == 1 && of(&told, "subnet_relieved").len() == 1).then_some(())
     });
@@ -57,14 +57,14 @@ fn what_fills_up_is_logged_once_sent_to_hooks_and_taken_back_well_below() {
 }
 
 #[test]
-fn a_pool_may_say_when_or_never_and_a_reload_is_followed() {
+fn a_pool_may_set_or_disable_warn_at_and_a_reload_applies_it() {
     let house = super::daemon::House::with_toml(&format!("{TWO}warn_at = \"off\"\n"));
     let daemon = house.start();
     daemon.wire().subnet(false);
     house.configure(&format!("{TWO}warn_at = \"40%\"\n"));
     let lines = house.json(&["reload"]);
     assert!(lines[0].as_str().unwrap().contains("warn_at"), "{lines}");
-    let row = until("it is seen", || {
+    let row = until("the filling is reported", || {
         Some(daemon.view("/v1/status")["filling"][0].clone()).filter(|row| row["percent"] == 50)
     });
     assert_eq!((&row["pool"], &row["warn_at"], &row["subnet"]), (&"lan".into(), &40.into(), &Value::Null));
@@ -75,7 +75,7 @@ fn a_pool_may_say_when_or_never_and_a_reload_is_followed() {
 }
 
 #[test]
-fn a_wal_that_a_reader_holds_up_is_logged_once_an_episode() {
+fn a_wal_that_a_reader_blocks_is_logged_once_per_episode() {
     let house = house("");
     let daemon = house.start();
     let mut wire = daemon.wire();
@@ -85,14 +85,14 @@ fn a_wal_that_a_reader_holds_up_is_logged_once_an_episode() {
     reader.execute_batch("BEGIN").unwrap();
     let _: i64 = reader.query_row("SELECT count(*) FROM history", [], |row| row.get(0)).unwrap();
     assert_eq!(held(), None);
-    // As much as thousands of leases would write, at once.
+    // Writes as much at once as thousands of leases would.
     let writer = Connection::open(house.path("gipam.db")).unwrap();
     let much =
         "PRAGMA wal_autocheckpoint = 0; CREATE TABLE much (x); INSERT INTO much VALUES (zeroblob(70000000));";
     writer.execute_batch(much).unwrap();
     drop(writer);
     wire.address(&id, "", Value::Null);
-    let bytes = until("it is seen", held);
+    let bytes = until("the blocked WAL is reported", held);
     assert!(bytes > 64 << 20, "{bytes}");
     let text = String::from_utf8(house.gipam(&["status"]).stdout).unwrap();
     assert!(text.contains("MiB in use since"), "{text}");

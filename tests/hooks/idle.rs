@@ -26,7 +26,7 @@ fn idle_daemon_with_hooks_does_not_wake() {
     until_delivered(&house, 4);
     // Remaining work ends at some point; from then on no thread runs for a while.
     let mut quiet = (switches(&daemon), Instant::now());
-    until("three seconds in which no thread ran", || {
+    until("no thread has run for three seconds", || {
         let now = switches(&daemon);
         if now != quiet.0 {
             quiet = (now, Instant::now());

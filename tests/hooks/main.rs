@@ -1,4 +1,5 @@
-//! Hooks, with the real daemon and real programs: delivered at least once, in order, whatever dies; no request waits.
+//! Hooks, with the real daemon and real programs: events are delivered at least once and in order, whichever
+//! process dies; requests do not wait for them.
 
 #![cfg(test)]
 #![allow(missing_docs, reason = "a test program has no readers of its API")]

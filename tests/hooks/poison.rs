@@ -10,7 +10,7 @@ use super::support::{HOOK, POOLS, WRITES, events, hook, house, leases, script, t
 use super::webhook::{receiver, told as told_of};
 
 #[test]
-fn an_event_that_a_command_never_takes_is_reported_and_passed_over() {
+fn an_event_that_a_command_never_accepts_is_reported_and_skipped() {
     let house = house(HOOK);
     script(
         &house,
@@ -23,7 +23,7 @@ fn an_event_that_a_command_never_takes_is_reported_and_passed_over() {
     wire.release(&id, &addresses[0]);
     let told = until_delivered(&house, 2);
     assert_eq!(events(&told), ["subnet_granted", "released"]);
-    let row = until("nothing waits", || Some(hook(&daemon)).filter(|row| row["behind"] == 0));
+    let row = until("no event is queued", || Some(hook(&daemon)).filter(|row| row["behind"] == 0));
     assert_eq!((&row["passed_over"], &row["failing_since"]), (&json!(2), &json!(null)));
     let status = String::from_utf8(house.gipam(&["status"]).stdout).unwrap();
     assert!(status.contains("rejected events were skipped, see the log: 2 by test"), "{status}");
@@ -34,7 +34,7 @@ fn an_event_that_a_command_never_takes_is_reported_and_passed_over() {
 
 /// `E2BIG`: a retry would have the same arguments and the same environment.
 #[test]
-fn a_command_that_cannot_be_started_with_so_long_a_list_of_arguments_holds_up_nothing() {
+fn an_argument_list_that_is_too_long_does_not_block_the_hook() {
     let house = house("");
     let word = "n".repeat(140_000);
     house.configure(&format!("{POOLS}[[hook]]\nname = \"test\"\ncommand = [\"/bin/true\", \"{word}\"]\n"));
@@ -49,19 +49,19 @@ fn a_command_that_cannot_be_started_with_so_long_a_list_of_arguments_holds_up_no
 }
 
 #[test]
-fn what_fails_for_another_reason_is_tried_again_and_nothing_is_passed_over() {
+fn any_other_failure_is_retried_and_no_event_is_skipped() {
     let house = house(HOOK);
     script(&house, "hook.sh", "[ -e \"${0%/*}/well\" ] || exit 1\ncat >>\"${0%/*}/told\"");
     let daemon = house.start();
     leases(&mut daemon.wire(), 1);
-    until("it fails", || hook(&daemon)["failing_since"].is_string().then_some(()));
+    until("the hook fails", || hook(&daemon)["failing_since"].is_string().then_some(()));
     fs::write(house.path("well"), "").unwrap();
     assert_eq!(events(&until_delivered(&house, 2)), ["subnet_granted", "leased"]);
     assert_eq!(hook(&daemon)["passed_over"], 0);
 }
 
 #[test]
-fn a_batch_that_a_server_never_takes_is_sent_one_by_one() {
+fn a_batch_that_a_server_never_accepts_is_sent_one_by_one() {
     let (address, asked) = receiver(&["413 Too Large", "200 OK", "422 No", "200 OK"]);
     let house = house("");
     let daemon = house.start();
@@ -72,7 +72,7 @@ fn a_batch_that_a_server_never_takes_is_sent_one_by_one() {
     let daemon = house.start();
     let sizes: Vec<usize> = (0..4).map(|_| told_of(&asked.recv_timeout(PATIENCE).unwrap().1).len()).collect();
     assert_eq!(sizes, [3, 1, 1, 1]);
-    let row = until("nothing waits", || Some(hook(&daemon)).filter(|row| row["behind"] == 0));
+    let row = until("no event is queued", || Some(hook(&daemon)).filter(|row| row["behind"] == 0));
     assert_eq!((&row["passed_over"], &row["last_error"]), (&json!(1), &json!(null)));
 }
 
@@ -108,7 +108,7 @@ fn p33_a_name_of_any_length_and_with_any_characters_reaches_a_command_cut_and_on
             "{text:?}"
         );
     }
-    // The same for everything else that reads the books.
+    // Every other command that reads the books shortens the name, too.
     for arguments in
         [&["leases"][..], &["leases", "--json"], &["status", "--json"], &["history"], &["who", address]]
     {
@@ -126,12 +126,12 @@ fn p33_a_name_of_any_length_and_with_any_characters_reaches_a_command_cut_and_on
 
 /// A hook whose output contains terminal control characters or a forged log line.
 #[test]
-fn what_a_hook_says_is_one_line_wherever_it_is_shown() {
+fn the_output_of_a_hook_is_shown_as_one_line_everywhere() {
     let house = house(HOOK);
     script(&house, "hook.sh", "printf 'bad\\033[2J\\nerror: forged\\302\\233\\342\\200\\250' >&2; exit 1");
     let daemon = house.start();
     leases(&mut daemon.wire(), 1);
-    until("it fails", || hook(&daemon)["failing_since"].is_string().then_some(()));
+    until("the hook fails", || hook(&daemon)["failing_since"].is_string().then_some(()));
     let status = String::from_utf8(house.gipam(&["status"]).stdout).unwrap();
     for text in [house.log(), status, hook(&daemon)["last_error"].as_str().unwrap().to_owned()] {
         let bad = |letter: char| letter != '\n' && (letter.is_control() || letter == '\u{2028}');

@@ -54,7 +54,7 @@ pub fn receiver(identity: &Identity) -> (SocketAddr, Receiver<Came>) {
     listening(settings(identity, None, rustls::ALL_VERSIONS))
 }
 
-/// The same with these settings.
+/// Like [`receiver`], with these settings.
 pub fn listening(settings: ServerConfig) -> (SocketAddr, Receiver<Came>) {
     let (listener, settings) = (TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(settings));
     let address = listener.local_addr().unwrap();
@@ -66,15 +66,11 @@ pub fn listening(settings: ServerConfig) -> (SocketAddr, Receiver<Came>) {
             let mut stream = StreamOwned::new(ServerConnection::new(settings.clone()).unwrap(), stream);
             let asked = serve(&mut stream, "204 No Content");
             if asked.is_ok() {
-                assert_eq!(
-                    stream.conn.alpn_protocol(),
-                    Some(&b"http/1.1"[..]),
-                    "the protocol that was agreed"
-                );
+                assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]), "the negotiated protocol");
                 let kind = stream.conn.handshake_kind();
                 assert!(
                     kind.is_some_and(|kind| kind != HandshakeKind::Resumed),
-                    "{kind:?}: checked each time"
+                    "{kind:?}: each connection makes a full handshake"
                 );
             }
             let came = asked.map(|asked| (stream.conn.server_name().map(str::to_owned), asked));
@@ -87,10 +83,10 @@ pub fn listening(settings: ServerConfig) -> (SocketAddr, Receiver<Came>) {
 }
 
 /// Checks that no request arrived: all connections failed.
-pub fn heard_nothing(came: &Receiver<Came>) {
+pub fn received_nothing(came: &Receiver<Came>) {
     assert!(
         came.recv_timeout(PATIENCE).unwrap().is_err(),
-        "a server without a valid certificate gets nothing"
+        "a server without a valid certificate must not get an event"
     );
     assert!(came.try_iter().all(|came| came.is_err()));
 }

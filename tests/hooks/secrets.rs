@@ -40,7 +40,7 @@ fn page_of(house: &House) -> String {
 }
 
 #[test]
-fn the_url_and_the_arguments_of_a_hook_are_shown_nowhere() {
+fn the_url_and_the_arguments_of_a_hook_are_never_shown() {
     // A port that was free a moment before.
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let hooks = format!(
@@ -53,7 +53,7 @@ fn the_url_and_the_arguments_of_a_hook_are_shown_nowhere() {
     script(&house, "hook.sh", "echo \"cannot log in with $2 and $3\" >&2; exit 1");
     let daemon = house.start();
     leases(&mut daemon.wire(), 1);
-    until("all fail", || {
+    until("all hooks fail", || {
         let hooks = daemon.view("/v1/status")["hooks"].clone();
         hooks.as_array().unwrap().iter().all(|row| row["last_error"].is_string()).then_some(())
     });
@@ -67,7 +67,7 @@ fn the_url_and_the_arguments_of_a_hook_are_shown_nowhere() {
         "{}",
         said.lines().filter(|line| line.contains("s3cret")).collect::<String>()
     );
-    // A reload prints what changes, too.
+    // A reload prints the changes, too.
     house.configure(&format!(
         "http = \"0\"\n{POOLS}{}",
         hooks.replace("s3cret1234", "s3cret9999").replace("s3cret-word", "s3cret-again")
@@ -79,7 +79,7 @@ fn the_url_and_the_arguments_of_a_hook_are_shown_nowhere() {
 }
 
 #[test]
-fn a_mistake_in_a_hook_is_named_without_what_it_is_called_with() {
+fn a_mistake_in_a_hook_is_reported_without_its_url_or_arguments() {
     for toml in [
         "url = \"http://user:s3cret@inventory.example/\"",
         "url = \"http://inventory.example/s3cret\"",

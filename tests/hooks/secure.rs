@@ -1,5 +1,5 @@
-//! Hooks over TLS: events are sent only to the host of the URL with a valid certificate; nobody else gets anything, the
-//! event waits, and the reason is one that a person can act on.
+//! Hooks over TLS: events are sent only to the host of the URL and only if its certificate is valid;
+//! otherwise they stay queued, and the reported reason says what to do.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::certificates::{Authority, Identity};
 use super::daemon::{Daemon, House, until};
-use super::receiver::{arrived, heard_nothing, listening, receiver, settings};
+use super::receiver::{arrived, listening, received_nothing, receiver, settings};
 use super::support::{POOLS, events, hook, house, leases};
 use super::webhook::told;
 
@@ -29,7 +29,7 @@ fn table(url: &str, keys: &str) -> String {
 
 /// Waits until the hook reports an error, which must contain these words; the log must say the same.
 fn fails(house: &House, daemon: &Daemon, words: &[&str]) {
-    let row = until("it fails", || Some(hook(daemon)).filter(|row| row["last_error"].is_string()));
+    let row = until("the hook fails", || Some(hook(daemon)).filter(|row| row["last_error"].is_string()));
     let error = row["last_error"].as_str().unwrap();
     for word in words {
         assert!(error.contains(word), "{word:?} in {error:?}");
@@ -47,7 +47,7 @@ fn a_hook_over_tls_gets_events_at_an_address_that_the_certificate_names() {
         let daemon = house.start();
         leases(&mut daemon.wire(), 1);
         let (name, (head, asked)) = arrived(&came);
-        assert_eq!(name, None, "an address is not a name");
+        assert_eq!(name, None, "the client does not send an address as a server name");
         assert!(head.starts_with("post /in?a=1 http/1.1\r\n"), "{head}");
         assert!(head.contains(&format!("\r\nhost: {address}\r\n")), "{head}");
         let mut all = told(&asked);
@@ -57,7 +57,7 @@ fn a_hook_over_tls_gets_events_at_an_address_that_the_certificate_names() {
         assert_eq!(events(&all), ["subnet_granted", "leased"]);
         leases(&mut daemon.wire(), 1);
         arrived(&came);
-        until("nothing waits", || (hook(&daemon)["behind"] == 0).then_some(()));
+        until("no event is queued", || (hook(&daemon)["behind"] == 0).then_some(()));
         daemon.stop();
     }
 }
@@ -91,7 +91,7 @@ fn a_server_of_an_unknown_issuer_gets_nothing_until_a_reload_names_the_right_ca(
     leases(&mut daemon.wire(), 1);
     let file = house.path("stranger.pem").display().to_string();
     fails(&house, &daemon, &["unknown issuer: no authority in", &file, "set ca to the certificate file"]);
-    heard_nothing(&came);
+    received_nothing(&came);
     house.configure(&(POOLS.to_owned() + &table(&url, "ca = \"both.pem\"")));
     assert_eq!(
         house.json(&["reload"]),
@@ -99,7 +99,7 @@ fn a_server_of_an_unknown_issuer_gets_nothing_until_a_reload_names_the_right_ca(
     );
     let (_, (_, asked)) = arrived(&came);
     assert_eq!(told(&asked)[0]["event"], "subnet_granted", "queued events are delivered");
-    until("it works again", || hook(&daemon)["last_error"].is_null().then_some(()));
+    until("the hook works again", || hook(&daemon)["last_error"].is_null().then_some(()));
     daemon.stop();
 }
 
@@ -109,10 +109,10 @@ fn a_reload_picks_up_a_file_that_was_renewed_and_is_refused_for_one_that_is_gone
     let (address, came) = receiver(&authority.signs_loopback());
     let house = hooked(&format!("https://{address}/"), "ca = \"ca.pem\"", &[("ca.pem", &stranger.pem())]);
     let daemon = house.start();
-    assert_eq!(house.json(&["reload"]), json!([]), "nothing has changed");
+    assert_eq!(house.json(&["reload"]), json!([]), "the configuration has not changed");
     leases(&mut daemon.wire(), 1);
     fails(&house, &daemon, &["unknown issuer: no authority in"]);
-    heard_nothing(&came);
+    received_nothing(&came);
     fs::remove_file(house.path("ca.pem")).unwrap();
     let refused = house.gipam(&["reload"]);
     let said = String::from_utf8(refused.stderr).unwrap();
@@ -123,7 +123,7 @@ fn a_reload_picks_up_a_file_that_was_renewed_and_is_refused_for_one_that_is_gone
         let said = String::from_utf8(asked.stderr.clone()).unwrap();
         assert!(
             asked.status.success() && !said.contains("ca.pem"),
-            "a command that only asks does not need it: {asked:?}"
+            "a client command does not need the certificate: {asked:?}"
         );
     }
     fs::write(house.path("ca.pem"), authority.pem()).unwrap();
@@ -134,7 +134,7 @@ fn a_reload_picks_up_a_file_that_was_renewed_and_is_refused_for_one_that_is_gone
 }
 
 #[test]
-fn what_a_certificate_lacks_is_shown_to_people_and_its_owner_gets_nothing() {
+fn a_fault_of_a_certificate_is_reported_and_the_server_gets_no_event() {
     let authority = Authority::new();
     let signed = |change: fn(&mut CertificateParams)| authority.signs("127.0.0.1", change);
     for (identity, words) in [
@@ -167,7 +167,7 @@ fn what_a_certificate_lacks_is_shown_to_people_and_its_owner_gets_nothing() {
         let daemon = house.start();
         leases(&mut daemon.wire(), 1);
         fails(&house, &daemon, words);
-        heard_nothing(&came);
+        received_nothing(&came);
         daemon.stop();
     }
 }
@@ -181,7 +181,7 @@ fn a_name_in_the_url_is_checked_although_the_address_of_connect_fits() {
     let daemon = house.start();
     leases(&mut daemon.wire(), 1);
     fails(&house, &daemon, &["for 127.0.0.1, not for inventory.example"]);
-    heard_nothing(&came);
+    received_nothing(&came);
     daemon.stop();
 }
 
@@ -199,7 +199,7 @@ fn a_self_signed_certificate_is_its_own_authority() {
 }
 
 #[test]
-fn who_wants_to_know_gipam_is_shown_its_certificate() {
+fn a_server_that_requires_a_client_certificate_gets_it() {
     let authority = Authority::new();
     let server = authority.signs_loopback();
     let us = |authority: &Authority| {
@@ -230,7 +230,7 @@ fn who_wants_to_know_gipam_is_shown_its_certificate() {
             let daemon = house.start();
             leases(&mut daemon.wire(), 1);
             fails(&house, &daemon, &[words, "cert and key"]);
-            heard_nothing(&came);
+            received_nothing(&came);
             daemon.stop();
         }
         let house = hooked(&url, "ca = \"ca.pem\"\ncert = \"g.pem\"\nkey = \"g.key\"", &files);
@@ -242,7 +242,7 @@ fn who_wants_to_know_gipam_is_shown_its_certificate() {
 }
 
 #[test]
-fn who_never_finishes_the_handshake_is_given_up_at_the_time_limit() {
+fn a_handshake_that_never_ends_fails_at_the_time_limit() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}/", silent.local_addr().unwrap());
     let keys = "ca = \"ca.pem\"\ntimeout = \"200ms\"";
@@ -304,7 +304,7 @@ fn a_server_that_hangs_up_in_the_handshake_or_before_the_answer_has_its_own_mess
 }
 
 /// Unusable TLS keys and files: the configuration, the key, the message, and whether a file is the cause.
-fn of_no_use() -> Vec<(String, &'static str, &'static str, bool)> {
+fn unusable() -> Vec<(String, &'static str, &'static str, bool)> {
     let url = "url = \"https://192.0.2.7/\"\n";
     let by_key = |key, toml: &str, words| (toml.to_owned(), key, words, false);
     let by_file = |key, toml: &str, words| (format!("{url}{toml}"), key, words, true);
@@ -342,10 +342,10 @@ fn of_no_use() -> Vec<(String, &'static str, &'static str, bool)> {
 }
 
 #[test]
-fn unusable_keys_and_files_of_tls_are_refused_by_their_place() {
+fn unusable_keys_and_files_of_tls_are_refused_with_their_position() {
     let authority = Authority::new();
     let (one, other) = (authority.signs_loopback(), authority.signs_loopback());
-    for (toml, key, words, file) in of_no_use() {
+    for (toml, key, words, file) in unusable() {
         let house = house(&format!("[[hook]]\nname = \"x\"\n{toml}\n"));
         let ca = authority.pem();
         for (name, pem) in [
@@ -381,14 +381,14 @@ fn unusable_keys_and_files_of_tls_are_refused_by_their_place() {
 }
 
 #[test]
-fn a_hook_whose_authorities_come_later_gets_all_after_a_reload() {
+fn a_hook_whose_authorities_appear_later_gets_all_events_after_a_reload() {
     let authority = Authority::new();
     let (address, came) = receiver(&authority.signs_loopback());
     let house = hooked(&format!("https://{address}/"), "ca = \"ca.pem\"", &[]);
     let daemon = house.start();
     leases(&mut daemon.wire(), 1);
     fails(&house, &daemon, &["cannot use TLS: ", "ca.pem: No such file", "fix it, then run gipam reload"]);
-    assert!(came.try_recv().is_err(), "no service is called");
+    assert!(came.try_recv().is_err(), "the service must not be called");
     fs::write(house.path("ca.pem"), authority.pem()).unwrap();
     assert!(house.gipam(&["reload"]).status.success());
     let (_, (_, asked)) = arrived(&came);

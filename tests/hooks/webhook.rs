@@ -69,18 +69,18 @@ fn a_webhook_gets_events_in_order_and_again_until_it_accepts_them() {
     assert!(head.starts_with("post /events?from=gipam http/1.1\r\n"), "{head}");
     assert!(head.contains("content-type: application/json"), "{head}");
     assert_eq!(refused["hook"], "web");
-    let row = until("it fails", || Some(hook(&daemon)).filter(|row| row["last_error"].is_string()));
+    let row = until("the hook fails", || Some(hook(&daemon)).filter(|row| row["last_error"].is_string()));
     assert!(row["last_error"].as_str().unwrap().contains("answered 503: not today"), "{row}");
     leases(&mut daemon.wire(), 1);
     let (_, again) = asked.recv_timeout(PATIENCE).unwrap();
-    assert_eq!(again, refused, "the same again, with the same numbers");
+    assert_eq!(again, refused, "the same events are sent again with the same numbers");
     let mut all = told(&again);
     while all.len() < 4 {
         all.extend(told(&asked.recv_timeout(PATIENCE).unwrap().1));
     }
     assert_eq!(events(&all), ["subnet_granted", "leased", "subnet_granted", "leased"]);
     assert!(ids(&all).windows(2).all(|pair| pair[1] == pair[0] + 1));
-    until("nothing waits", || (hook(&daemon)["behind"] == 0).then_some(()));
+    until("no event is queued", || (hook(&daemon)["behind"] == 0).then_some(()));
     daemon.stop();
 }
 
@@ -99,19 +99,19 @@ fn a_webhook_catches_up_in_batches() {
 }
 
 #[test]
-fn nobody_at_home_blocks_nobody() {
+fn an_unreachable_server_does_not_block_requests() {
     // A port that was free a moment before.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let house = house(&hooked(address, ""));
     let daemon = house.start();
     leases(&mut daemon.wire(), 5);
-    let row = until("it fails", || Some(hook(&daemon)).filter(|row| row["last_error"].is_string()));
+    let row = until("the hook fails", || Some(hook(&daemon)).filter(|row| row["last_error"].is_string()));
     assert!(row["last_error"].as_str().unwrap().contains("cannot reach"), "{row}");
     assert!(daemon.stop().success());
 }
 
 #[test]
-fn what_cannot_be_called_is_refused_where_it_is_written() {
+fn an_unusable_target_is_refused_with_its_position() {
     for (toml, words) in [
         ("url = \"http://hooks.example/\"", "does not look host names up"),
         ("", "either a command or a url"),

@@ -121,7 +121,7 @@ fn durable_no_answer_leaves_before_its_change_is_in_the_books() {
 }
 
 #[test]
-fn what_changes_nothing_costs_no_commit() {
+fn a_request_without_changes_does_not_commit() {
     let house = House::new(&settings("10.0.0.0/16", 24));
     let (id, _) = house.subnet();
     let before = commits(&house);
@@ -132,7 +132,7 @@ fn what_changes_nothing_costs_no_commit() {
 }
 
 #[test]
-fn a_request_that_only_a_young_cooling_subnet_satisfies_waits_and_others_go_on() {
+fn a_request_that_only_a_young_cooling_subnet_satisfies_waits_and_others_continue() {
     let house = House::new(&settings("10.0.0.0/24", 24));
     let (id, prefix) = house.subnet();
     let elsewhere = house.exact("192.0.2.0/24");
@@ -150,11 +150,11 @@ fn a_request_that_only_a_young_cooling_subnet_satisfies_waits_and_others_go_on()
     let (again, same) = subnet_of(&waiting.finish()).unwrap();
     assert!(again != id && same == prefix);
     let held = house.look().subnets().filter(|subnet| subnet.is_held()).count();
-    assert_eq!(held, 2, "an abandoned request gets nothing");
+    assert_eq!(held, 2, "an abandoned request must not get a subnet");
 }
 
 #[test]
-fn who_waits_for_a_young_subnet_is_woken_without_another_request() {
+fn a_request_that_waits_for_a_young_subnet_is_woken_without_another_one() {
     let house = House::new(&settings("10.0.0.0/24", 24));
     let (id, prefix) = house.subnet();
     house.ask(release_subnet(&id)).unwrap();
@@ -182,12 +182,12 @@ fn a_request_after_the_end_is_refused() {
 }
 
 #[test]
-fn neither_looks_nor_requests_wait_for_all_of_the_others() {
+fn reads_and_requests_do_not_starve_each_other() {
     let house = House::new(&settings("10.0.0.0/16", 24));
     let (id, _) = house.subnet();
     let gate = house.gate();
     gate.reached();
-    // Each look takes long, and ends only when a request waits behind it.
+    // Each read takes long, and ends only when a request waits behind it.
     let (began, begun) = mpsc::channel();
     let looks: Vec<_> = (0..20)
         .map(|_| {
@@ -210,7 +210,7 @@ fn neither_looks_nor_requests_wait_for_all_of_the_others() {
         begun.recv().unwrap();
         answers.push(house.begin(any_address(&id)));
         asked.send(()).unwrap();
-        assert_eq!(look.finish().unwrap(), leased, "requests that were answered before this look");
+        assert_eq!(look.finish().unwrap(), leased, "a read sees all requests that were answered before it");
     }
     assert!(answers.into_iter().all(|answer| answer.finish().is_ok()));
 }

@@ -27,12 +27,12 @@ fn a_step_keeps_every_age_and_the_books_follow() {
         assert_eq!(plan.now(), house.clock.now().wall, "a grant has today's date");
         assert_eq!(load(&Books::open(&house.copy()).unwrap(), plan.now()), plan, "faithful over a step");
         house.stop();
-        assert_eq!(load(&Books::open(&house.path).unwrap(), plan.now()), plan, "and folded");
+        assert_eq!(load(&Books::open(&house.path).unwrap(), plan.now()), plan, "faithful after folding");
     }
 }
 
 #[test]
-fn who_waits_for_a_young_subnet_is_woken_whatever_the_clock_does() {
+fn a_request_that_waits_for_a_young_subnet_is_woken_whatever_the_clock_does() {
     for by in [-2 * HOUR, 2 * HOUR, -50 * 8_760 * HOUR] {
         let house = House::new(&settings("10.0.0.0/24", 24));
         let (id, prefix) = house.subnet();
@@ -50,7 +50,7 @@ fn who_waits_for_a_young_subnet_is_woken_whatever_the_clock_does() {
 }
 
 #[test]
-fn a_step_that_the_disk_does_not_take_changes_no_age() {
+fn a_step_that_cannot_be_written_does_not_change_an_age() {
     for by in [-2 * HOUR, 2 * HOUR] {
         let mut house = House::new(&settings("10.0.0.0/16", 24));
         let (id, _) = house.subnet();

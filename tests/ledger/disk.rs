@@ -1,7 +1,8 @@
-//! Disks that refuse writes: busy and full ones give definite refusals (503, releases kept, service resumes); all else is fatal.
+//! Disks that refuse writes: a busy or full disk gives definite refusals (503, releases kept, service
+//! resumes); any other failure is fatal.
 //!
-//! A full disk is a small tmpfs in a separate mount namespace. Without `unshare` and `mount`, or without the right to
-//! use them, that test prints so; if `CI` is set, it fails.
+//! A full disk is a small tmpfs in a separate mount namespace. Without `unshare` and `mount`, or without the
+//! right to use them, that test prints NOT RUN; if `CI` is set, it fails.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,8 @@ fn unavailable(refusal: &Refusal, says: &str) {
 struct Obstacle<'a> {
     raise: &'a dyn Fn(),
     lift: &'a dyn Fn(),
-    /// Whether it stays until it is lifted. A disk that only the WAL has filled recovers as soon as the WAL is truncated.
+    /// Whether the obstacle stays until it is lifted. A disk that only the WAL has filled recovers as soon as
+    /// the WAL is truncated.
     stays: bool,
 }
 
@@ -69,8 +71,8 @@ fn refuses_and_recovers(house: &mut House, obstacle: &Obstacle<'_>) {
     let subnet = plan.held(&id).unwrap();
     let leased = |address: std::net::IpAddr| subnet.addresses.is_leased(subnet.number_of(address).unwrap());
     assert!(!leased(web) && leased(db), "only the released address is free");
-    assert_eq!(subnet.addresses.leased(), 1, "the undo was kept too");
-    assert_eq!(plan.counters(), before.counters(), "the refused request left nothing");
+    assert_eq!(subnet.addresses.leased(), 1, "the undo was kept, too");
+    assert_eq!(plan.counters(), before.counters(), "the refused request must not use a number");
     house.address(&id);
     house.stop();
     let books = Books::open(&house.path).unwrap();
@@ -107,7 +109,7 @@ fn a_kept_release_never_ends_a_later_grant() {
 }
 
 #[test]
-fn an_unknown_failure_ends_the_ledger_and_everyone_is_answered() {
+fn an_unknown_failure_ends_the_ledger_and_every_request_is_answered() {
     let mut house = House::new(&settings("10.0.0.0/24", 24));
     let (id, _) = house.subnet();
     let elsewhere = house.exact("192.0.2.0/24");
@@ -163,7 +165,7 @@ fn a_full_disk_refuses_keeps_releases_and_recovers() {
         Ok(output) if output.status.success() && text.contains("FILLED AND FREED") => {}
         Ok(_) if text.contains("panicked") => panic!("on the small disk:\n{text}"),
         _ if std::env::var_os("CI").is_some() => panic!("NOT RUN: needs a mount namespace:\n{text}"),
-        _ => eprintln!("NOT RUN: needs util-linux and the right to make a mount namespace:\n{text}"),
+        _ => eprintln!("NOT RUN: needs util-linux and the right to create a mount namespace:\n{text}"),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Callers that leave: before the decision, after it, after the commit. Nothing of theirs remains, and no release is lost.
+//! Callers that leave: before the decision, after it, after the commit. Their grants leave no trace, and no
+//! release is lost.
 //!
 //! Promises: R50 for callers that are gone. The server's tests cover the first byte on the wire.
 
@@ -16,7 +17,7 @@ fn by_number(id: &str, address: &str) -> Request {
     })
 }
 
-/// Nothing of an undone lease is left: no lease, no cooling, no pin, no memory.
+/// Checks that an undone lease leaves neither a lease nor cooling, a pin or a memory.
 fn no_trace(house: &House, id: &str) {
     let plan = house.look();
     let records: Vec<_> =
@@ -34,7 +35,7 @@ fn a_request_whose_caller_has_gone_is_dropped_undecided() {
     drop(house.begin(by_number(&id, "10.0.0.9")));
     drop(house.begin(any_subnet()));
     gate.open();
-    assert_eq!(house.look().counters(), counters, "nothing was decided");
+    assert_eq!(house.look().counters(), counters, "the request was not decided");
 }
 
 #[test]
@@ -63,7 +64,7 @@ fn a_caller_who_leaves_with_the_answer_in_the_channel_leaves_no_trace() {
     drop((address, subnet));
     no_trace(&house, &id);
     assert_eq!(house.look().subnets().count(), 1);
-    assert_eq!(house.subnet().1, prefix("10.0.1.0/24"), "nothing cools");
+    assert_eq!(house.subnet().1, prefix("10.0.1.0/24"), "the undone subnet does not cool");
 }
 
 #[test]
@@ -78,14 +79,14 @@ fn an_answer_that_could_not_be_delivered_is_undone_by_its_ticket() {
 }
 
 #[test]
-fn an_undo_touches_only_what_its_own_request_changed() {
+fn an_undo_reverts_only_the_changes_of_its_own_request() {
     let house = House::new(&settings("10.0.0.0/16", 24));
     let (id, _) = house.subnet();
     let mine = house.ask(by_number(&id, "10.0.0.9")).unwrap();
     house.ask(release_address(&id, "10.0.0.9".parse().unwrap())).unwrap();
     house.ask(by_number(&id, "10.0.0.9")).unwrap();
     mine.ticket.unwrap().undo();
-    assert_eq!(house.look().held(&id).unwrap().addresses.leased(), 1, "somebody else's lease");
+    assert_eq!(house.look().held(&id).unwrap().addresses.leased(), 1, "another holder's lease stays");
     let (used, ticket) = {
         let granted = house.ask(any_subnet()).unwrap();
         let ticket = granted.ticket.unwrap();
@@ -98,7 +99,7 @@ fn an_undo_touches_only_what_its_own_request_changed() {
 }
 
 #[test]
-fn an_undo_gives_back_what_was_remembered() {
+fn an_undo_restores_the_memory() {
     let house = House::new(&settings("10.0.0.0/16", 24));
     let (id, _) = house.subnet();
     house.ask(by_number(&id, "10.0.0.9")).unwrap();
@@ -113,7 +114,7 @@ fn an_undo_gives_back_what_was_remembered() {
 }
 
 #[test]
-fn a_release_that_arrived_whole_is_carried_out_though_its_caller_has_gone() {
+fn a_complete_release_is_carried_out_although_its_caller_has_gone() {
     let house = House::new(&settings("10.0.0.0/16", 24));
     let (id, _) = house.subnet();
     let address = house.address(&id);
@@ -149,7 +150,8 @@ fn repeatable_a_repeat_that_was_answered_stays_when_the_first_answer_is_undone()
     assert_eq!(address_of(&address), address_of(&again));
     address.unwrap().ticket.unwrap().undo();
     assert_eq!(house.look().held(&id).unwrap().addresses.leased(), 1, "an address of space global");
-    // Docker asks twice for a gateway that is also an auxiliary address, and for a gateway without naming the address.
+    // Docker requests a gateway that is also an auxiliary address twice, and requests a gateway without
+    // naming an address.
     let (id, _) = house.subnet();
     let gateway = |address: Option<&str>, gateway| {
         let address = address.map(|text| text.parse().unwrap());
@@ -166,7 +168,7 @@ fn repeatable_a_repeat_that_was_answered_stays_when_the_first_answer_is_undone()
 }
 
 #[test]
-fn a_grant_that_nobody_else_was_answered_is_undone_after_repeats_of_others() {
+fn a_grant_that_was_answered_to_no_other_caller_is_undone_after_repeats_of_others() {
     let house = House::new(&settings("10.0.0.0/16", 24));
     let (id, _) = house.subnet();
     let gateway = || Request::Address(AddressRequest { id: id.clone(), gateway: true, ..Default::default() });

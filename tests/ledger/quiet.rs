@@ -13,7 +13,7 @@ fn rows(path: &Path, table: &str) -> i64 {
 }
 
 #[test]
-fn faithful_what_waits_is_folded_while_nobody_asks() {
+fn faithful_the_tail_is_folded_while_there_are_no_requests() {
     let house = House::new(&settings("198.18.0.0/16", 16));
     let (id, _) = house.subnet();
     // All requests are in the queue at once, so that there is no pause between them.
@@ -24,12 +24,12 @@ fn faithful_what_waits_is_folded_while_nobody_asks() {
     before.open();
     gate.reached();
     assert!(rows(&house.path, "tail") > 4_096, "{}", rows(&house.path, "tail"));
-    assert_eq!(rows(&house.path, "addresses"), 0, "not while they ask");
+    assert_eq!(rows(&house.path, "addresses"), 0, "the tail is not folded while requests are queued");
     gate.open();
     assert!(pending.into_iter().all(|one| one.finish().is_ok()));
     let end = Instant::now() + Duration::from_secs(60);
     while rows(&house.path, "tail") > 0 {
-        assert!(Instant::now() < end, "{} rows wait yet", rows(&house.path, "tail"));
+        assert!(Instant::now() < end, "{} rows still wait", rows(&house.path, "tail"));
         std::thread::yield_now();
     }
     assert_eq!(rows(&house.path, "addresses"), 5_200);

@@ -107,7 +107,8 @@ impl House {
         self.begin_look(Plan::clone).finish().unwrap()
     }
 
-    /// Puts a gate into the queue: what is before it is decided, the rest waits, and nothing is committed.
+    /// Puts a gate into the queue: requests before it are decided, those after it wait, and no batch is
+    /// committed.
     pub fn gate(&self) -> Gate {
         let (entered, inside) = mpsc::channel();
         let (open, opened) = mpsc::channel::<()>();

@@ -20,7 +20,7 @@ const LOAD: &str = "i=0
     [ -e /srv/enough ]; echo $? >/srv/ended
 ";
 
-/// Copies what make left in the clone's target directory into the machine.
+/// Copies the packages that make built into the target directory of the machine's clone.
 fn carry(m: &Machine) {
     let there = m.path("/srv/gipam/target/package");
     fs::create_dir_all(&there).unwrap();
@@ -53,7 +53,7 @@ fn mentions(m: &Machine) -> String {
 pub fn life(m: &mut Machine) {
     let before = m.sh(LISTING);
     install(m);
-    assert_eq!(m.show("gipam.service", "ActiveState"), "inactive", "no unit failed, and none runs");
+    assert_eq!(m.show("gipam.service", "ActiveState"), "inactive", "the unit is neither failed nor running");
     assert_eq!(m.try_sh("systemctl is-enabled gipam.service").out, "disabled");
     configure(m);
     assert_eq!(m.show("gipam.service", "ActiveState"), "active");
@@ -69,9 +69,9 @@ pub fn life(m: &mut Machine) {
     m.sh(&page::without(&page::block("Install the package", 0), "make deb"));
     assert_eq!(m.show("gipam.service", "ActiveState"), "active", "enabled and configured as before");
     assert_eq!(m.show("gipam.socket", "SubState"), "running");
-    assert_eq!(m.view("subnets").len(), 1, "the earlier books");
+    assert_eq!(m.view("subnets").len(), 1, "the earlier books are used");
 
-    // with its configuration already there, it starts by itself
+    // with a configuration in place, the package starts gipam by itself
     m.sh("docker network rm web");
     m.sh(&page::block("Remove", 1));
     m.sh(&format!("mkdir -p /etc/gipam; cp /srv/gipam/packaging/gipam.toml {TOML}"));
@@ -87,7 +87,7 @@ pub fn life(m: &mut Machine) {
     assert_eq!(m.sh(LISTING), before);
 }
 
-/// The leases of containers, with their start times; names that repair finds out later do not matter.
+/// The leases of containers, with their start times; names that repair learns later do not matter.
 fn held(m: &Machine) -> Vec<Value> {
     let row = |lease: &Value| json!([lease["id"], lease["address"], lease["mac"], lease["since"]]);
     m.endpoints().iter().map(row).collect()
@@ -99,7 +99,8 @@ fn granted(m: &Machine) -> Vec<Value> {
     m.view("subnets").iter().map(row).collect()
 }
 
-/// A host with running containers is upgraded while networks and containers come and go: nothing is lost or refused.
+/// A host with running containers is upgraded while networks and containers come and go: no grant is lost,
+/// and no request is refused.
 pub fn upgrade(m: &mut Machine) {
     install(m);
     configure(m);

@@ -3,9 +3,10 @@
 //!
 //!     make packages, or cargo test --test packages -- [WORD...] [--list]
 //!
-//! Runs the scenarios whose names contain one of the words, four at a time. The administrator's commands are taken from
-//! docs/install.md. Packages that were not built are a failure. Ends with a line `N passed, N failed`. If a machine with
-//! systemd cannot be made, that is a failure if CI=true; otherwise its scenarios are skipped with a visible message.
+//! Runs the scenarios whose names contain one of the words, four at a time. The administrator's commands are
+//! taken from docs/install.md. If the packages were not built, the run fails. Ends with a line `N passed, N
+//! failed`. If a machine with systemd cannot be made, the scenarios that need one fail if CI=true; otherwise
+//! they are skipped with a visible message.
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(
     clippy::unwrap_used,
@@ -37,7 +38,7 @@ use std::sync::OnceLock;
 /// What a scenario needs.
 #[derive(Clone, Copy)]
 enum Play {
-    /// A root directory that the scenario makes itself.
+    /// A root directory that the scenario creates itself.
     Root(fn()),
     /// A fresh machine with systemd.
     Host(fn(&mut Machine)),
@@ -91,14 +92,16 @@ fn prepare() {
     let built = sources.join("target/package");
     let place = PACKAGES.get_or_init(|| tempfile::tempdir().unwrap()).path();
     let wanted = |name: &str| name.ends_with(".deb") || name.ends_with(".tar.gz");
-    for entry in std::fs::read_dir(&built).expect("make deb dist plugin was run").map(Result::unwrap) {
+    for entry in
+        std::fs::read_dir(&built).expect("packages exist after make deb dist plugin").map(Result::unwrap)
+    {
         if wanted(&entry.file_name().to_string_lossy()) {
             std::fs::copy(entry.path(), place.join(entry.file_name())).unwrap();
         }
     }
     let copied =
         Command::new("cp").arg("-r").args([built.join("plugin"), place.to_owned()]).status().unwrap();
-    assert!(copied.success(), "make plugin was run");
+    assert!(copied.success(), "no plugin to copy: run make plugin first");
     let (again, mut files) = (tempfile::tempdir().unwrap(), Vec::new());
     for out in [place.to_owned(), again.path().to_owned()] {
         let mut pack = Command::new(sources.join("scripts/package.sh"));
@@ -137,7 +140,7 @@ fn run(play: Play) -> End {
         },
         Play::Host(scenario) => match machine::prepare() {
             Ok(()) => machine::played(scenario),
-            Err(reason) => stage::not_to_be_had("on systemd", &reason),
+            Err(reason) => stage::unavailable("on systemd", &reason),
         },
     }
 }

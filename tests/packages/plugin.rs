@@ -1,4 +1,4 @@
-//! The managed plugin that `make plugin` builds, on Engines that are Swarm managers and nodes at once.
+//! The managed plugin that `make plugin` builds, on Engines that are both Swarm managers and nodes.
 //!
 //! Checks P24 (manager and node request the same subnet in two spaces) and P25 (the name has a tag, the socket is ready
 //! within half a second).
@@ -38,7 +38,7 @@ impl Engine {
         let mut line = String::new();
         BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let engine = Self { name, holder };
-        assert!(line.starts_with("ready "), "the Engine of {suite} does not start");
+        assert!(line.starts_with("ready "), "the Engine of {suite} did not start");
         engine
     }
 
@@ -147,14 +147,15 @@ fn swarm(suite: &str) {
     assert_eq!(engine.spaces(&prefix), ["global", "local"]);
 
     engine.sh("docker service rm web; docker rm -f by-hand");
-    until("the network can go", SOON, || engine.try_sh("docker network rm over").0);
+    until("the network can be removed", SOON, || engine.try_sh("docker network rm over").0);
     engine.sh("docker network rm web");
-    until("nothing is held", SOON, || engine.view("subnets").is_empty());
+    until("the books hold no subnet", SOON, || engine.view("subnets").is_empty());
     assert!(engine.view("leases").is_empty());
     engine.sh(&format!("docker plugin disable {NAME}; docker plugin rm {NAME}; docker swarm leave --force"));
 }
 
-/// dockerd checks for the socket of a managed plugin after half a second; then it waits three more.
+/// dockerd checks for the socket of a managed plugin after half a second; if it is missing, dockerd waits
+/// three more seconds.
 pub fn ready() {
     let place = tempfile::tempdir().unwrap();
     let start = || {

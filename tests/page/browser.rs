@@ -236,7 +236,7 @@ impl Tab<'_> {
         self.call("Input.insertText", json!({"text": text}));
     }
 
-    /// What went wrong in the browser since the last call.
+    /// The browser's errors and warnings since the last call of this function.
     pub fn troubles(&mut self) -> Vec<String> {
         self.value("1");
         std::mem::take(&mut self.browser.troubles)

@@ -23,7 +23,7 @@ pub fn start(path: &Path) -> Shown {
     shown
 }
 
-/// Sends an event whenever the shown networks have changed, until the reader is gone.
+/// Sends an event whenever the shown networks have changed, until the reader disconnects.
 fn events(mut stream: UnixStream, shown: &Shown) -> std::io::Result<()> {
     write!(stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
     let mut before = shown.lock().unwrap().clone();

@@ -141,13 +141,13 @@ pub fn screens(browser: &mut Browser) {
     tab.size(1920, 1000);
     let used = "document.querySelector('#main').getBoundingClientRect().width / innerWidth > 0.9";
     tab.until(used);
-    let beside = |one: &str, other: &str| {
+    let next_to = |one: &str, other: &str| {
         format!(
             "document.querySelector('{one}').getBoundingClientRect().right <= document.querySelector('{other}').getBoundingClientRect().left"
         )
     };
     for (one, other) in [("#pools", "#usage"), ("#subnets", "#leases")] {
-        assert_eq!(tab.value(&beside(one, other)), true, "{one} beside {other}");
+        assert_eq!(tab.value(&next_to(one, other)), true, "{one} is next to {other}");
     }
 }
 

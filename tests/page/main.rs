@@ -2,9 +2,9 @@
 //!
 //!     cargo test --test page -- [WORD...] [--list]
 //!
-//! Runs the scenarios whose names contain one of the words, two at a time. With GIPAM_SCREENSHOTS=DIRECTORY the
-//! scenario `pictures` saves its screenshots there. Ends with a line `N passed, N failed`. If the browser is not
-//! available, that is a failure if CI=true; otherwise the scenarios are skipped with a visible message.
+//! Runs the scenarios whose names contain one of the words, two at a time. With GIPAM_SCREENSHOTS=DIRECTORY
+//! the scenario `pictures` saves its screenshots there. Ends with a line `N passed, N failed`. If the browser
+//! is not available, the scenarios fail if CI=true; otherwise they are skipped with a visible message.
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(
     clippy::unwrap_used,
@@ -36,23 +36,23 @@ use stage::{End, Words};
 type Scenario = (&'static str, fn(&mut Browser));
 
 const SCENARIOS: [Scenario; 19] = [
-    // takes a minute, while the others are played
+    // runs for a minute while the others run
     ("a_quiet_host_is_live_for_a_minute", scenarios::quiet),
-    ("rows_appear_and_nothing_is_amiss", scenarios::rows_appear),
+    ("tables_show_all_rows_without_errors", scenarios::rows_appear),
     ("searching_sorting_and_paging", scenarios::searching),
     ("a_change_arrives_by_itself", scenarios::live),
-    ("what_needs_a_look_is_shown", scenarios::state),
-    ("a_daemon_that_goes_and_comes_back", scenarios::restart),
-    ("the_map_is_looked_into_by_keyboard", scenarios::keyboard),
-    ("whatever_is_named_has_a_story", scenarios::stories),
-    ("the_history_is_narrowed_and_paged", scenarios::history),
-    ("rows_leave_as_a_file", scenarios::files),
-    ("pointing_shows_network_holder_and_address", scenarios::pointing),
+    ("problems_are_shown", scenarios::state),
+    ("the_page_survives_a_restart_of_the_daemon", scenarios::restart),
+    ("the_map_works_by_keyboard", scenarios::keyboard),
+    ("every_name_has_a_story", scenarios::stories),
+    ("the_history_is_filtered_and_paged", scenarios::history),
+    ("rows_are_saved_as_a_file", scenarios::files),
+    ("hovering_shows_network_holder_and_address", scenarios::pointing),
     ("each_pool_has_its_trend", scenarios::trends),
     ("a_phone_has_all_links_and_a_wide_screen_is_used", looks::screens),
-    ("nothing_yet_is_said_with_what_to_do", scenarios::empty),
+    ("an_empty_page_shows_the_first_command", scenarios::empty),
     ("a_hundred_thousand_leases", scenarios::many),
-    ("words_have_contrast_and_things_have_names", looks::readable),
+    ("text_has_contrast_and_controls_have_names", looks::readable),
     ("nothing_overflows_at_any_width", looks::widths),
     ("pictures", looks::pictures),
     ("prometheus_reads_metrics_and_alerts", prometheus::reads),
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     let scenario = |(name, play): Scenario| {
         stage::scenario(name, "", move || {
             if let Err(reason) = browser::prepare() {
-                return stage::not_to_be_had("in a browser", &reason);
+                return stage::unavailable("in a browser", &reason);
             }
             match stage::played(|| play(&mut Browser::start())) {
                 Some(why) => End::Failed(why, String::new()),

@@ -40,7 +40,7 @@ fn value(port: u16, query: &str) -> Option<String> {
     data["result"][0]["value"][1].as_str().map(str::to_owned)
 }
 
-/// It scrapes, evaluates the rules, and fires only the alert for a full pool.
+/// Prometheus scrapes gipam, evaluates the rules, and fires only the alert for a full pool.
 pub fn reads(_: &mut Browser) {
     let got = Command::new(script()).arg("get").stdin(Stdio::null()).output().unwrap();
     assert!(got.status.success(), "{}", String::from_utf8_lossy(&got.stderr));
@@ -82,7 +82,7 @@ pub fn reads(_: &mut Browser) {
             .unwrap(),
     );
     let said = || std::fs::read_to_string(directory.path().join("log")).unwrap_or_default();
-    until("it scrapes gipam", || (value(port, "up").as_deref() == Some("1")).then_some(()));
+    until("Prometheus scrapes gipam", || (value(port, "up").as_deref() == Some("1")).then_some(()));
     assert_eq!(
         value(port, "gipam_pool_subnets%7Bpool=%22dmz%22,family=%22v4%22,state=%22used%22%7D").as_deref(),
         Some("1"),
@@ -109,5 +109,5 @@ pub fn reads(_: &mut Browser) {
         let rules = groups["groups"][0]["rules"].as_array()?.clone();
         rules.iter().all(|rule| rule["health"] == "ok").then_some(rules.len())
     };
-    assert!(until("all rules are computed", healthy) > 10);
+    assert!(until("all rules are evaluated", healthy) > 10);
 }

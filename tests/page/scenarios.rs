@@ -12,11 +12,11 @@ pub fn rows_appear(browser: &mut Browser) {
     let held = site.daemon.view("/v1/subnets").as_array().unwrap().len();
     let mut tab = site.open(browser, 1280, 900, false);
     assert_eq!(tab.value("document.querySelectorAll('#subnets tbody tr').length"), held);
-    assert_eq!(tab.value(LEASES), 25, "a page of them");
+    assert_eq!(tab.value(LEASES), 25, "the first page of leases");
     assert_eq!(tab.value("document.querySelectorAll('.pool').length"), 3);
     assert!(
         tab.value("document.querySelectorAll('#areas .area').length") == 4,
-        "and one outside of all pools"
+        "three pools, and one area for subnets outside all pools"
     );
     assert!(
         tab.value("document.querySelector('#leases .pages p').textContent")
@@ -124,7 +124,7 @@ pub fn state(browser: &mut Browser) {
     ] {
         assert!(state.contains(words), "{words}: {state}");
     }
-    // The worse a problem, the redder its note.
+    // The colour of a note shows how bad the problem is.
     let severities = "[...document.querySelectorAll('#notes .note')].map((note) => `${note.classList[1]} ${note.innerText.split(' ')[0]}`).sort().join()";
     assert_eq!(tab.value(severities), "bad Docker,bad Hook,warn Filling");
     // A solved problem disappears without a reload, and the focus stays where it is meanwhile.
@@ -276,11 +276,11 @@ pub fn files(browser: &mut Browser) {
     assert!(saved.contains("\"'=1+1, \"\"two\"\"\""), "{saved}");
     tab.value(&save("#history"));
     tab.until("window.saved !== null && window.saved.includes('subnet granted')");
-    // Copy takes the rows shown, for a spreadsheet, and says that it did.
+    // The button Copy puts the visible rows on the clipboard, for a spreadsheet, and confirms that.
     tab.value("navigator.clipboard.writeText = async (text) => { window.copied = text; }; window.button = [...document.querySelectorAll('#leases button')].find((button) => button.textContent === 'Copy'); button.click()");
     tab.until("window.copied !== undefined && button.textContent === 'Done'");
     let copied = tab.value("window.copied").as_str().unwrap().to_owned();
-    assert_eq!(copied.lines().count(), 26, "a head and the rows of this page: {copied}");
+    assert_eq!(copied.lines().count(), 26, "a heading and the rows of this page: {copied}");
     assert!(copied.starts_with("subnet\taddress\t"), "{copied}");
     let shown = tab.value("document.querySelector('#leases tbody td a').textContent");
     assert_eq!(copied.lines().nth(1).and_then(|line| line.split('\t').nth(1)), shown.as_str());

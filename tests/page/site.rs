@@ -55,14 +55,14 @@ impl Site {
         Site { house, daemon, address, _engine: None }
     }
 
-    /// Networks in all states: full, half full, released; IPv6; outside of all pools.
+    /// Networks in all states: full, half full, released; IPv6; outside all pools.
     pub fn populated() -> Site {
         let site = Site::new(TOML);
         site.populate();
         site
     }
 
-    /// The same with an Engine that names everything, and with a day of history.
+    /// Like [`Self::populated`], with an Engine that names everything, and with a day of history.
     pub fn with_names() -> Site {
         let engine = tempfile::tempdir().unwrap();
         let socket = engine.path().join("engine.sock");
@@ -86,7 +86,8 @@ impl Site {
         site
     }
 
-    /// The same with many problems: an unreachable Engine, failing hooks, pools that fill up, and changes made by hand.
+    /// Like [`Self::with_names`], with many problems: an unreachable Engine, failing hooks, pools that fill
+    /// up, and changes made by hand.
     pub fn troubled() -> Site {
         let hooks = "[[hook]]\nname = \"dns\"\ncommand = [\"sh\", \"dns.sh\"]\n\
             [[hook]]\nname = \"audit\"\ncommand = [\"true\"]\nevents = [\"subnet_granted\"]\n";
@@ -106,7 +107,7 @@ impl Site {
             let done = site.house.gipam(command);
             assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         }
-        until("all of it is known", || {
+        until("gipam knows all problems", || {
             let status = site.daemon.view("/v1/status");
             (status["hooks"][0]["failing_since"].is_string()
                 && status["hooks"][1]["behind"] == 0
@@ -117,7 +118,7 @@ impl Site {
         site
     }
 
-    /// The same with six hundred more networks, some fuller than others.
+    /// Like [`Self::populated`], with six hundred more networks, some fuller than others.
     pub fn with_six_hundred_subnets() -> Site {
         let site = Site::new(&TOML.replace("10.20.0.0/16", "10.0.0.0/12"));
         site.populate();

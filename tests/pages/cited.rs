@@ -113,7 +113,7 @@ fn anchors() -> Vec<(char, u32, Option<u32>)> {
 fn anchors_are_numbered_without_a_gap() {
     let all = anchors();
     for (letter, last) in [('P', 33), ('D', 17), ('R', 84)] {
-        // A later rule stands in its own room.
+        // A rule that was added later stands in the section of its topic.
         let mut numbers: Vec<u32> = all
             .iter()
             .filter(|(of, _, part)| *of == letter && part.is_none())
@@ -141,7 +141,7 @@ fn every_citation_leads_to_something_in_the_repository() {
             }
             for (first, last) in ELSEWHERE {
                 if line.contains(&format!("{first}{last}")) {
-                    tell("a paper of elsewhere");
+                    tell("a paper that is not in this repository");
                 }
             }
             let case = |word: &str| {
@@ -150,7 +150,7 @@ fn every_citation_leads_to_something_in_the_repository() {
                     && numbered(&format!("P{}", &word[1..])).is_some()
             };
             if words(line).any(case) {
-                tell("a numbered case of elsewhere");
+                tell("a numbered case that is not in this repository");
             }
             let lower = line.to_ascii_lowercase();
             let section = lower.match_indices("section").any(|(at, word)| {
@@ -158,7 +158,7 @@ fn every_citation_leads_to_something_in_the_repository() {
                 after.starts_with(|c: char| c.is_ascii_digit())
             });
             if section && !line.contains("RFC ") && !line.contains(" format") {
-                tell("a section of what");
+                tell("a section without its document");
             }
             for path in words(line).filter(|word| word.starts_with("tests/") || word.starts_with("src/")) {
                 files += 1;

@@ -37,7 +37,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn links_lead_somewhere() {
+fn every_link_has_a_target() {
     let (mut count, mut broken) = (0, Vec::new());
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();

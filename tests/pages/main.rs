@@ -26,8 +26,8 @@ mod standin;
 use standin::Stand;
 use std::time::{Duration, Instant};
 
-/// How long gipam may take, over all steps of a page, to learn names from a fake Engine: only a page that shows
-/// something else reaches it.
+/// How long gipam may take, over all steps of a page, to learn names from a fake Engine. Only a wrong page
+/// reaches this limit.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the commands of a page; fails with the output of each step that differs.
@@ -49,18 +49,18 @@ fn type_page(page: &str, least: usize) {
             wrong.push(format!("$ {}\n{seen}", step.command));
         }
     }
-    assert!(wrong.is_empty(), "seen was something else:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "these outputs differ from the page:\n{}", wrong.join("\n"));
     assert!(steps.len() >= least, "{} steps", steps.len());
 }
 
 #[test]
-fn the_guide_does_what_it_says() {
+fn the_guide_works_as_written() {
     type_page(include_str!("../../docs/guide.md"), 20);
 }
 
-/// Docker invents a MAC for a driver that requires MACs, and ipvlan refuses it: no container starts.
+/// Docker generates a MAC for a driver that requires MACs, and ipvlan refuses it: no container starts.
 #[test]
-fn p29_the_way_to_use_ipvlan_is_where_people_look_for_it() {
+fn p29_the_way_to_use_ipvlan_is_documented_where_people_look_for_it() {
     let example = include_str!("../../packaging/gipam.toml");
     for (page, text) in [
         ("guide", include_str!("../../docs/guide.md")),
@@ -88,12 +88,12 @@ fn p29_the_way_to_use_ipvlan_is_where_people_look_for_it() {
 }
 
 #[test]
-fn operations_do_what_they_say() {
+fn the_operations_page_works_as_written() {
     type_page(include_str!("../../docs/operations.md"), 10);
 }
 
 #[test]
-fn operations_name_every_alert() {
+fn the_operations_page_names_every_alert() {
     let rules = include_str!("../../packaging/prometheus/gipam.rules.yml");
     let page = include_str!("../../docs/operations.md");
     let mut alerts: Vec<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
@@ -105,7 +105,7 @@ fn operations_name_every_alert() {
 }
 
 #[test]
-fn the_protocol_shows_what_is_answered() {
+fn the_protocol_page_shows_the_real_answers() {
     use gipam::docker::wire;
     let page = include_str!("../../docs/protocol.md");
     for answer in [wire::ACTIVATE, &wire::capabilities(true)] {
@@ -114,7 +114,7 @@ fn the_protocol_shows_what_is_answered() {
 }
 
 #[test]
-fn outputs_are_compared_but_for_what_differs_from_run_to_run() {
+fn outputs_are_compared_except_for_parts_that_differ_between_runs() {
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     let expected =
         lines("a  2026-01-01T00:00:00Z  02:42:00:00:00:01\nb  local/192.0.2.0/24#0123456789abcdef");

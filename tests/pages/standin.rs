@@ -1,9 +1,10 @@
 //! A shell that runs the commands of the pages: gipam is real, and Docker is simulated with the behaviour of Engine 28.
 //!
-//! Promises: `gipam` and other commands are really run, in a separate directory; `docker network create`, `network rm`,
-//! `run`, `stop`, `start`, `rm` and `compose` become calls to the driver's socket, in an Engine's order and without
-//! names, and appear in the lists of a fake Engine, from which gipam takes the names; `systemctl` starts, stops and
-//! reloads the daemon of the test. Any other command of a page fails. No container runs.
+//! Promises: `gipam` and other commands are really run, in a separate directory; `docker network create`,
+//! `network rm`, `run`, `stop`, `start`, `rm` and `compose` become calls to the driver's socket, in an
+//! Engine's order and without names, and appear in the lists of a fake Engine, from which gipam takes the
+//! names; `systemctl` starts, stops and reloads the daemon of the test. Any other command of a page fails.
+//! Real containers are not run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,7 +35,7 @@ struct Network {
 struct Container {
     network: String,
     asked: [String; 2],
-    /// The MAC that was requested; without one, Docker makes one up at each start.
+    /// The MAC that was requested; without one, Docker generates one at each start.
     fixed_mac: Option<String>,
     held: Vec<(String, String)>,
 }
@@ -127,7 +128,7 @@ impl Stand {
             }
             ["docker", ..] => panic!("the stand-in cannot run {line}"),
             ["systemctl", "stop", ..] => {
-                assert!(self.daemon.take().expect("it runs").stop().success());
+                assert!(self.daemon.take().expect("the daemon runs").stop().success());
                 Ok(())
             }
             ["systemctl", "start", ..] => {

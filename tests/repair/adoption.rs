@@ -50,7 +50,7 @@ fn pair(prefix: &str, id: &str) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn a_network_that_the_books_lack_is_shown_and_adopted_with_all_that_lives_in_it() {
+async fn a_network_that_the_books_lack_is_shown_and_adopted_with_all_its_live_addresses() {
     clock!(CLOCK, now);
     let world = World::new(now, false);
     world.show_all("web");
@@ -58,7 +58,7 @@ async fn a_network_that_the_books_lack_is_shown_and_adopted_with_all_that_lives_
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!((findings[0].what.as_str(), findings[0].holder.as_deref()), ("network", Some("web")));
     assert_eq!(findings[0].action, "can be adopted with 4 addresses");
-    assert_eq!(world.held(), vec![], "nothing is adopted until a person asks for it");
+    assert_eq!(world.held(), vec![], "a network is adopted only at a person's request");
     let findings = world.apply().await;
     assert!(findings[0].action == "adopted with 4 addresses", "{findings:?}");
     assert_eq!(world.held(), pair(PREFIX, "local/10.9.5.0/24#?"));
@@ -102,7 +102,7 @@ async fn a_network_that_the_books_lack_is_shown_and_adopted_with_all_that_lives_
 }
 
 /// (event, holder) of each row that `gipam history ADDRESS` shows.
-fn told(world: &World, of: &str) -> Vec<(String, Option<String>)> {
+fn history(world: &World, of: &str) -> Vec<(String, Option<String>)> {
     let lines = Reader::open(&world.books).unwrap().history(Some(of), 100).unwrap();
     lines.into_iter().map(|line| (line.event, line.name)).collect()
 }
@@ -118,8 +118,8 @@ async fn adoption_keeps_names_at_once_and_a_named_restart_gets_its_address_back(
     later(&CLOCK, 5_000);
     world.look().await;
     let name = |name: &str| Some(name.to_owned());
-    assert_eq!(told(&world, "10.9.5.77"), [("adopted".to_owned(), name("front"))]);
-    assert_eq!(told(&world, "10.9.5.88"), [("adopted".to_owned(), name("late"))]);
+    assert_eq!(history(&world, "10.9.5.77"), [("adopted".to_owned(), name("front"))]);
+    assert_eq!(history(&world, "10.9.5.88"), [("adopted".to_owned(), name("late"))]);
     for (container, text) in [("front", "10.9.5.77"), ("late", "10.9.5.88")] {
         let (id, address) = (DOCKERS.to_owned(), text.parse().unwrap());
         world.ask(Request::Release { id, address: Some(address), generation: None }).await.unwrap();
@@ -137,7 +137,7 @@ async fn adoption_keeps_names_at_once_and_a_named_restart_gets_its_address_back(
 }
 
 #[tokio::test]
-async fn a_prefix_that_is_shown_twice_or_overlaps_what_is_held_is_only_reported() {
+async fn a_prefix_that_is_shown_twice_or_overlaps_a_held_subnet_is_only_reported() {
     clock!(CLOCK, now);
     let world = World::new(now, false);
     world.show("web", PREFIX, &[]);
@@ -177,7 +177,7 @@ async fn fenced_a_network_whose_subnet_was_just_released_is_not_adopted() {
 }
 
 #[tokio::test]
-async fn an_opaque_id_is_given_by_hand() {
+async fn an_opaque_id_is_set_by_hand() {
     clock!(CLOCK, now);
     let world = World::new(now, false);
     let (prefix, old) = (Prefix::parse(PREFIX).unwrap(), "abcdefghijklmnop");
@@ -189,7 +189,7 @@ async fn an_opaque_id_is_given_by_hand() {
     assert_eq!(world.lease(old, None, 1).await.unwrap().to_string(), "10.9.5.2");
     let refused = adopt("qrstuvwxyzabcdef").await.unwrap_err();
     assert!(refused.text.contains("10.9.5.0/24 is held since"), "{refused}");
-    // adopted first, given its PoolID later
+    // the network is adopted first and gets its PoolID later
     world.show("other", "10.9.4.0/24", &[]);
     world.apply().await;
     let (prefix, waiting) = (Prefix::parse("10.9.4.0/24").unwrap(), "local/10.9.4.0/24#?");
@@ -203,7 +203,7 @@ async fn an_opaque_id_is_given_by_hand() {
 }
 
 #[tokio::test]
-async fn an_adopted_network_that_goes_before_its_id_is_known_leaves_nothing_behind() {
+async fn an_adopted_network_that_is_removed_before_its_id_is_known_leaves_nothing_behind() {
     clock!(CLOCK, now);
     let world = World::witnessed(now, false).await;
     world.show("web", PREFIX, &[("one", "10.9.5.9")]);
@@ -250,7 +250,8 @@ async fn unique_no_network_gets_the_subnet_of_one_that_the_engine_has_and_the_bo
     world.look().await;
     let id = world.subnet(None).await.unwrap();
     assert!(id.contains("10.9.2.0/24"), "a network that covers the whole pool is ignored: {id}");
-    // A subnet requested by prefix may belong to this very network, as far as gipam knows: dockerd lost nothing.
+    // A request for exactly this prefix is granted: gipam cannot know that it does not come from this very
+    // network.
     assert!(world.subnet(Some("10.9.0.0/24")).await.unwrap().contains("10.9.0.0/24"));
     world.shown.lock().unwrap().remove("renamed");
     world.look().await;

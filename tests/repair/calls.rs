@@ -1,7 +1,8 @@
 //! How often the Engine is called when something is wrong with it: rarely, however it answers.
 //!
-//! Checks: a new watch of `/events` only after a check has succeeded, waits that double, and a watch again once all is
-//! well. The Engine here counts every call; waits are compared with their lower bounds, which hold on a busy machine, too.
+//! Checks: a new watch of `/events` only after a check has succeeded, waits that double, and a watch again
+//! once the Engine works again. The Engine here counts every call; waits are compared with their lower
+//! bounds, which hold on a busy machine, too.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -121,7 +122,7 @@ impl Counting {
             if calls.iter().filter(|(_, path)| path.starts_with(beginning)).count() >= count {
                 return calls;
             }
-            assert!(Instant::now() < end, "not {count} calls of {beginning}: {calls:?}");
+            assert!(Instant::now() < end, "fewer than {count} calls of {beginning}: {calls:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -142,7 +143,7 @@ fn span(calls: &[(Instant, String)], beginning: &str) -> Duration {
 }
 
 /// Every watch must be preceded by a separate check of the Engine.
-fn assert_looked_before_each_watch(calls: &[(Instant, String)]) {
+fn assert_checked_before_each_watch(calls: &[(Instant, String)]) {
     let mut looked = false;
     for (_, path) in calls {
         match path.as_str() {
@@ -157,13 +158,13 @@ fn assert_looked_before_each_watch(calls: &[(Instant, String)]) {
 }
 
 #[tokio::test]
-async fn an_engine_that_forbids_its_events_is_asked_for_them_ever_less_often() {
+async fn an_engine_that_forbids_its_events_is_asked_for_them_less_and_less_often() {
     clock!(CLOCK, now);
     let engine = Counting::new(now, Manners::ForbidsEvents);
     let calls = engine.until("/events", 3).await;
     let took = span(&calls, "/events");
     assert!(took >= Duration::from_secs(6), "after 2 s and after 4 more, not after {took:?}");
-    assert_looked_before_each_watch(&calls);
+    assert_checked_before_each_watch(&calls);
     assert!(calls.len() <= 15, "a check makes four calls and a watch one: {calls:?}");
 }
 
@@ -187,12 +188,12 @@ async fn a_dockerd_that_goes_away_is_called_every_few_seconds_and_watched_again_
     assert_eq!(calls.len(), before + 2, "one call per try, and no watch: {calls:?}");
     engine.behave(Manners::Well);
     let calls = engine.until("/events", 2).await;
-    assert_looked_before_each_watch(&calls);
+    assert_checked_before_each_watch(&calls);
     assert!(calls.len() <= before + 8, "a failed try, a check and a watch: {calls:?}");
 }
 
 #[tokio::test]
-async fn an_engine_that_was_away_is_asked_within_seconds_of_a_request_and_not_at_each() {
+async fn an_engine_that_was_away_is_asked_within_seconds_of_a_request_but_not_at_every_one() {
     clock!(CLOCK, now);
     let engine = Counting::new(now, Manners::Closes);
     // The next attempt would come 20 s after this one; even many requests cause only one earlier attempt.
@@ -206,6 +207,6 @@ async fn an_engine_that_was_away_is_asked_within_seconds_of_a_request_and_not_at
     assert!(wait >= Duration::from_secs(5) && wait < Duration::from_secs(15), "{wait:?}");
     engine.behave(Manners::Well);
     let calls = engine.until("/events", 1).await;
-    assert_looked_before_each_watch(&calls);
+    assert_checked_before_each_watch(&calls);
     assert!(calls.len() <= 9, "{calls:?}");
 }

@@ -63,7 +63,7 @@ async fn a_lease_of_a_dockerd_that_has_gone_is_replaced_at_once_unless_container
 }
 
 #[tokio::test]
-async fn fenced_a_lease_that_the_engine_shows_alive_is_not_taken_for_that_of_the_gone() {
+async fn fenced_a_lease_that_the_engine_shows_is_not_replaced_although_its_dockerd_is_gone() {
     clock!(CLOCK, now);
     let world = World::new(now, false);
     let first = Dockerd::start();
@@ -82,9 +82,10 @@ async fn fenced_a_lease_that_the_engine_shows_alive_is_not_taken_for_that_of_the
     world.lease(&id, Some("10.9.0.9"), 2).await.unwrap();
 }
 
-/// Restored books may name a dockerd that is gone, and gipam may adopt leases before the living dockerd has called.
+/// Restored books may name a dockerd that is gone, and gipam may adopt leases before the running dockerd has
+/// called.
 #[tokio::test]
-async fn fenced_what_was_adopted_before_any_dockerd_called_is_not_the_gone_ones() {
+async fn fenced_a_lease_adopted_before_any_dockerd_called_does_not_belong_to_a_gone_one() {
     clock!(CLOCK, now);
     let world = World::new(now, false);
     let gone = Dockerd::start();

@@ -30,7 +30,7 @@ use crate::offline::whole_answer;
 use crate::world::{GRACE, World, clock_of, later};
 
 #[tokio::test]
-async fn p20_a_leaked_endpoint_is_freed_after_two_looks_a_grace_time_apart() {
+async fn p20_a_leaked_endpoint_is_freed_after_two_checks_a_grace_time_apart() {
     clock!(CLOCK, now);
     let world = World::new(now, false);
     let id = world.subnet(None).await.unwrap();
@@ -46,7 +46,7 @@ async fn p20_a_leaked_endpoint_is_freed_after_two_looks_a_grace_time_apart() {
     );
     later(&CLOCK, GRACE - 1);
     world.look().await;
-    assert_eq!(world.leases().len(), 3, "one millisecond early nothing is freed");
+    assert_eq!(world.leases().len(), 3, "one millisecond early, repair must not free anything");
     later(&CLOCK, 1);
     // The task's own check is due at this very moment, too: whichever comes first frees the lease, and the books show it.
     world.look().await;
@@ -61,7 +61,7 @@ async fn p20_a_leaked_endpoint_is_freed_after_two_looks_a_grace_time_apart() {
 }
 
 #[tokio::test]
-async fn fenced_a_lease_granted_again_between_two_looks_is_left_alone() {
+async fn fenced_a_lease_granted_again_between_two_checks_is_left_alone() {
     clock!(CLOCK, now);
     let world = World::new(now, false);
     let id = world.subnet(None).await.unwrap();
@@ -73,7 +73,7 @@ async fn fenced_a_lease_granted_again_between_two_looks_is_left_alone() {
     world.lease(&id, Some("10.9.0.9"), 2).await.unwrap();
     later(&CLOCK, GRACE);
     world.look().await;
-    assert_eq!(world.leases().len(), 1, "the new lease was seen dead once only");
+    assert_eq!(world.leases().len(), 1, "only one check has found the new lease dead");
 }
 
 const ANOTHERS: &str = "only reported: another Engine may own it";
@@ -139,7 +139,7 @@ async fn an_address_that_the_engine_shows_live_is_adopted_at_once() {
 }
 
 #[tokio::test]
-async fn what_the_engine_calls_a_holder_without_a_name_is_an_event_and_changes_nothing_else() {
+async fn the_engines_name_for_a_nameless_holder_is_an_event_and_changes_nothing_else() {
     clock!(CLOCK, now);
     let world = World::new(now, false);
     let id = world.subnet(None).await.unwrap();
@@ -155,7 +155,7 @@ async fn what_the_engine_calls_a_holder_without_a_name_is_an_event_and_changes_n
         later(&CLOCK, 60_001);
         world.look().await;
     }
-    assert_eq!(of(&world.plan()), of(&before), "the rows say what they said");
+    assert_eq!(of(&world.plan()), of(&before), "the rows of the plan have not changed");
     world.ask(Request::Release { id, address: Some(address), generation: None }).await.unwrap();
     let lines = Reader::open(&world.books).unwrap().lines_after(0, 100).unwrap();
     let told: Vec<_> = lines
@@ -174,7 +174,7 @@ async fn what_the_engine_calls_a_holder_without_a_name_is_an_event_and_changes_n
 }
 
 #[tokio::test]
-async fn the_name_of_a_network_is_written_down_once_with_and_without_containers() {
+async fn the_name_of_a_network_is_recorded_once_with_and_without_containers() {
     clock!(CLOCK, now);
     let world = World::new(now, false);
     let views = |path: &str| -> Vec<serde_json::Value> {
@@ -193,7 +193,7 @@ async fn the_name_of_a_network_is_written_down_once_with_and_without_containers(
     let shown: Vec<_> = views("/v1/subnets").iter().map(of).collect();
     let expected = [("10.9.1.0/24", "\"empty\""), ("10.9.2.0/24", "\"front\""), ("10.9.3.0/24", "null")];
     assert_eq!(shown, expected.map(|(prefix, name)| (format!("{prefix:?}"), name.to_owned())));
-    assert_eq!(views("/v1/history?of=empty").len(), 1, "its grant");
+    assert_eq!(views("/v1/history?of=empty").len(), 1, "the grant of its subnet");
     // The subnet is granted again to another network: the old name is forgotten with the old grant.
     let id = world.plan().subnets().next().unwrap().state.id.clone();
     world.ask(Request::Release { id, address: None, generation: None }).await.unwrap();
@@ -204,7 +204,7 @@ async fn the_name_of_a_network_is_written_down_once_with_and_without_containers(
 }
 
 #[tokio::test]
-async fn a_network_of_the_swarm_has_its_name_too_unless_it_may_be_anothers() {
+async fn a_swarm_network_gets_its_name_unless_it_may_belong_to_another() {
     clock!(CLOCK, now);
     let world = World::new(now, false);
     let scope = |network: &str, scope: &str| {
@@ -245,7 +245,7 @@ async fn history_and_who_find_a_container_by_the_name_that_the_engine_showed() {
     };
     let who = views("/v1/who?address=web");
     assert_eq!((who.len(), &who[0]["address"]), (1, &serde_json::json!(address)));
-    assert_eq!(views("/v1/who?address=front").len(), 1, "what its network holds");
+    assert_eq!(views("/v1/who?address=front").len(), 1, "the lease in the network of that name");
     assert_eq!(who, views("/v1/who?address=02:00:00:00:00:01"));
     let missing = whole_answer(&world.books, "/v1/who?address=nobody").unwrap_err();
     assert_eq!(missing.kind, gipam::plan::error::ErrorKind::Missing);
@@ -262,7 +262,7 @@ async fn history_and_who_find_a_container_by_the_name_that_the_engine_showed() {
     };
     assert_eq!(events("web"), ["\"released\" \"web\"", "\"named\" \"web\"", "\"leased\" \"web\""]);
     assert_eq!(events("db"), ["\"named\" \"db\"", "\"leased\" \"db\""]);
-    assert_eq!(events("front").len(), 6, "and its subnet");
+    assert_eq!(events("front").len(), 6, "the events of the containers and of the subnet");
     assert!(events("we").is_empty() && events("eb").is_empty());
 }
 
@@ -290,13 +290,13 @@ async fn a_dead_holder_does_not_block_an_explicit_request() {
     world.show("web", "10.9.0.0/24", &[]);
     later(&CLOCK, 60_000);
     world.look().await;
-    assert!(world.lease(&id, Some("10.9.0.9"), 2).await.is_err(), "one check proves nothing");
+    assert!(world.lease(&id, Some("10.9.0.9"), 2).await.is_err(), "one check is not a proof");
     later(&CLOCK, 60_000);
     world.look().await;
     world.lease(&id, Some("10.9.0.9"), 2).await.unwrap();
     let events: Vec<String> = world.history("10.9.0.9").into_iter().map(|(event, _)| event).collect();
     assert_eq!(events, ["leased", "released", "leased"], "newest first: the replacement is recorded");
-    assert!(world.lease(&id, Some("10.9.0.9"), 3).await.is_err(), "the proof was of the old generation");
+    assert!(world.lease(&id, Some("10.9.0.9"), 3).await.is_err(), "the proof was about the old generation");
 }
 
 #[tokio::test]
@@ -348,7 +348,7 @@ async fn an_engine_that_does_not_answer_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_stopped_container_that_still_names_an_address_keeps_it_from_nobody() {
+async fn a_stopped_container_that_still_names_an_address_does_not_hold_it() {
     clock!(CLOCK, now);
     let world = World::patient(now, false, 1_000);
     let id = world.subnet(None).await.unwrap();
@@ -357,7 +357,7 @@ async fn a_stopped_container_that_still_names_an_address_keeps_it_from_nobody() 
         world.lease(&id, Some(&address(n)), n).await.unwrap();
         world.say(state, state, "web", &address(n));
     }
-    // an address that it names and nobody holds is not added to the books either
+    // an address that a stopped container names, but that is not leased, is not added to the books either
     world.say("old", "exited", "web", "10.9.0.9");
     world.show("web", "10.9.0.0/24", &[]);
     for _ in 0..2 {

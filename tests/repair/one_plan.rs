@@ -24,7 +24,7 @@ async fn a_check_compares_the_plan_of_the_ledger_and_does_not_rebuild_it_from_th
 }
 
 #[tokio::test]
-async fn every_lease_is_compared_however_many_looks_it_takes() {
+async fn every_lease_is_compared_however_many_reads_it_takes() {
     clock!(CLOCK, now);
     let world = World::new(now, false);
     let mut expected = BTreeSet::new();
@@ -40,7 +40,7 @@ async fn every_lease_is_compared_however_many_looks_it_takes() {
     }
     later(&CLOCK, 60_000);
     let found: Vec<String> = world.look().await.into_iter().filter_map(|one| one.address).collect();
-    assert_eq!(found.len(), 400, "each once");
+    assert_eq!(found.len(), 400, "each lease is reported once");
     assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected);
     for n in 0..4 {
         let lives: Vec<_> = (101..=200).map(|it| (format!("c{n}-{it}"), format!("10.9.{n}.{it}"))).collect();
@@ -53,7 +53,7 @@ async fn every_lease_is_compared_however_many_looks_it_takes() {
 
 /// The Engine answers first and the plan is read later: an address that was granted in between is missing from the lists.
 #[tokio::test]
-async fn what_is_granted_while_the_engine_answers_is_not_compared() {
+async fn a_lease_granted_while_the_engine_answers_is_not_compared() {
     clock!(CLOCK, now);
     let world = World::witnessed(now, false).await;
     let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();

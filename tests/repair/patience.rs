@@ -15,7 +15,7 @@ use crate::clock;
 use crate::world::*;
 
 #[tokio::test(start_paused = true)]
-async fn without_an_engine_nothing_wakes_up_by_itself_until_somebody_comes() {
+async fn without_an_engine_repair_sleeps_until_a_request_comes() {
     clock!(CLOCK, now);
     let directory = tempfile::tempdir().unwrap();
     let books = directory.path().join("books.db");
@@ -44,7 +44,7 @@ async fn without_an_engine_nothing_wakes_up_by_itself_until_somebody_comes() {
 }
 
 #[tokio::test]
-async fn a_grace_time_of_a_second_frees_a_second_after_the_first_look_that_counts() {
+async fn a_grace_time_of_a_second_frees_a_second_after_the_first_check_that_counts() {
     clock!(CLOCK, now);
     let world = World::patient(now, true, 1_000);
     let id = world.subnet(None).await.unwrap();
@@ -61,7 +61,7 @@ async fn a_grace_time_of_a_second_frees_a_second_after_the_first_look_that_count
     later(&CLOCK, 999);
     let findings = world.handle.look(true).await.unwrap();
     assert!(findings[0].action.starts_with("wait: checked again after "), "{findings:?}");
-    assert_eq!(held(), 1, "one millisecond early nothing is freed");
+    assert_eq!(held(), 1, "one millisecond early, repair must not free anything");
     later(&CLOCK, 1);
     // the task's own check is due at this moment, too
     world.look().await;
@@ -70,7 +70,7 @@ async fn a_grace_time_of_a_second_frees_a_second_after_the_first_look_that_count
 
 /// If a lease is seconds old, no observation may free it, whatever the time of day.
 #[tokio::test]
-async fn a_time_of_day_that_steps_ahead_makes_no_grant_old_enough_to_be_freed() {
+async fn a_clock_step_ahead_does_not_make_a_grant_old_enough_to_be_freed() {
     clock!(STEADY, steady);
     clock!(AHEAD, ahead);
     let moment = || Moment { wall: steady() + ahead() - START, steady: steady() };

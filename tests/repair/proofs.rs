@@ -37,10 +37,10 @@ fn field(world: &World, network: &str, key: &str, value: Value) {
 }
 
 #[tokio::test]
-async fn a_lease_that_a_whole_view_lacks_is_freed() {
+async fn a_lease_that_a_complete_view_lacks_is_freed() {
     clock!(CLOCK, now);
     let world = leaked(now).await;
-    assert!(!stands(&world, &CLOCK).await, "otherwise the other tests prove nothing");
+    assert!(!stands(&world, &CLOCK).await, "otherwise the other tests would not prove anything");
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn another_data_root_another_engine_and_everything_dead_are_reported_and_f
     let world = leaked(now).await;
     world.look().await;
     world.shown.lock().unwrap().clear();
-    assert!(stands(&world, &CLOCK).await, "also with unknown_subnets = \"free\"");
+    assert!(stands(&world, &CLOCK).await, "even with unknown_subnets = \"free\"");
     let held = world.plan().subnets().filter(|subnet| subnet.is_held()).count();
     assert_eq!(held, 2);
     let findings = world.look().await;
@@ -128,7 +128,7 @@ async fn another_data_root_another_engine_and_everything_dead_are_reported_and_f
 }
 
 #[tokio::test]
-async fn p28_a_size_for_a_subnet_is_found_by_what_lives_in_it() {
+async fn p28_a_subnet_shown_as_a_size_is_identified_by_its_endpoints() {
     clock!(CLOCK, now);
     let world = leaked(now).await;
     change(&world, "web", |network| {
@@ -144,7 +144,7 @@ async fn p28_a_size_for_a_subnet_is_found_by_what_lives_in_it() {
     assert_eq!(held(&world), 2, "the subnet is alive");
     change(&world, "web", |network| network.endpoints.clear());
     stands(&world, &CLOCK).await;
-    assert_eq!(held(&world), 2, "even without containers");
+    assert_eq!(held(&world), 2, "the subnet is alive even without containers");
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn p28_a_template_and_a_family_that_is_off_hold_nothing() {
     world.show("v4", "2001:db8:5::/64", &[]);
     field(&world, "v4", "EnableIPv6", json!(false));
     assert_eq!(world.handle.look(true).await.unwrap(), vec![], "nothing to adopt");
-    // created from the template: the living network is adopted
+    // the live network that was created from the template is adopted
     world.show("live", "10.9.5.0/24", &[("one", "10.9.5.7")]);
     let findings = world.handle.look(true).await.unwrap();
     assert_eq!(findings[0].action, "adopted with 1 address", "{findings:?}");
@@ -170,7 +170,7 @@ async fn p28_a_template_and_a_family_that_is_off_hold_nothing() {
 }
 
 #[tokio::test]
-async fn a_fixed_address_asked_for_at_once_is_an_endpoint_and_found_dead() {
+async fn a_fixed_address_requested_at_once_is_an_endpoint_and_is_found_dead() {
     clock!(CLOCK, now);
     let world = World::witnessed(now, true).await;
     let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
@@ -193,7 +193,7 @@ async fn a_fixed_address_asked_for_at_once_is_an_endpoint_and_found_dead() {
 
 /// Older versions guessed an address's kind from the time of the request, and their books are still in use.
 #[tokio::test]
-async fn what_was_taken_for_auxiliary_and_is_not_listed_as_such_is_an_endpoints() {
+async fn an_address_taken_for_auxiliary_but_not_listed_as_such_is_an_endpoints() {
     clock!(CLOCK, now);
     let world = World::witnessed(now, true).await;
     let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
@@ -226,10 +226,11 @@ fn doubled(findings: &[gipam::reconcile::Finding]) -> bool {
     findings.iter().any(|it| it.what == "duplicate")
 }
 
-/// The networks are read first, the containers later: a container that was stopped meanwhile may still be shown with an
-/// address that another container has received since: a container that restarts gets the address that was just released.
+/// The networks are read first and the containers later, so a container that was stopped meanwhile may still
+/// be shown with an address that another container has received since. A container that restarts gets just
+/// such an address.
 #[tokio::test]
-async fn an_address_that_passes_from_one_container_to_another_during_a_look_is_not_a_duplicate() {
+async fn an_address_that_passes_from_one_container_to_another_during_a_check_is_not_a_duplicate() {
     clock!(CLOCK, now);
     let world = World::witnessed(now, false).await;
     let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
@@ -248,7 +249,7 @@ async fn an_address_that_passes_from_one_container_to_another_during_a_look_is_n
 }
 
 #[tokio::test]
-async fn one_address_at_two_living_endpoints_is_a_finding_and_an_event() {
+async fn one_address_at_two_live_endpoints_is_a_finding_and_an_event() {
     clock!(CLOCK, now);
     let world = World::witnessed(now, false).await;
     let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
@@ -271,7 +272,7 @@ async fn one_address_at_two_living_endpoints_is_a_finding_and_an_event() {
 
 /// A check may see the network before the books have its subnet: the event follows once the books have the subnet.
 #[tokio::test]
-async fn one_address_at_two_endpoints_is_an_event_also_if_the_books_get_the_subnet_later() {
+async fn one_address_at_two_endpoints_is_an_event_even_if_the_books_get_the_subnet_later() {
     clock!(CLOCK, now);
     let world = World::witnessed(now, false).await;
     world.show("web", "10.9.0.0/24", &[("one", "10.9.0.9"), ("two", "10.9.0.9")]);
@@ -288,7 +289,7 @@ async fn one_address_at_two_endpoints_is_an_event_also_if_the_books_get_the_subn
 
 /// A duplicate is also found at an address that the books lacked, and in a subnet that they lack altogether.
 #[tokio::test]
-async fn one_address_at_two_living_endpoints_is_found_whatever_the_books_hold() {
+async fn one_address_at_two_live_endpoints_is_found_whatever_the_books_hold() {
     clock!(CLOCK, now);
     let world = World::witnessed(now, false).await;
     world.subnet(Some("10.9.0.0/24")).await.unwrap();
@@ -319,12 +320,12 @@ async fn copies_of_a_prefix_may_have_one_address_each() {
         world.look().await; // adopts them
         later(&CLOCK, 5_001);
         let findings = world.look().await;
-        assert_eq!(doubled(&findings), !copies, "separate on purpose, or not: {findings:?}");
+        assert_eq!(doubled(&findings), !copies, "copies {copies}: {findings:?}");
     }
 }
 
 #[tokio::test]
-async fn a_release_by_hand_asks_the_engine_first_and_names_who_holds_it() {
+async fn a_release_by_hand_asks_the_engine_first_and_names_the_holder() {
     clock!(CLOCK, now);
     let world = leaked(now).await;
     let id = world.plan().subnets().last().unwrap().state.id.clone();
@@ -370,7 +371,7 @@ async fn a_release_by_hand_asks_the_engine_first_and_names_who_holds_it() {
 }
 
 #[tokio::test]
-async fn the_name_goes_with_the_mac_not_with_the_address_alone() {
+async fn the_name_follows_the_mac_and_not_the_address_alone() {
     clock!(CLOCK, now);
     let world = World::witnessed(now, false).await;
     let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();

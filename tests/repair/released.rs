@@ -36,7 +36,7 @@ async fn held_up(now: fn() -> u64, pass: impl FnOnce(), whole: bool) -> (Refusal
 
 /// The books are read first, then the Engine's lists: a grant made in between was not checked.
 #[tokio::test]
-async fn fenced_a_release_by_hand_frees_only_what_was_looked_at() {
+async fn fenced_a_release_by_hand_frees_only_what_was_checked() {
     for whole in [false, true] {
         for attempt in 0.. {
             clock!(CLOCK, now);

@@ -22,7 +22,7 @@ async fn behind(now: fn() -> u64) -> (World, String) {
     (world, id)
 }
 
-/// Whether it is adopted soon, although nobody requests a check.
+/// Whether the address is adopted soon, without a requested check.
 async fn adopted(world: &World) -> bool {
     let begun = Instant::now();
     while begun.elapsed() < SECONDS {
@@ -35,7 +35,7 @@ async fn adopted(world: &World) -> bool {
 }
 
 #[tokio::test]
-async fn a_live_lease_that_the_books_lack_is_adopted_seconds_after_the_event_that_tells_of_it() {
+async fn a_live_lease_that_the_books_lack_is_adopted_seconds_after_the_event_that_reports_it() {
     clock!(CLOCK, now);
     let (world, _) = behind(now).await;
     world.show("web", "10.9.0.0/24", &[("one", "10.9.0.9")]);
@@ -53,7 +53,7 @@ async fn a_live_lease_that_was_released_by_hand_is_adopted_seconds_later() {
 }
 
 #[tokio::test]
-async fn what_was_released_too_lately_to_be_adopted_is_looked_at_again_seconds_later() {
+async fn an_address_released_too_recently_to_be_adopted_is_checked_again_seconds_later() {
     clock!(CLOCK, now);
     let (world, id) = behind(now).await;
     let address = world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
@@ -72,18 +72,22 @@ async fn two_containers_with_one_address_are_found_seconds_after_it_was_granted(
     world.lease(&id, Some("10.9.0.9"), 1).await.unwrap();
     world.show("web", "10.9.0.0/24", &[("one", "10.9.0.9"), ("two", "10.9.0.9")]);
     world.look().await;
-    assert_eq!(world.handle.meters().last().found[0], 0, "it may only have passed from one to the other");
+    assert_eq!(
+        world.handle.meters().last().found[0],
+        0,
+        "the address may only have passed from one container to the other"
+    );
     later(&CLOCK, 5_001);
     let begun = Instant::now();
     while world.handle.meters().last().found[0] == 0 {
-        assert!(begun.elapsed() < SECONDS, "although nobody requests a check");
+        assert!(begun.elapsed() < SECONDS, "the duplicate is found without a requested check");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 /// `gipam gc` immediately after the second container was started.
 #[tokio::test]
-async fn two_containers_with_one_address_are_shown_also_before_they_are_certain() {
+async fn two_containers_with_one_address_are_shown_even_before_the_duplicate_is_certain() {
     let begun = Instant::now();
     let world = World::by(running(begun), false, GRACE);
     let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();

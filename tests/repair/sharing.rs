@@ -71,7 +71,7 @@ async fn after_lost_books_networks_that_share_a_prefix_are_adopted_and_no_addres
     world.share("one", "10.9.5.64/26", &[("a", "10.9.5.65"), ("c", "10.9.5.67")]);
     for _ in 0..3 {
         later(&CLOCK, 60_001);
-        assert_eq!(world.actions(false).await, [""; 0], "books and Engine agree: nothing is suspect");
+        assert_eq!(world.actions(false).await, [""; 0], "books and Engine agree: no lease is suspect");
     }
     let reader = gipam::store::Reader::open(&world.books).unwrap();
     let name = |subnet: &gipam::plan::Subnet| {
@@ -97,7 +97,7 @@ async fn a_lease_that_the_books_lack_is_adopted_into_the_range_of_its_network() 
 }
 
 #[tokio::test]
-async fn what_lives_in_a_network_that_the_books_lack_is_kept_from_the_one_that_shares_its_prefix() {
+async fn live_addresses_of_a_network_that_the_books_lack_are_not_given_to_its_sibling() {
     clock!(CLOCK, now);
     let world = World::new(now, false);
     world.share("one", "10.9.5.64/26", &[]);
@@ -114,11 +114,15 @@ async fn what_lives_in_a_network_that_the_books_lack_is_kept_from_the_one_that_s
     let adopted = world.actions(true).await;
     assert_eq!(adopted, ["adopted with 2 addresses"]);
     assert_eq!(world.in_range("10.9.5.64/26"), ["10.9.5.65", "10.9.5.67"]);
-    assert_eq!(world.in_range("10.9.5.128/26"), ["10.9.5.66", "10.9.5.129"], "each gets its own");
+    assert_eq!(
+        world.in_range("10.9.5.128/26"),
+        ["10.9.5.66", "10.9.5.129"],
+        "each network gets its own addresses"
+    );
 }
 
 #[tokio::test]
-async fn a_third_network_without_a_range_of_its_own_keeps_all_of_the_prefix_from_being_adopted() {
+async fn a_third_network_without_its_own_range_prevents_the_adoption_of_the_whole_prefix() {
     clock!(CLOCK, now);
     let world = World::new(now, false);
     world.share("one", "10.9.5.64/26", &[]);
@@ -136,5 +140,9 @@ async fn a_third_network_without_a_range_of_its_own_keeps_all_of_the_prefix_from
     );
     by_hand("10.9.5.128/26").await.unwrap();
     assert_eq!(world.lease(SECOND, None, 1).await.unwrap().to_string(), "10.9.5.129");
-    assert_eq!(world.lease(FIRST, None, 2).await.unwrap().to_string(), "10.9.5.65", "adopted with it");
+    assert_eq!(
+        world.lease(FIRST, None, 2).await.unwrap().to_string(),
+        "10.9.5.65",
+        "the container was adopted with its network"
+    );
 }

@@ -1,7 +1,8 @@
 //! The real program, started in a temporary directory that is removed afterwards.
 //!
-//! Promises: nothing outside of the directory is touched (plugin files included); if a daemon does not start, the test
-//! fails and shows its log; no process is left behind. Shared by several test programs; each uses a part of it.
+//! Promises: all files, including plugin files, stay inside the directory; if a daemon does not start, the
+//! test fails and shows its log; every process is ended. Shared by several test programs; each uses a part of
+//! it.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::fs::{self, File};
@@ -179,12 +180,12 @@ impl Daemon {
         Wire::unix(&self.admin).get(path)
     }
 
-    /// Everything that the books show to a person.
+    /// Everything that the views of the books show.
     pub fn books(&self) -> [Value; 2] {
         ["/v1/subnets", "/v1/leases?all=true"].map(|path| self.view(path))
     }
 
-    /// Fails the test if anything is held.
+    /// Fails the test if the books hold a subnet or a lease.
     pub fn assert_empty(&self, when: &str) {
         for path in ["/v1/subnets", "/v1/leases"] {
             assert_eq!(self.view(path), Value::Array(Vec::new()), "{when}: {path}");

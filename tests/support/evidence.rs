@@ -30,7 +30,7 @@ fn held(plan: &Plan) -> impl Iterator<Item = &Subnet> {
     plan.subnets().filter(|subnet| subnet.is_held_locally())
 }
 
-/// Proves dead what two views of these lists, ten minutes apart, do not show.
+/// Proves that leases and subnets are dead if two views of these lists, ten minutes apart, do not show them.
 pub fn twice(
     plan: &Plan,
     lists: &Lists,

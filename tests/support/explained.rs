@@ -1,5 +1,5 @@
-//! *explained*: `Plan::decide` gives what `Plan::explain` predicts, and it is found in the way that the explanation
-//! names.
+//! *explained*: `Plan::decide` gives what `Plan::explain` predicts, and finds it in the way that the
+//! explanation names.
 //!
 //! Promises: judges each way by the books before the answer, without using the plan's own order. Makes no decisions.
 
@@ -108,8 +108,8 @@ fn is_way(plan: &Plan, subnet: &Subnet, request: &AddressRequest, way: &str, add
         let mut others =
             others.filter(|(_, other)| !other.leased && other.asked_by_number == this.asked_by_number);
         others.any(|(other, record)| {
-            let beside = plan.grants_of(subnet.state.space, subnet.state.prefix);
-            let kept = beside.filter(|it| it.addresses.is_leased(other)).count() > 0;
+            let sibling = plan.grants_of(subnet.state.space, subnet.state.prefix);
+            let kept = sibling.filter(|it| it.addresses.is_leased(other)).count() > 0;
             !kept && (record.since, other) < (this.since, address)
         })
     };

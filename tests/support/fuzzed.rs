@@ -51,8 +51,9 @@ fn directory() -> &'static PathBuf {
     })
 }
 
-/// Lines `METHOD BODY`: each body is parsed as dockerd's; if that succeeds, the request is sent to a plan. A PoolID that
-/// is the prefix of a held subnet stands for its id. Nothing may break an invariant, and every text must fit into a log.
+/// Lines `METHOD BODY`: each body is parsed as dockerd's; if that succeeds, the request is sent to a plan. A
+/// PoolID that is the prefix of a held subnet stands for its id. No request may break an invariant, and every
+/// text must fit into a log.
 pub fn wire(bytes: &[u8]) {
     let mut plan = Plan::new(settings());
     let mut ids: BTreeMap<String, String> = BTreeMap::new();
@@ -127,7 +128,8 @@ pub fn configuration(bytes: &[u8]) {
     }
 }
 
-/// A lease file of the old gipam: if it is accepted, all of it is taken over, and what is written can be read again.
+/// A lease file of the old gipam: if it is accepted, all of its records are taken over, and the file that
+/// gipam writes from them can be read again.
 pub fn lease_file(bytes: &[u8]) {
     let _ = old_gipam::detect(bytes);
     let Ok(parsed) = old_gipam::parse(bytes) else { return };

@@ -45,7 +45,7 @@ impl Wire {
     }
 
     pub fn unix(path: &Path) -> Wire {
-        Wire::try_unix(path).unwrap_or_else(|| panic!("nothing listens on {}", path.display()))
+        Wire::try_unix(path).unwrap_or_else(|| panic!("cannot connect to {}", path.display()))
     }
 
     /// The bytes of a call, as Go's client writes them.
@@ -205,7 +205,7 @@ impl Answer {
         value
     }
 
-    /// Checks a refusal as a person needs it: 4xx or 5xx, the same clear line under both names (P7, duty 13).
+    /// Checks a refusal: 4xx or 5xx, with the same one-line text in `Err` and `Error` (P7, duty 13).
     #[track_caller]
     pub fn refused(&self) -> String {
         assert!((400..600).contains(&self.status), "{} {}", self.status, self.text());

@@ -88,13 +88,16 @@ pub fn unique(plan: &Plan, model: &Model) -> Held {
     ensure(keys == model.keys, || format!("unique: keys {keys:?} but {:?}", model.keys))
 }
 
-/// An answer without a new grant repeats an earlier one: the gateway's in `local`, anybody's in `global` (P27).
+/// An answer without a new grant repeats an earlier one: a gateway's in `local`, that of any lease in
+/// `global` (P27).
 pub fn answered_once(plan: &Plan, request: &Request, decision: &Decision) -> Held {
     let (Request::Address(request), Ok(Reply::Address { address, .. })) = (request, &decision.reply) else {
         return Ok(());
     };
     let granted = |change: &Change| matches!(change, Change::AddressGranted { .. });
-    let Some(subnet) = plan.held(&request.id) else { return Err("unique: answered from nothing".to_owned()) };
+    let Some(subnet) = plan.held(&request.id) else {
+        return Err("unique: answered without a held subnet".to_owned());
+    };
     let record = subnet.addresses.get(number(*address));
     let repeat =
         record.is_some_and(|record| record.kind == Kind::Gateway) || subnet.state.space == Space::Global;
@@ -114,7 +117,9 @@ pub fn inside(plan: &Plan, request: &Request, decision: &Decision) -> Held {
     let (Request::Address(request), Ok(Reply::Address { address, .. })) = (request, &decision.reply) else {
         return Ok(());
     };
-    let Some(subnet) = plan.held(&request.id) else { return Err("inside: granted in nothing".to_owned()) };
+    let Some(subnet) = plan.held(&request.id) else {
+        return Err("inside: granted without a held subnet".to_owned());
+    };
     if request.address.is_some() || request.gateway {
         return Ok(());
     }
@@ -132,7 +137,7 @@ pub fn inside(plan: &Plan, request: &Request, decision: &Decision) -> Held {
     let whole = usable.all(|number| held_back(&number));
     let reserved = ranges().find(hit).filter(|_| !whole);
     ensure(range.contains_number(address), || {
-        format!("inside: {} is outside of {range}", prefix.address(address))
+        format!("inside: {} is outside {range}", prefix.address(address))
     })?;
     ensure(reserved.is_none(), || format!("inside: {} is reserved", prefix.address(address)))
 }

@@ -7,7 +7,7 @@ use gipam::ledger::{Fatal, Ledger, Writer};
 use gipam::plan::Plan;
 use gipam::store::Books;
 
-/// Starts it; `ended` receives the reason when it ends.
+/// Starts the ledger; `ended` receives the reason when the ledger ends.
 pub fn start(
     plan: Plan,
     books: Books,

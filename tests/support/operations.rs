@@ -120,12 +120,12 @@ pub enum Op {
         subnet: usize,
         id: u8,
     },
-    /// Whoever decides about slices changes one.
+    /// A change of a slice, as the code that decides about slices requests it.
     Slice {
         pick: usize,
         what: u8,
     },
-    /// Docker uses a PoolID that nobody holds: one for this prefix, or one of a released grant.
+    /// Docker uses a PoolID that no held subnet has: one for this prefix, or one of a released grant.
     Stranger {
         pool: usize,
         random: u8,

@@ -1,6 +1,6 @@
 //! A pseudoterminal for interactive programs, and their output.
 //!
-//! Promises: output is read at once, so that a program never blocks because nobody reads its terminal.
+//! Promises: output is read at once, so that a program never blocks on a full terminal buffer.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::fs::{File, OpenOptions};
@@ -26,7 +26,8 @@ impl Pty {
         unlockpt(&ours).unwrap();
         let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
         let ours = File::from(ours);
-        // It must not become the controlling terminal of the test, which would get a hangup with it.
+        // The terminal must not become the test's controlling terminal: its end would send SIGHUP to the
+        // test.
         let its = OpenOptions::new()
             .read(true)
             .write(true)
@@ -56,7 +57,7 @@ impl Pty {
         Stdio::from(self.its.try_clone().unwrap())
     }
 
-    /// Everything that was written to it.
+    /// Everything that was written to the terminal.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
     }

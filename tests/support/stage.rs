@@ -1,10 +1,11 @@
 //! Scenarios, selected by name and run by libtest-mimic, several at a time.
 //!
-//! Promises: a scenario runs if its name contains one of the words; a word that does not match any name ends the program
-//! before it starts anything. One folder contains a file for each failure; the last lines list what took longest, the
-//! reason and the file of each failure, then `N passed, N failed`. Does not know what a scenario needs.
+//! Promises: a scenario runs if its name contains one of the words; a word that does not match any name ends
+//! the program before any scenario starts. One folder contains a file for each failure; the last lines list
+//! what took longest, the reason and the file of each failure, then `N passed, N failed`. Does not know what
+//! a scenario needs.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what it prints is its purpose")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test program reports by printing")]
 
 use clap::Parser;
 use libtest_mimic::{Arguments, Completion, Trial};
@@ -45,7 +46,7 @@ impl Words {
     pub fn mistake(&self, names: &[&str]) -> Option<String> {
         let mut words = self.mimic.filter.iter().chain(&self.more);
         let idle = words.find(|word| !names.iter().any(|name| name.contains(word.as_str())))?;
-        Some(format!("no scenario is called {idle:?}; --list shows their names"))
+        Some(format!("no scenario's name contains {idle:?}; --list shows the names"))
     }
 }
 
@@ -76,13 +77,13 @@ pub fn scenario(name: &str, kind: &str, play: impl FnOnce() -> End + Send + 'sta
     Scenario { name: name.to_owned(), kind: kind.to_owned(), play: Box::new(play) }
 }
 
-/// Runs this; if it panics, returns where and why.
+/// Runs a scenario; if it panics, returns where and why.
 pub fn played(play: impl FnOnce()) -> Option<String> {
     catch_unwind(AssertUnwindSafe(play)).err().map(|_| LAST_PANIC.take())
 }
 
 /// The end of a scenario whose machine, browser or Engine is not available: failed if CI=true, otherwise skipped.
-pub fn not_to_be_had(what: &str, reason: &str) -> End {
+pub fn unavailable(what: &str, reason: &str) -> End {
     println!("*** NOT TESTED {what}: {reason}");
     if std::env::var("CI").is_ok_and(|value| value == "true") {
         return End::Failed(reason.to_owned(), String::new());
@@ -151,7 +152,7 @@ pub fn last_lines(mut results: Vec<Played>) -> Vec<String> {
     longest.chain(failed).collect()
 }
 
-/// Keeps the text of a failed assertion, so that it is reported with its scenario and not as soon as it happens.
+/// Keeps the text of a failed assertion, so that it is reported with its scenario and not immediately.
 fn hear_panics() {
     std::panic::set_hook(Box::new(|info| {
         let payload = info.payload();

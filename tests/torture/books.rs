@@ -1,7 +1,8 @@
 //! THE BOOKS AGAINST THE JOURNAL: acknowledged ⊆ recovered ⊆ attempted, and the invariants on what was recovered.
 //!
-//! Promises: reads the books as anyone could, while the daemon runs; the books settle what was uncertain, so that the
-//! next round builds on it. Reports acknowledged grants that are lost and recovered grants that nobody requested.
+//! Promises: reads the books from outside, while the daemon runs; the books settle what was uncertain, so
+//! that the next round builds on that. Reports acknowledged grants that are lost and recovered grants that
+//! were never requested.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,7 +36,7 @@ impl Found {
         let wrong: Vec<&String> = self.lost.iter().chain(&self.strange).chain(&self.broken).take(5).collect();
         assert!(
             wrong.is_empty(),
-            "{when}: {} acknowledged are lost, {} are strange, {} are broken: {wrong:#?}",
+            "{when}: {} acknowledged grants are lost, {} are unexpected, {} invariants are broken: {wrong:#?}",
             self.lost.len(),
             self.strange.len(),
             self.broken.len()

@@ -1,5 +1,6 @@
-//! CLOCK STEPS: the wall clock of the daemon is set forward and back under load and while it is stopped; nothing that is
-//! held is lost or given twice, and no request waits longer than a released subnet must.
+//! CLOCK STEPS: the wall clock of the daemon is set forward and back under load and while it is stopped. A
+//! held subnet or address must not be lost or given twice, and a request must not wait longer than a released
+//! subnet cools.
 //!
 //! Promises: only the daemon's own clock is stepped (by a library that it loads); a request without an answer after 20
 //! seconds counts as hung. Pools are small and subnets cool, so that requests wait for released subnets all the time.
@@ -28,7 +29,7 @@ cooling = "0"
 subnet_cooling = "1m"
 "#;
 
-/// Steps as real clocks make them: NTP, a suspended machine, a wrong time zone, an empty battery.
+/// Steps that real clocks make: NTP, a suspended machine, a wrong time zone, an empty battery.
 const SHIFTS: [i64; 9] =
     [0, 2 * SECOND, -2 * SECOND, 2 * HOUR, -2 * HOUR, 24 * HOUR, YEAR, -YEAR, -50 * YEAR];
 

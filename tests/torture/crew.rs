@@ -17,7 +17,7 @@ use crate::daemon::until;
 use crate::http::{Answer, Wire};
 use crate::journal::{Journal, State};
 
-/// The option that brings a subnet's word into the books.
+/// The option with which a subnet's word gets into the books.
 pub const WORD: &str = "com.docker.torture";
 
 /// Pools that run out, with addresses and subnets that are reused at once, so that any double grant shows.
@@ -72,7 +72,7 @@ pub struct Client {
     wire: Option<Wire>,
     pub journal: Journal,
     pub owner: usize,
-    /// The texts of 503 answers, except those that say that everything is given out.
+    /// The texts of 503 answers, except those that report an exhausted pool or subnet.
     pub reasons: Vec<String>,
 }
 
@@ -214,7 +214,7 @@ impl Client {
         }
     }
 
-    /// The subnets that this client, or everybody, certainly holds.
+    /// The subnets that are certainly held, by this client or by all clients together.
     fn held_subnets(&self, owner: usize) -> Vec<String> {
         let book = self.journal.book();
         let held = book.subnets.iter().filter(|(_, it)| it.owner == owner && it.state == State::Held);
@@ -262,7 +262,7 @@ impl Client {
     }
 }
 
-/// Makes the subnets that all clients share, once.
+/// Requests the subnets that all clients share, once.
 pub fn meeting_place(socket: &Path, journal: &Journal) {
     let mut client = Client::new(socket, journal, SHARED);
     if client.held_subnets(SHARED).is_empty() {
@@ -305,7 +305,7 @@ impl Crew {
         Crew { threads: threads.collect(), stop, journal: journal.clone() }
     }
 
-    /// Waits until this many more answers have come.
+    /// Waits until this many more answers have arrived.
     pub fn work(&self, answers: u64) {
         let goal = self.journal.acknowledged() + answers;
         until("the clients are answered", || (self.journal.acknowledged() >= goal).then_some(()));
@@ -316,7 +316,7 @@ impl Crew {
         self.threads.iter().all(JoinHandle::is_finished)
     }
 
-    /// Stops them; returns the texts of the 503 answers.
+    /// Stops the clients; returns the texts of the 503 answers.
     pub fn stop(self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
         self.threads.into_iter().flat_map(|thread| thread.join().expect("a client failed")).collect()

@@ -1,10 +1,10 @@
 //! POWER CUTS: the daemon's books are on a separate disk, which is cut off at random moments under load; the page cache
 //! is lost. Afterwards the disk is mounted again, the daemon is started, and the books are compared.
 //!
-//! Promises: only answers received before the cut began count as acknowledged. In half of the rounds the daemon is
-//! killed with the power; in the others it must notice the loss and exit with an error. The control runs the same
-//! program on a disk that fakes its syncs (they return success and do nothing): it must lose acknowledged changes, or
-//! these cuts prove nothing. A drive's own cache is not modelled.
+//! Promises: only answers received before the cut began count as acknowledged. In half of the rounds the
+//! daemon is killed with the power; in the others it must notice the loss and exit with an error. The control
+//! runs the same program on a disk that fakes its syncs (they return success and do nothing): it must lose
+//! acknowledged changes; otherwise these cuts would not prove anything. A drive's own cache is not modelled.
 
 use crate::Counts;
 use crate::books::{compare, plan};

@@ -22,7 +22,7 @@ use crate::volume::Volume;
 /// A file system in memory is repeatedly filled up under load and emptied.
 pub fn full(long: bool) -> Counts {
     let rounds = if long { 20 } else { 4 };
-    // One that is too small for a reserve, and one that has room for it.
+    // A file system that is too small for a reserve, and one with enough space for it.
     let (small, large) = (fill_and_empty(2_048, rounds / 2), fill_and_empty(8_192, rounds / 2));
     let sum = |at: usize| small[at] + large[at];
     vec![
@@ -59,7 +59,7 @@ fn fill_and_empty(kibibytes: u32, rounds: u64) -> [u64; 2] {
             "{reasons:?}"
         );
         refused += reasons.len() as u64;
-        // Views still work, and show the truth.
+        // Views still work and show the leases.
         let leases = Wire::unix(&daemon.admin).get("/v1/leases");
         assert!(!leases.as_array().unwrap().is_empty());
         // A release is kept, and carried out as soon as there is room, without another request.
@@ -114,7 +114,7 @@ pub fn read_only(long: bool) -> Counts {
         meeting_place(&house.socket(), &journal);
         let crew = Crew::start(8, &house.socket(), &journal, round);
         crew.work(50);
-        // From here on the kernel refuses writes, also those that are still in its cache.
+        // From here on the kernel refuses all writes, including those that are still in its cache.
         journal.blind(true);
         volume.remount("abort");
         let status = daemon.wait();

@@ -1,9 +1,10 @@
 //! THE CLIENTS' JOURNAL: what was requested and what was acknowledged. Every subnet and every lease has a unique
 //! word, which is also stored in the books.
 //!
-//! Promises: an entry is written before its request is sent, and becomes certain only with the answer; certain entries
-//! are compared with the books (see `books`), the others may or may not be there. Reports at once an address or a prefix
-//! that is granted while another client holds it. After [`Journal::blind`] no answer counts as an acknowledgement.
+//! Promises: an entry is written before its request is sent, and becomes certain only with the answer;
+//! certain entries are compared with the books (see `books`), the others may or may not be there. Immediately
+//! reports an address or a prefix that is granted while another client holds it. After [`Journal::blind`] no
+//! answer counts as an acknowledgement.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -54,7 +55,7 @@ pub struct Book {
     pub acknowledged: u64,
     /// Requests refused with a status below 500.
     pub refused: u64,
-    /// Answers 503.
+    /// Requests answered with 503.
     pub unavailable: u64,
     /// Requests without an answer.
     pub dropped: u64,
@@ -71,7 +72,7 @@ impl Journal {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on answers prove nothing, because the disk is about to be lost.
+    /// From now on an answer does not prove anything, because the disk is about to be lost.
     pub fn blind(&self, blind: bool) {
         self.book().blind = blind;
     }
@@ -149,7 +150,7 @@ impl Book {
         }
     }
 
-    /// The same for a subnet and everything in it.
+    /// Notes that the release of a subnet, with all its leases, is about to be sent.
     pub fn leave_subnet(&mut self, word: &str) {
         let Some(subnet) = self.subnets.get_mut(word) else { return };
         subnet.state = State::Leaving;
@@ -167,7 +168,7 @@ impl Book {
         }
     }
 
-    /// The same for a subnet and everything in it.
+    /// Notes that a subnet and all its leases are certainly gone.
     pub fn lost_subnet(&mut self, word: &str, acknowledged: bool) {
         if !self.blind {
             self.acknowledged += u64::from(acknowledged);

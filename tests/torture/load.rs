@@ -24,7 +24,7 @@ use crate::journal::Journal;
 const BOUND_KIB: u64 = 96 * 1024;
 /// The longest that an honest request may take during the load, on a separate connection.
 const HONEST: Duration = Duration::from_secs(5);
-/// The longest that it may take if idle connections must be closed for it first.
+/// The longest that an honest request may take if idle connections must be closed for it first.
 const HONEST_BEHIND_A_CROWD: Duration = Duration::from_secs(20);
 
 /// A daemon with a subnet, and the honest client's measurements.
@@ -69,7 +69,7 @@ impl Scene {
     fn finish(self, limit: Duration, what: &'static str, count: u64) -> Counts {
         let peak = peak(&self.daemon);
         assert!(peak <= BOUND_KIB, "{peak} KiB at the peak");
-        assert!(self.slowest <= limit, "a well-behaved client waited {:?}", self.slowest);
+        assert!(self.slowest <= limit, "an honest client waited {:?}", self.slowest);
         assert!(self.daemon.stop().success(), "{}", self.house.log());
         vec![
             (what, count),
@@ -141,7 +141,7 @@ pub fn slow(_: bool) -> Counts {
     let end = Instant::now() + PATIENCE;
     let mut refused = 0;
     while !crowd.is_empty() {
-        assert!(Instant::now() < end, "{} slow clients are still there", crowd.len());
+        assert!(Instant::now() < end, "{} slow clients are still connected", crowd.len());
         scene.honest();
         crowd.retain_mut(|(stream, sent, seen)| {
             if *sent + 1 < head || (*sent >= head && *sent + 1 < whole.len()) {
@@ -169,7 +169,7 @@ pub fn endless_headers(_: bool) -> Counts {
     let (line, mut most, mut refused) = ("X-Endless: and so on and so on\r\n".repeat(64).into_bytes(), 0, 0);
     let end = Instant::now() + PATIENCE;
     while !crowd.is_empty() {
-        assert!(Instant::now() < end, "{} endless clients are still there", crowd.len());
+        assert!(Instant::now() < end, "{} endless clients are still connected", crowd.len());
         scene.honest();
         crowd.retain_mut(|(stream, sent, seen)| {
             let written = stream.write(&line);
@@ -184,11 +184,12 @@ pub fn endless_headers(_: bool) -> Counts {
         });
     }
     // After a refusal, the listener reads and discards more input, so that the client can read the refusal; that is bounded.
-    assert!(most < 20 << 20, "{most} bytes were taken");
+    assert!(most < 20 << 20, "{most} bytes were accepted");
     scene.finish(HONEST, "endless clients refused with 431", refused)
 }
 
-/// Clients that close their half in the middle of a request, or before one: the daemon closes their connections.
+/// Clients that close their sending half before or in the middle of a request: the daemon closes their
+/// connections.
 pub fn half_closed(long: bool) -> Counts {
     let mut scene = Scene::new();
     let request = Wire::request("", "IpamDriver.RequestAddress", b"{\"PoolID\":");

@@ -6,7 +6,7 @@
 //! separate mount namespace; it leaves nothing behind. docs/reliability.md describes each row.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot continue must fail")]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its table is its purpose")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this program reports by printing a table")]
 
 mod books;
 mod clocks;
@@ -17,18 +17,18 @@ mod daemon;
 mod disks;
 #[path = "../support/http.rs"]
 mod http;
-#[allow(dead_code, reason = "a part of it is used")]
+#[allow(dead_code, reason = "only a part of it is used here")]
 #[path = "../support/invariants.rs"]
 mod invariants;
 mod journal;
 mod kills;
 mod load;
-#[allow(dead_code, reason = "the invariants name it")]
+#[allow(dead_code, reason = "only the invariants refer to it")]
 #[path = "../support/model/mod.rs"]
 mod model;
 mod readers;
 mod restores;
-#[allow(dead_code, reason = "the invariants name it")]
+#[allow(dead_code, reason = "only the invariants refer to it")]
 #[path = "../support/rows.rs"]
 mod rows;
 #[path = "../support/timeshift.rs"]
@@ -113,7 +113,7 @@ fn main() -> ExitCode {
     let names = ROWS.iter().map(|row| row.name).chain(OTHERS);
     if let Some(idle) = line.words.iter().find(|word| !names.clone().any(|name| name.contains(word.as_str())))
     {
-        eprintln!("no row is called {idle:?}; --list shows their names");
+        eprintln!("no row's name contains {idle:?}; --list shows the names");
         return ExitCode::from(2);
     }
     let chosen =
@@ -168,7 +168,7 @@ fn judge(counts: Option<Counts>) -> (bool, String) {
 /// Runs this program again in a private mount namespace.
 fn inside(words: &[String]) -> ExitCode {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("torture: root is needed to mount file systems of its own; use scripts/torture.sh");
+        eprintln!("torture: mounting file systems requires root; use scripts/torture.sh");
         return ExitCode::FAILURE;
     }
     let program = std::env::current_exe().unwrap();

@@ -24,7 +24,7 @@ const LEASES: usize = 20_000;
 const THREADS: u64 = 10;
 /// The most resident memory, in KiB.
 const MEMORY: u64 = 160 << 10;
-/// The longest that a call of Docker's may take.
+/// The longest that one of Docker's calls may take.
 const LATENCY: Duration = Duration::from_secs(1);
 /// The requests that are abandoned.
 const PAGE: [&str; 6] = [
@@ -57,7 +57,7 @@ fn fill(house: &House) {
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
 }
 
-/// Makes history, and returns a subnet for further requests.
+/// Adds entries to the history, and returns a subnet for further requests.
 fn ask(wire: &mut Wire, changes: usize) -> String {
     let (id, _) = wire.subnet(false);
     for _ in 0..changes / 2 {
@@ -93,7 +93,7 @@ pub fn run(long: bool) -> Counts {
         threads += u64::from(number(&daemon, "Threads") > THREADS);
         memory += u64::from(number(&daemon, "VmRSS") > MEMORY);
     }
-    // A client that stays gets its answer.
+    // A client that waits gets its answer.
     let rows = house.json(&["leases"]).as_array().unwrap().len() as u64;
     assert!(rows >= LEASES as u64, "{rows}");
     let peak = number(&daemon, "VmHWM");

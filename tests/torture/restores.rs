@@ -1,8 +1,9 @@
 //! RESTORES: copies with a live WAL, over books with a stale one, killed at every call that writes, syncs or names files.
 //!
-//! Promises: source and target were left by a daemon that was killed under load, so that the last acknowledged changes
-//! are only in their WALs. After a killed restore, either the old or the new books are there, complete, as a start
-//! would read them; a second restore then succeeds and keeps what it replaced. Compared with the clients' journals.
+//! Promises: source and target were left by a daemon that was killed under load, so that the last
+//! acknowledged changes are only in their WALs. After a killed restore, either the old or the new books are
+//! there, complete, as a start would read them; a second restore then succeeds and keeps what it replaced.
+//! The results are compared with the clients' journals.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,7 +32,7 @@ struct Left {
     journal: Journal,
 }
 
-fn beside(path: &Path, end: &str) -> PathBuf {
+fn with_suffix(path: &Path, end: &str) -> PathBuf {
     PathBuf::from(format!("{}{end}", path.display()))
 }
 
@@ -46,7 +47,7 @@ fn left(seed: u64, answers: u64) -> Left {
     daemon.kill();
     crew.stop();
     let books = house.path("gipam.db");
-    let files: Vec<_> = ["", "-wal"].map(|end| (end, fs::read(beside(&books, end)).unwrap())).into();
+    let files: Vec<_> = ["", "-wal"].map(|end| (end, fs::read(with_suffix(&books, end)).unwrap())).into();
     assert!(!files[1].1.is_empty(), "the WAL contains no changes of its own");
     compare(&books, &journal).assert_clean("before any restore");
     Left { files, held: held(&plan(&books).unwrap()), journal }
@@ -55,7 +56,7 @@ fn left(seed: u64, answers: u64) -> Left {
 impl Left {
     fn put(&self, path: &Path) {
         for (end, bytes) in &self.files {
-            fs::write(beside(path, end), bytes).unwrap();
+            fs::write(with_suffix(path, end), bytes).unwrap();
         }
     }
 }
@@ -174,8 +175,8 @@ pub fn logs(long: bool) -> Counts {
             source.put(&place.path().join("copy.db"));
             match kind {
                 0 => target.put(&books),
-                1 => fs::write(beside(&books, "-wal"), &target.files[1].1).unwrap(),
-                _ => target.put(&beside(&books, ".restoring")),
+                1 => fs::write(with_suffix(&books, "-wal"), &target.files[1].1).unwrap(),
+                _ => target.put(&with_suffix(&books, ".restoring")),
             }
             let output = restore(place.path(), &[]);
             let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -33,8 +33,8 @@ const OWNER: User = User(12345, 65534, &[]);
 const MEMBER: User = User(12346, 65534, &[54321]);
 const MAIN_MEMBER: User = User(12347, 54321, &[]);
 
-/// Runs in a thread that belongs to this user and does not have root's rights.
-fn being<T: Send>(user: User, run: impl FnOnce() -> T + Send) -> T {
+/// Runs a function in a thread that belongs to this user and does not have root's rights.
+fn as_user<T: Send>(user: User, run: impl FnOnce() -> T + Send) -> T {
     let User(number, group, further) = user;
     let (number, group) = (Uid::from_raw(number), Gid::from_raw(group));
     let become_user = move || {
@@ -53,7 +53,7 @@ fn being<T: Send>(user: User, run: impl FnOnce() -> T + Send) -> T {
 
 /// Whether this user can connect and gets an answer.
 fn is_let_in(user: User, socket: &Path, path: &str) -> bool {
-    being(user, || match UnixStream::connect(socket) {
+    as_user(user, || match UnixStream::connect(socket) {
         Ok(stream) => {
             let mut wire = Wire::over(stream);
             wire.send(format!("GET {path} HTTP/1.1\r\nHost: gipam\r\n\r\n").as_bytes()).unwrap();

@@ -1,8 +1,9 @@
 //! CRASH AT EVERY WRITE: a recorded workload is run repeatedly, and each time a different one of its calls that write,
 //! sync, create, rename or remove files kills the daemon, fails, or finds the disk full: the n-th call, for every n.
 //!
-//! Promises: covers every call, also in the short run; always the same workload, from the first start with empty books to the
-//! clean shutdown; then the daemon starts without faults and its books are compared. A call that kills is not carried out.
+//! Promises: covers every call, even in the short run; always the same workload, from the first start with
+//! empty books to the clean shutdown; then the daemon starts without faults and its books are compared. A
+//! call that kills is not carried out.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -109,7 +110,7 @@ fn recover(run: &Run, what: &str) {
     let daemon = run.house.start();
     compare(&run.house.path("gipam.db"), &run.journal).assert_clean(what);
     let mut client = Client::new(&daemon.socket, &run.journal, 1);
-    assert_eq!(workload(&mut client), Outcome::Done, "{what}: serves again");
+    assert_eq!(workload(&mut client), Outcome::Done, "{what}: the restarted daemon answers every request");
     assert!(daemon.stop().success(), "{what}");
     compare(&run.house.path("gipam.db"), &run.journal).assert_clean(what);
 }

@@ -19,7 +19,7 @@ fn before_docker(m: &Machine) {
 fn last(m: &Machine, text: &str) -> usize {
     let lines = m.sh("journalctl --sync; journalctl -q --no-pager -o cat -t systemd");
     let found = lines.lines().enumerate().filter(|(_, line)| line.starts_with(text)).last();
-    found.unwrap_or_else(|| panic!("the journal does not say {text:?}: {lines}")).0
+    found.unwrap_or_else(|| panic!("the journal does not contain {text:?}: {lines}")).0
 }
 
 fn running(m: &Machine, container: &str) {
@@ -36,7 +36,7 @@ pub fn shutdown(m: &mut Machine) {
     let books = m.disk("/var/lib/gipam/gipam.db");
     let books = books.to_str().unwrap();
     let left = offline(&["leases", "--file", books]);
-    assert!(endpoints(left.clone()).is_empty(), "Docker gave back what its containers held: {left:?}");
+    assert!(endpoints(left.clone()).is_empty(), "Docker released its containers' addresses: {left:?}");
     assert_eq!(offline(&["subnets", "--file", books]).len(), 2);
 
     m.boot();
@@ -59,7 +59,7 @@ pub fn docker_stopped(m: &mut Machine) {
     m.sh(CONTAINERS);
     assert_eq!(m.endpoints().len(), 4);
     m.sh("systemctl stop docker.socket docker.service");
-    assert!(m.endpoints().is_empty(), "Docker gave back what its containers held: {:?}", m.view("leases"));
+    assert!(m.endpoints().is_empty(), "Docker released its containers' addresses: {:?}", m.view("leases"));
     assert_eq!(m.view("subnets").len(), 2);
     m.sh("systemctl start docker");
     running(m, "always");
@@ -69,7 +69,8 @@ pub fn docker_stopped(m: &mut Machine) {
     assert!(last(m, "Stopped docker.service") < last(m, "Stopping gipam.service"));
     let left = m.view("leases"); // from the books
     assert!(endpoints(left.clone()).is_empty(), "{left:?}");
-    // systemctl queues the units one by one, and systemd orders what is queued: the unit that the other waits for comes first
+    // systemctl queues the units one by one, and systemd orders only what is queued: gipam, for which Docker
+    // waits, comes first
     m.sh("systemctl start gipam.socket gipam.service docker.service");
     before_docker(m);
     running(m, "always");

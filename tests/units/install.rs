@@ -29,7 +29,7 @@ pub fn install_use_remove(m: &mut Machine) {
     let subnets = m.sh("gipam subnets");
 
     m.sh(&page::block("Upgrade", 0));
-    assert_eq!(m.sh("gipam subnets"), subnets, "the earlier networks");
+    assert_eq!(m.sh("gipam subnets"), subnets, "an upgrade keeps the earlier networks");
     assert_eq!(m.endpoints().len(), 4, "two containers, two families: {:?}", m.view("leases"));
     m.sh("docker rm -f one two; docker network rm web web6");
     assert!(m.view("leases").is_empty() && m.view("subnets").is_empty());
@@ -108,6 +108,6 @@ pub fn notify(m: &mut Machine) {
     assert_eq!(m.show("gipam.service", "NRestarts"), "0");
     m.sh(&page::block("Install by hand", 1));
     m.sh("systemctl stop gipam");
-    assert!(!m.path(SOCKET).exists(), "its own socket goes with it");
+    assert!(!m.path(SOCKET).exists(), "gipam removes its own socket when it stops");
     assert_eq!(m.show("gipam.service", "Result"), "success");
 }

@@ -1,7 +1,8 @@
 //! A machine of `scripts/machine.sh`, and functions to use it.
 //!
-//! The script stops the machine when the pipe held by this process is closed, so that a killed test run leaves
-//! nothing behind. What a person would have in a clone of the sources is in the machine's /srv/gipam.
+//! The script stops the machine when the pipe held by this process is closed, so that a killed test run
+//! leaves nothing behind. The machine's /srv/gipam contains the files that a clone of the sources would
+//! contain.
 
 use crate::stage::{self, End};
 use serde_json::Value;
@@ -61,7 +62,7 @@ pub fn prepare() -> Result<(), String> {
     PREPARED.get_or_init(build).clone()
 }
 
-/// Plays a scenario on a fresh machine.
+/// Runs a scenario on a fresh machine.
 pub fn played(play: fn(&mut Machine)) -> End {
     let mut machine = None;
     match stage::played(|| play(machine.insert(Machine::start()))) {
@@ -72,7 +73,7 @@ pub fn played(play: fn(&mut Machine)) -> End {
 
 fn build() -> Result<(), String> {
     if !Path::new("/sys/fs/cgroup/systemd/tasks").exists() {
-        return Err("this host has no control groups v1 with name=systemd among them".into());
+        return Err("this host does not have the cgroup v1 hierarchy name=systemd".into());
     }
     let output = Command::new(script("engine.sh")).args(["root", "machine"]).stdin(Stdio::null()).output();
     let output = output.map_err(|error| error.to_string())?;
@@ -193,7 +194,7 @@ impl Machine {
 
     /// Powers the machine off and waits until it is off.
     pub fn power_off(&self) {
-        self.try_sh("systemctl poweroff"); // it may shut down before it has answered
+        self.try_sh("systemctl poweroff"); // the machine may shut down before the command returns
         let first = PathBuf::from(format!("/proc/{}", self.first));
         until("the machine is off", Duration::from_secs(90), || !first.exists());
     }
@@ -203,7 +204,7 @@ impl Machine {
         let output = Command::new(script("machine.sh")).args(["boot", &self.name]).output().unwrap();
         let line = String::from_utf8_lossy(&output.stdout);
         let said = String::from_utf8_lossy(&output.stderr);
-        self.first = ready(&line).unwrap_or_else(|| panic!("the machine does not boot again: {said}"));
+        self.first = ready(&line).unwrap_or_else(|| panic!("the machine did not boot again: {said}"));
     }
 
     /// Output that helps to understand a failure.
@@ -222,12 +223,12 @@ impl Drop for Machine {
     }
 }
 
-/// Those of these leases that belong to containers.
+/// The leases of containers among these.
 pub fn endpoints(leases: Vec<Value>) -> Vec<Value> {
     leases.into_iter().filter(|lease| lease["kind"] != "gateway" && lease["state"] == "leased").collect()
 }
 
-/// Runs the program of this machine on books that are on the disk of a machine that is off.
+/// Runs the gipam of this host on the books of a machine that is powered off.
 pub fn offline(words: &[&str]) -> Vec<Value> {
     let output =
         Command::new(gipam()).args(words).args(["--json", "--admin", "/nonexistent/admin.sock"]).output();
@@ -236,11 +237,11 @@ pub fn offline(words: &[&str]) -> Vec<Value> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Waits for a condition; if it is not met in time, the failure says what was waited for.
+/// Waits for a condition; if it is not met in time, the test fails and names the condition.
 pub fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < limit, "waited {} s without success until {what}", limit.as_secs());
+        assert!(start.elapsed() < limit, "timed out after {} s waiting until {what}", limit.as_secs());
         std::thread::sleep(Duration::from_millis(20));
     }
 }

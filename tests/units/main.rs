@@ -44,14 +44,14 @@ const SCENARIOS: [Scenario; 15] = [
     ("transport_unix_tcp_tls_unix", transport::switch),
     ("boot_shutdown_boot", boot::shutdown),
     ("install_use_upgrade_remove", install::install_use_remove),
-    ("install_shut_in_but_able", install::hardened),
+    ("install_hardened_unit_does_its_work", install::hardened),
     ("install_active_only_when_listening", install::notify),
-    ("docker_stopped_gives_addresses_back", boot::docker_stopped),
+    ("docker_stopped_releases_addresses", boot::docker_stopped),
     ("docker_started_by_hand_starts_gipam", boot::drop_in),
     ("socket_starts_gipam", sockets::activation),
     ("socket_restarts_lose_nothing", sockets::restarts),
-    ("killed_and_back", sockets::killed),
-    ("bad_configuration_is_not_tried_for_ever", reload::exit_code_2),
+    ("killed_and_restarted", sockets::killed),
+    ("bad_configuration_is_not_retried", reload::exit_code_2),
     ("reload_applies_a_changed_pool", reload::changed_pool),
     ("hooks_run_within_the_service", reload::hook),
     ("old_binary_replaced", old::replaced),
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     let scenario = |(name, play): Scenario| {
         stage::scenario(name, "", move || match machine::prepare() {
             Ok(()) => machine::played(play),
-            Err(reason) => stage::not_to_be_had("on systemd", &reason),
+            Err(reason) => stage::unavailable("on systemd", &reason),
         })
     };
     stage::play("units", &words, 3, SCENARIOS.map(scenario).into())

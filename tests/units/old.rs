@@ -47,7 +47,7 @@ fn old_machine(m: &Machine) -> Vec<String> {
 }
 
 /// Network and container continue with gipam's new books.
-fn goes_on(m: &Machine, ids: &[String]) {
+fn continues_with_new_books(m: &Machine, ids: &[String]) {
     let mut now: Vec<String> =
         m.view("subnets").iter().map(|subnet| subnet["id"].as_str().unwrap().to_owned()).collect();
     now.sort();
@@ -68,7 +68,7 @@ pub fn replaced(m: &mut Machine) {
     m.sh("ln -s /opt/gipam/gipam /usr/local/bin/gipam"); // only for the commands of this test
     until("gipam answers", SOON, || m.try_sh("gipam status").ok);
     assert!(m.path("/opt/gipam/lease.db").exists(), "the books are next to the lease file");
-    goes_on(m, &ids);
+    continues_with_new_books(m, &ids);
     m.sh("systemctl stop gipam");
     assert!(!m.path(SOCKET).exists());
     assert_eq!(m.show("gipam.service", "Result"), "success");
@@ -86,7 +86,7 @@ pub fn units(m: &mut Machine) {
     assert_eq!(m.show("gipam.service", "Type"), "notify");
     assert_eq!(m.show("gipam.service", "FragmentPath"), "/etc/systemd/system/gipam.service");
     assert!(m.path("/var/lib/gipam/lease.db").exists());
-    goes_on(m, &ids);
+    continues_with_new_books(m, &ids);
 
     // the other method on the page: the file stays where it is
     m.sh("systemctl stop gipam.socket gipam.service; rm -r /var/lib/gipam

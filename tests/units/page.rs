@@ -1,7 +1,7 @@
 //! docs/install.md, read as an administrator reads it: one block of commands after another.
 //!
-//! Promises: the tests run the page's own commands; a test fails if a block is gone, or if a line that the test must
-//! change reads differently. Comments stay in: they are shell comments.
+//! Promises: the tests run the page's own commands; a test fails if a block is gone, or if a line that the
+//! test must change reads differently. Comments in a block are kept, because the shell ignores them.
 
 use crate::machine::Machine;
 
@@ -42,7 +42,7 @@ pub fn block(heading: &str, number: usize) -> String {
 
 /// The block with one of its lines removed, because it cannot be run on a test's machine.
 pub fn without(block: &str, line: &str) -> String {
-    assert!(block.lines().any(|found| found == line), "the page no longer says {line:?}: {block}");
+    assert!(block.lines().any(|found| found == line), "the page no longer contains {line:?}: {block}");
     block.lines().filter(|found| *found != line).map(|line| format!("{line}\n")).collect()
 }
 

@@ -26,7 +26,7 @@ pub fn changed_pool(m: &mut Machine) {
         m.journal().iter().any(|(level, text)| *level == 3 && text.contains("nonsense"))
     });
     assert_eq!(pools(m), before, "the old configuration stays");
-    assert_eq!(m.show("gipam.service", "MainPID"), process, "nothing was restarted");
+    assert_eq!(m.show("gipam.service", "MainPID"), process, "gipam was not restarted");
     assert_eq!(m.show("gipam.service", "ActiveState"), "active");
 }
 
@@ -48,7 +48,7 @@ pub fn exit_code_2(m: &mut Machine) {
     let refused = m.try_sh("docker network create --ipam-driver gipam web");
     assert!(!refused.ok, "{}", refused.out);
     assert_eq!(m.show("gipam.socket", "Result"), "trigger-limit-hit");
-    assert!(!m.path(SOCKET).exists(), "nothing listens, and no file claims otherwise");
+    assert!(!m.path(SOCKET).exists(), "the stopped socket unit removes its file");
     let starts = m.journal().into_iter().filter(|(level, _)| *level == 3).count() - 1;
     assert!((1..=5).contains(&starts), "{starts} starts");
 
@@ -71,7 +71,7 @@ pub fn hook(m: &mut Machine) {
         m.try_sh(&format!("grep -x EVENT=subnet_granted {told} && grep -x EVENT=leased {told}")).ok
     });
     let granted = m.sh(&format!("grep -cx EVENT=subnet_granted {told}"));
-    assert_eq!(granted, m.prefixes("after").len().to_string(), "and not of the first");
+    assert_eq!(granted, m.prefixes("after").len().to_string(), "the hook must not get the first network");
     assert!(!m.try_sh(&format!("grep -E '^(NOTIFY_SOCKET|LISTEN_)' {told}")).ok);
     assert_eq!(m.show("gipam.service", "ActiveState"), "active");
 
@@ -80,13 +80,13 @@ pub fn hook(m: &mut Machine) {
     m.sh("docker network create --ipam-driver gipam routed");
     let subnet = m.prefixes("routed")[0].clone();
     let family = if subnet.contains(':') { "-6" } else { "-4" };
-    until("it may not", SOON, || m.sh("gipam status").contains("failing since"));
+    until("the hook fails without the capability", SOON, || m.sh("gipam status").contains("failing since"));
     m.sh(
         "mkdir -p /etc/systemd/system/gipam.service.d; \
          printf '[Service]\\nCapabilityBoundingSet=CAP_NET_ADMIN\\n' >/etc/systemd/system/gipam.service.d/hooks.conf; \
          systemctl daemon-reload; systemctl restart gipam.service",
     );
-    until("the route is there", SOON, || {
+    until("the route exists", SOON, || {
         m.sh(&format!("ip {family} route show type blackhole")).contains(&subnet)
     });
 }

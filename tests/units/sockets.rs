@@ -22,7 +22,7 @@ fn agree(m: &Machine, networks: usize) {
 pub fn activation(m: &mut Machine) {
     page::install(m);
     m.sh("systemctl stop gipam.socket gipam.service");
-    assert!(!m.path(SOCKET).exists(), "nothing listens, and no file claims otherwise");
+    assert!(!m.path(SOCKET).exists(), "the stopped socket unit removes its file");
     m.sh("systemctl start gipam.socket");
     assert_eq!(m.show("gipam.service", "ActiveState"), "inactive");
     let made = inode(m);
@@ -85,7 +85,7 @@ pub fn killed(m: &mut Machine) {
         let create = format!("docker network create --ipam-driver gipam {network}");
         m.sh(&format!("kill -9 {process}; {create} >/srv/{network} 2>&1 &"));
         back(m, &process);
-        until("the network is made", SOON, || m.try_sh(&format!("docker network inspect {network}")).ok);
+        until("the network exists", SOON, || m.try_sh(&format!("docker network inspect {network}")).ok);
         agree(m, round + 1);
         let process = m.show("gipam.service", "MainPID");
         m.sh(&format!("kill -9 {process}"));

@@ -1,4 +1,5 @@
-//! UNIX socket, TCP, TLS and back, as the page says, checked through Docker itself.
+//! Switches from the UNIX socket to TCP, to TLS and back, as docs/install.md says; Docker itself shows that
+//! each works.
 
 use crate::certificates;
 use crate::machine::{Machine, SOCKET};
@@ -25,7 +26,7 @@ fn change(m: &Machine, number: usize, edit: &str) {
     m.sh(&block.replace(place, edit));
 }
 
-/// Which of the files that Docker looks for exist.
+/// Whether each of the three files that Docker looks for exists.
 fn files(m: &Machine) -> [bool; 3] {
     [SOCKET, SPEC, JSON].map(|path| m.path(path).exists())
 }
@@ -39,7 +40,7 @@ pub fn switch(m: &mut Machine) {
         |m: &Machine| -> Vec<_> { m.view("subnets").iter().map(|subnet| subnet["id"].clone()).collect() };
     let before = ids(m);
     let same = |m: &Machine| {
-        assert_eq!(ids(m), before, "the switch changes no network");
+        assert_eq!(ids(m), before, "the switch must not change a network");
         m.sh("docker run --rm --network web bb ping -c 1 -w 10 always");
         assert_eq!(m.endpoints().len(), 2, "one container, two families: {:?}", m.view("leases"));
     };

@@ -74,13 +74,13 @@ fn networks_have_the_names_that_the_engine_shows_in_lists_maps_and_searches() {
     };
     fresh(&site, "/v1/subnets?limit=9", |page| named(&page["rows"]) == [true, true]);
     let map = fresh(&site, MAP, |map| named(&map[0]["lines"][0]["cells"]) == [true, true]);
-    assert_eq!(map[0]["lines"][0]["cells"][1]["label"], prefix, "next to its prefix");
+    assert_eq!(map[0]["lines"][0]["cells"][1]["label"], prefix, "the label is the prefix");
     assert_eq!(site.json(&format!("{MAP}&of={prefix}"))[0]["network"], "front");
     assert_eq!(site.json("/v1/subnets?limit=9&search=EMPTY")["rows"][0]["prefix"], empty);
     assert_eq!(
         site.json("/v1/leases?limit=9&search=front")["matching"],
         2,
-        "also those of its gateway and others"
+        "the search finds every lease of the network"
     );
 }
 
@@ -128,7 +128,7 @@ fn the_map_covers_pools_subnets_and_addresses() {
 }
 
 #[test]
-fn usage_is_reckoned_from_the_history() {
+fn usage_is_computed_from_the_history() {
     let other = "[[pool]]\nname = \"other\"\nv4 = { base = \"192.0.2.0/24\", size = 28 }\n";
     let site = Site::new(&format!("{TOML}{other}"));
     let (id, _) = network(&site, 4);
@@ -163,9 +163,9 @@ fn usage_is_reckoned_from_the_history() {
     );
 }
 
-/// For any request, and however long the history is.
+/// This holds for any request, however long the history is.
 #[test]
-fn what_is_read_of_the_history_for_one_answer_is_bounded() {
+fn one_answer_reads_a_bounded_part_of_the_history() {
     const LINES: u64 = 200_100;
     let site = Site::new(&format!("history = 1000000\n{TOML}"));
     let house = site.house;

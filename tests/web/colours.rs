@@ -61,7 +61,7 @@ fn light(colour: [f64; 3]) -> f64 {
 }
 
 #[test]
-fn colours_hold_wcag_aa_in_light_and_dark() {
+fn colours_meet_wcag_aa_in_light_and_dark() {
     for (scheme, from) in [("light", ":root {"), ("dark", "(prefers-color-scheme: dark) {\n  :root {")] {
         let colours = variables(from);
         assert!(colours.len() > 25, "{scheme}: {colours:?}");

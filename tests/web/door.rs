@@ -9,7 +9,7 @@ use super::http::Wire;
 use super::support::{Site, TOML};
 
 #[test]
-fn the_door_is_shut_unless_it_is_wanted() {
+fn the_page_is_not_served_unless_it_is_configured() {
     let house = House::with_toml(&TOML.replace("http = \"0\"\n", ""));
     let _daemon = house.start();
     assert!(!house.log().contains("http://"), "{}", house.log());
@@ -45,7 +45,7 @@ fn a_socket_that_was_passed_serves_the_page() {
 }
 
 #[test]
-fn only_looking_is_allowed() {
+fn only_get_and_head_are_allowed() {
     let site = Site::new(TOML);
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
         let answer = site.ask(method, "/v1/subnets", "Host: localhost\r\n");
@@ -70,7 +70,7 @@ fn a_foreign_name_is_refused_everywhere() {
 }
 
 #[test]
-fn every_answer_forbids_what_is_not_ours() {
+fn every_answer_forbids_foreign_content() {
     let site = Site::new(TOML);
     for path in ["/", "/page.js", "/metrics", "/v1/pools", "/nothing"] {
         let head = site.get(path).head;
@@ -109,7 +109,7 @@ fn alive_and_ready_until_the_end() {
 }
 
 #[test]
-fn a_page_that_follows_does_not_hold_up_the_end() {
+fn an_open_event_stream_does_not_delay_the_end() {
     let site = Site::new(TOML);
     let mut wire = site.wire();
     let first = site.get("/v1/events").text();
@@ -118,7 +118,7 @@ fn a_page_that_follows_does_not_hold_up_the_end() {
         format!("GET /v1/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {id}\r\n\r\n").as_bytes(),
     )
     .unwrap();
-    until("it follows", || (site.sample("gipam_page_viewers") == Some(1.0)).then_some(()));
+    until("the page follows the events", || (site.sample("gipam_page_viewers") == Some(1.0)).then_some(()));
     let begun = std::time::Instant::now();
     let log = site.house.path("log");
     assert!(site.daemon.stop().success());

@@ -36,7 +36,7 @@ fn a_follower_gets_each_commit_and_misses_none_between_two_answers() {
 }
 
 #[test]
-fn pages_beyond_the_seats_are_refused_and_metrics_still_answer() {
+fn pages_beyond_the_limit_are_refused_and_metrics_still_answer() {
     let site = Site::new(TOML);
     let hello = site.get("/v1/events").text();
     let id = field(&hello, "id");
@@ -49,16 +49,21 @@ fn pages_beyond_the_seats_are_refused_and_metrics_still_answer() {
         .unwrap();
         waiting.push(wire);
     }
-    super::daemon::until("all follow", || (site.sample("gipam_page_viewers") == Some(32.0)).then_some(()));
+    super::daemon::until("all pages follow", || {
+        (site.sample("gipam_page_viewers") == Some(32.0)).then_some(())
+    });
     assert_eq!(site.get("/v1/events").status, 503);
     assert_eq!(site.get("/metrics").status, 200);
     drop(waiting);
-    super::daemon::until("none follows", || (site.sample("gipam_page_viewers") == Some(0.0)).then_some(()));
+    super::daemon::until("no page follows any more", || {
+        (site.sample("gipam_page_viewers") == Some(0.0)).then_some(())
+    });
 }
 
-/// The head of the event stream's answer is sent at once, so that a page on a quiet host knows that the daemon is there.
+/// The head of the event stream's answer is sent at once, so that a page on a quiet host knows that the
+/// daemon runs.
 #[test]
-fn who_waits_for_an_event_is_answered_at_once() {
+fn an_event_stream_is_answered_at_once() {
     let site = Site::new(TOML);
     let hello = site.get("/v1/events").text();
     let id = field(&hello, "id");
@@ -76,7 +81,7 @@ fn who_waits_for_an_event_is_answered_at_once() {
     // The same connection serves the next request.
     waiting.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     assert_eq!(waiting.answer().unwrap().text(), "alive\n");
-    // A HEAD request leaves nothing waiting.
+    // A HEAD request does not open a stream, so the next request is answered.
     let head = format!("HEAD /v1/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {id}\r\n\r\n");
     waiting.send(head.as_bytes()).unwrap();
     assert_eq!(waiting.head().unwrap().status, 200);

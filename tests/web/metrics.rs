@@ -58,7 +58,7 @@ fn a_scrape_has_every_metric_of_the_table_and_no_other() {
 }
 
 #[test]
-fn gauges_say_what_the_books_hold() {
+fn gauges_show_what_the_books_hold() {
     let site = Site::new(TOML);
     traffic(&site);
     let pool = |family: &str, state: &str| {

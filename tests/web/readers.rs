@@ -76,7 +76,7 @@ fn abandoned_readers_of_the_page_do_not_pile_up() {
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     let grown = number(&site, "VmHWM").saturating_sub(before);
     assert!(grown < 120 << 10, "{grown} KiB more");
-    until("a reader that stays is answered", || (site.get("/v1/usage").status == 200).then_some(()));
+    until("a reader that waits is answered", || (site.get("/v1/usage").status == 200).then_some(()));
     calm(&site, rested);
 }
 

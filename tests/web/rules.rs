@@ -45,10 +45,10 @@ fn check(query: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (name, labels) in used(query) {
         let metric = all.iter().find(|metric| names(metric).contains(&name));
-        let metric = metric.unwrap_or_else(|| panic!("there is no metric {name}: {query}"));
+        let metric = metric.unwrap_or_else(|| panic!("metric {name} does not exist: {query}"));
         for label in labels {
             let known = metric.labels.contains(&label.as_str()) || label == "instance" || label == "job";
-            assert!(known, "{name} has no label {label}: {query}");
+            assert!(known, "metric {name} does not have a label {label}: {query}");
         }
         found.insert(metric.family());
     }

@@ -41,7 +41,7 @@ impl<'a> Follower<'a> {
 }
 
 #[test]
-fn a_hook_that_fails_is_shown_without_what_it_calls_and_again_when_it_works() {
+fn a_failing_hook_is_shown_without_its_target_and_again_when_it_works() {
     let hook = "[[hook]]\nname = \"dns\"\ncommand = [\"./hook.sh\", \"--password=secret\"]\n";
     let site = Site::new(&format!("{TOML}{hook}"));
     let script = site.house.path("hook.sh");
@@ -49,20 +49,20 @@ fn a_hook_that_fails_is_shown_without_what_it_calls_and_again_when_it_works() {
         .unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     let mut follower = Follower::new(&site);
-    let status =
-        follower.until("no hook has anything to do", |status| status["hooks"].as_array().unwrap().len() == 1);
+    let status = follower
+        .until("the hook is listed and idle", |status| status["hooks"].as_array().unwrap().len() == 1);
     assert_eq!(
         status["hooks"],
         json!([{"hook": "dns", "target": "", "upto": 0, "behind": 0, "failing_since": null, "last_error": null, "passed_over": 0,
             "delivered": 0, "failures": 0}])
     );
     site.daemon.wire().subnet(false);
-    let status = follower.until("it fails", |status| status["hooks"][0]["failing_since"].is_string());
+    let status = follower.until("the hook fails", |status| status["hooks"][0]["failing_since"].is_string());
     assert_eq!(status["hooks"][0]["behind"], 1, "{status}");
     assert!(status["hooks"][0]["last_error"].as_str().unwrap().contains("no name server"), "{status}");
     assert!(!status.to_string().contains("secret"), "{status}");
     fs::write(site.house.path("well"), "").unwrap();
-    let status = follower.until("it works", |status| status["hooks"][0]["upto"] == 1);
+    let status = follower.until("the hook works", |status| status["hooks"][0]["upto"] == 1);
     assert_eq!(
         (&status["hooks"][0]["failing_since"], &status["hooks"][0]["behind"]),
         (&Value::Null, &json!(0))
@@ -70,7 +70,7 @@ fn a_hook_that_fails_is_shown_without_what_it_calls_and_again_when_it_works() {
 }
 
 #[test]
-fn what_fills_up_is_an_event_when_it_is_found() {
+fn filling_up_is_an_event_when_it_is_detected() {
     let site = Site::new(
         "http = \"0\"\n[gc]\nengine = \"\"\n[[pool]]\nname = \"lan\"\n\
         v4 = { base = \"198.51.100.0/27\", size = 28 }\nsubnet_cooling = \"0\"\n",
@@ -83,11 +83,11 @@ fn what_fills_up_is_an_event_when_it_is_found() {
     let row = &status["filling"][0];
     assert_eq!((&row["pool"], &row["percent"], &row["warn_at"]), (&json!("lan"), &json!(100), &json!(80)));
     ids.iter().for_each(|id| wire.release_pool(id));
-    follower.until("it is empty", |status| status["filling"] == json!([]));
+    follower.until("the pool is empty", |status| status["filling"] == json!([]));
 }
 
 #[test]
-fn what_was_reserved_and_pinned_by_hand_is_shown() {
+fn reservations_and_pins_by_hand_are_shown() {
     let site = Site::new(TOML);
     let mut follower = Follower::new(&site);
     site.daemon.wire().subnet(false);
@@ -95,7 +95,7 @@ fn what_was_reserved_and_pinned_by_hand_is_shown() {
         let done = site.house.gipam(command);
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
-    follower.until("the pin is there", |status| status["pinned"] == 1);
+    follower.until("the pin is counted", |status| status["pinned"] == 1);
     let pinned = site.json("/v1/leases?by_hand=true&all=true&limit=1");
     assert_eq!((&pinned["matching"], &pinned["rows"][0]["address"]), (&json!(1), &json!("198.51.100.20")));
     assert_eq!(pinned["rows"][0]["pinned_to"], "printer");

@@ -7,7 +7,7 @@ const OWN: &str =
     "Host: localhost\r\nSec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n";
 
 #[test]
-fn a_host_is_an_allowed_name_as_a_whole_or_it_is_refused() {
+fn a_host_must_be_exactly_an_allowed_name() {
     let site = Site::new(&format!("http_hosts = [\"gipam.example\"]\n{TOML}"));
     for host in [
         "localhost",
@@ -71,7 +71,7 @@ fn a_host_is_an_allowed_name_as_a_whole_or_it_is_refused() {
 }
 
 #[test]
-fn what_a_page_of_another_site_asks_for_is_refused() {
+fn requests_from_pages_of_other_sites_are_refused() {
     let site = Site::new(TOML);
     let fetch = |site: &str, more: &str| format!("Host: localhost\r\nSec-Fetch-Site: {site}\r\n{more}");
     for path in ["/", "/page.js", "/metrics", "/healthz", "/v1/leases", "/v1/events", "/v1/usage"] {
@@ -103,7 +103,7 @@ fn what_a_page_of_another_site_asks_for_is_refused() {
 }
 
 #[test]
-fn a_name_needs_http_hosts_also_where_others_reach_the_page() {
+fn a_name_needs_http_hosts_even_if_others_can_reach_the_page() {
     let everywhere = TOML.replace("http = \"0\"", "http = \"0.0.0.0:0\"");
     let site = Site::new(&everywhere);
     let port = site.address.port();
@@ -120,7 +120,7 @@ fn a_name_needs_http_hosts_also_where_others_reach_the_page() {
 }
 
 #[test]
-fn what_is_asked_for_is_bounded() {
+fn requests_to_the_page_are_bounded() {
     let site = Site::new(TOML);
     let long = "x".repeat(5_000);
     for query in [

@@ -39,7 +39,7 @@ fn inside(house: &House) -> (super::daemon::Daemon, impl Fn(&str) -> String) {
 }
 
 #[test]
-fn a_pool_that_the_host_uses_has_nothing_free_and_says_why() {
+fn a_pool_that_the_host_uses_has_no_free_subnets_and_says_why() {
     let house = House::with_toml(TOML);
     let (daemon, page) = inside(&house);
     let refused = daemon.wire().refused(

@@ -28,7 +28,7 @@ fn over_tcp(toml: &str) -> (House, crate::daemon::Daemon, String) {
     house.arguments.drain(at..at + 2);
     house.arguments.extend(["--admin".to_owned(), house.admin().display().to_string()]);
     let daemon = house.spawn();
-    let spec = until("the spec", || std::fs::read_to_string(house.path("specs/gipam.spec")).ok());
+    let spec = until("the spec is written", || std::fs::read_to_string(house.path("specs/gipam.spec")).ok());
     let address = spec.trim().strip_prefix("tcp://").unwrap().to_owned();
     (house, daemon, address)
 }
@@ -52,7 +52,7 @@ const SIGNS: [&str; 8] = [
 ];
 
 #[test]
-fn what_a_browser_sends_changes_nothing_at_any_door() {
+fn a_browsers_request_changes_nothing_at_any_listener() {
     let house = House::new(&POOLS);
     let daemon = house.start();
     let (_house, remote, address) = over_tcp("");
@@ -64,12 +64,12 @@ fn what_a_browser_sends_changes_nothing_at_any_door() {
             assert!(text.contains("browser"), "{text}");
         }
     }
-    daemon.assert_empty("a browser asked at the UNIX socket");
-    remote.assert_empty("a browser asked at the TCP door");
+    daemon.assert_empty("a browser sent a request to the UNIX socket");
+    remote.assert_empty("a browser sent a request to the TCP listener");
 }
 
 #[test]
-fn a_plain_tcp_door_serves_only_under_the_names_that_dockerd_calls_it() {
+fn a_plain_tcp_listener_serves_only_the_host_names_that_dockerd_uses() {
     let (house, daemon, address) = over_tcp("advertise = \"ipam.example:9000\"\n");
     let dockerd = [
         "plugin.moby.localhost",

@@ -31,7 +31,7 @@ pools = ["dmz"]
 "#;
 
 #[test]
-fn p9_two_names_have_their_own_pools_and_one_book() {
+fn p9_two_names_have_their_own_pools_and_share_the_books() {
     let house = House::with_toml(TWO);
     let daemon = house.start();
     let mut lan = daemon.wire();
@@ -40,7 +40,7 @@ fn p9_two_names_have_their_own_pools_and_one_book() {
     let (dmz_id, dmz_prefix) = dmz.subnet(false);
     assert!(lan_prefix.starts_with("198.18.") && lan_prefix.ends_with("/24"), "{lan_prefix}");
     assert!(dmz_prefix.starts_with("198.51.100.") && dmz_prefix.ends_with("/28"), "{dmz_prefix}");
-    // None of its pools has this family.
+    // None of the pools of `dmz` has this family.
     let text = dmz.refused("RequestPool", &asked("local", "", "", json!({}), true));
     assert!(text.starts_with("no available pool: no pool open to this driver has IPv6"), "{text}");
     // A PoolID works on any listener, and all of them share one address space.
@@ -93,14 +93,14 @@ fn tcp(address: &str) -> TcpStream {
 }
 
 #[test]
-fn p1_switching_between_socket_and_tcp_leaves_no_file_that_would_win() {
+fn p1_switching_between_socket_and_tcp_leaves_no_file_that_docker_would_prefer() {
     let mut house = engine_house("");
     let plain = house.arguments.clone();
     let socket = house.path("sockets/gipam.sock");
     let spec = house.path("specs/gipam.spec");
     // First the socket; the daemon is killed, and the socket file stays behind.
     let daemon = house.spawn();
-    let id = until("the socket", || Wire::try_unix(&socket)).subnet(false).0;
+    let id = until("the socket answers", || Wire::try_unix(&socket)).subnet(false).0;
     daemon.kill();
     assert!(socket.exists());
     // Then TCP: the spec appears, and the stale socket is removed.
@@ -109,7 +109,7 @@ fn p1_switching_between_socket_and_tcp_leaves_no_file_that_would_win() {
     let text = announced(&house, &mut daemon, "specs/gipam.spec");
     let address = text.trim().strip_prefix("tcp://").unwrap();
     assert!(address.starts_with("127.0.0.1:") && !address.ends_with(":0"), "{text}");
-    until("removal of the stale socket", || (!socket.exists()).then_some(()));
+    until("the stale socket is removed", || (!socket.exists()).then_some(()));
     let mut wire = Wire::over(tcp(address));
     wire.address(&id, "", gateway());
     daemon.kill();
@@ -117,14 +117,14 @@ fn p1_switching_between_socket_and_tcp_leaves_no_file_that_would_win() {
     // Then the socket again: the stale spec is removed.
     house.arguments = plain;
     let daemon = house.spawn();
-    until("the socket", || Wire::try_unix(&socket)).release_pool(&id);
-    until("removal of the stale spec", || (!spec.exists()).then_some(()));
+    until("the socket answers", || Wire::try_unix(&socket)).release_pool(&id);
+    until("the stale spec is removed", || (!spec.exists()).then_some(()));
     assert!(daemon.stop().success());
     assert!(!socket.exists());
 }
 
 #[test]
-fn p1_a_wildcard_listener_is_announced_as_loopback_and_the_spec_goes_at_the_end() {
+fn p1_a_wildcard_listener_is_announced_as_loopback_and_the_spec_is_removed_at_the_end() {
     let house = {
         let mut house = engine_house("");
         house.arguments.extend(["-address".to_owned(), ":0".to_owned()]);
@@ -211,7 +211,7 @@ fn p1_tls_with_a_client_certificate_as_the_json_file_says() {
     house.arguments.extend(["-address".to_owned(), "127.0.0.1:0".to_owned()]);
     let mut daemon = house.spawn();
     let text = announced(&house, &mut daemon, "specs/gipam.spec");
-    until("removal of the .json file", || (!house.path("specs/gipam.json").exists()).then_some(()));
+    until("the .json file is removed", || (!house.path("specs/gipam.json").exists()).then_some(()));
     Wire::over(tcp(text.trim().strip_prefix("tcp://").unwrap())).release_pool(&id);
     assert!(daemon.stop().success());
     assert_eq!(fs::read_dir(house.path("specs")).unwrap().count(), 0);

@@ -10,8 +10,8 @@ fn endpoint(name: &str) -> Value {
     json!({"com.docker.network.endpoint.name": name})
 }
 
-/// A whole session, including headers: create with options, run, remove; then a range, a gateway outside of it, an
-/// auxiliary address and `--ip`.
+/// A whole session, including headers: create with options, run, remove; then a range, a gateway outside it,
+/// an auxiliary address and `--ip`.
 #[test]
 fn e29_session_as_it_was_recorded() {
     const SESSION: &str = include_str!("fixtures/e29.txt");
@@ -102,7 +102,7 @@ fn e29_size_requests_name_a_size_and_nothing_else() {
 }
 
 #[test]
-fn e29_p11_macvlan_asks_for_no_gateway_and_its_place_is_not_given_away() {
+fn e29_p11_macvlan_does_not_request_a_gateway_and_its_place_stays_free() {
     let daemon = House::new(&POOLS).start();
     let mut wire = daemon.wire();
     let (id, prefix) = wire.subnet(false);
@@ -130,7 +130,8 @@ fn e29_v6_only_with_a_mac() {
     assert!(text.starts_with("no available pool: no pool open to this driver has"), "{text}");
 }
 
-/// The request succeeded, its answer was lost, and the retry has no body: the retry fails, and nothing is done twice.
+/// The request succeeded, its answer was lost, and the retry has no body: the retry fails, and no change is
+/// made twice.
 #[test]
 fn e29_p8_a_retry_after_a_drop() {
     let house = House::new(&POOLS);
@@ -148,9 +149,10 @@ fn e29_p8_a_retry_after_a_drop() {
     assert_eq!(daemon.wire().address(&id, "", endpoint("web")), web);
 }
 
-/// A range, then a gateway and an auxiliary address outside of it: recorded with a driver that refused them (probe E).
+/// A range, then a gateway and an auxiliary address outside it: recorded with a driver that refused them
+/// (probe E).
 #[test]
-fn e29_p15_auxiliary_address_and_gateway_outside_of_the_range() {
+fn e29_p15_auxiliary_address_and_gateway_outside_the_range() {
     let daemon = House::new(&POOLS).start();
     let mut wire = daemon.wire();
     let (id, _) = wire.pool(&asked("local", "10.9.7.0/24", "10.9.7.128/25", json!({"opt1": "val1"}), false));
@@ -165,7 +167,7 @@ fn e29_p15_auxiliary_address_and_gateway_outside_of_the_range() {
 
 /// P20: Docker asks for IPv4 first; if IPv6 is refused, it abandons the endpoint and never releases the IPv4 address.
 #[test]
-fn e29_p20_a_retry_after_a_refused_ipv6_half_leaks_nothing() {
+fn e29_p20_a_retry_after_a_refused_ipv6_half_does_not_leak() {
     let daemon = House::new(&POOLS).start();
     let mut wire = daemon.wire();
     let (four, _) = wire.subnet(false);

@@ -18,7 +18,7 @@ pub fn gateway() -> Value {
 }
 
 #[test]
-fn p6_what_no_framework_would_take_is_taken() {
+fn p6_requests_that_web_frameworks_reject_are_accepted() {
     let daemon = House::new(&POOLS).start();
     let mut wire = daemon.wire();
     for host in ["", "plugin.moby.localhost", "%2Frun%2Fdocker%2Fplugins%2Fgipam.sock"] {
@@ -76,7 +76,7 @@ fn p8_duty_1_an_empty_body_is_a_broken_retry_and_changes_nothing() {
 }
 
 #[test]
-fn p9_duty_13_constants_are_answered_always_and_never_change() {
+fn p9_duty_13_constants_are_always_answered_and_never_change() {
     let house = House::new(&["-v4", "198.18.0.0/24", "-v4ab", "24"]);
     let daemon = house.start();
     let mut wire = daemon.wire();
@@ -99,7 +99,7 @@ fn p9_duty_13_constants_are_answered_always_and_never_change() {
 }
 
 #[test]
-fn p29_a_driver_name_of_its_own_asks_for_no_macs_so_that_ipvlan_starts() {
+fn p29_a_driver_name_without_macs_lets_ipvlan_start() {
     let house = House::with_toml(
         "[[pool]]\nname = \"a\"\nv4.base = \"198.18.0.0/16\"\n[driver.ipvlan]\nrequires_mac_address = false\n",
     );
@@ -118,7 +118,7 @@ fn p11_p16_duty_10_every_address_has_the_length_of_its_subnet_and_lies_in_it() {
     let (id, prefix) = wire.pool(&body);
     assert_eq!(prefix, "203.0.113.128/26");
     assert_eq!(wire.address(&id, "", gateway()), "203.0.113.160/26");
-    assert_eq!(wire.address(&id, "", gateway()), "203.0.113.160/26", "Docker asks twice");
+    assert_eq!(wire.address(&id, "", gateway()), "203.0.113.160/26", "Docker requests the gateway twice");
     assert_eq!(wire.address(&id, "203.0.113.190", Value::Null), "203.0.113.190/26");
     let mut seen = BTreeSet::new();
     for _ in 0..29 {
@@ -148,7 +148,7 @@ fn p11_p16_duty_10_every_address_has_the_length_of_its_subnet_and_lies_in_it() {
 }
 
 #[test]
-fn p12_duty_6_an_empty_pool_is_never_answered_twice_alike_and_rejected_ones_are_taken_back() {
+fn p12_duty_6_an_empty_pool_never_gets_the_same_answer_twice_and_rejected_subnets_are_released() {
     let daemon = House::new(&POOLS).start();
     let mut wire = daemon.wire();
     let granted: Vec<(String, String)> = (0..5).map(|_| wire.subnet(false)).collect();
@@ -162,7 +162,7 @@ fn p12_duty_6_an_empty_pool_is_never_answered_twice_alike_and_rejected_ones_are_
 }
 
 #[test]
-fn p12_duty_6_a_storm_is_refused_and_leaves_room() {
+fn p12_duty_6_a_storm_is_refused_and_leaves_free_subnets() {
     let house = House::with_toml(
         "storm_limit = 5\n[[pool]]\nname = \"a\"\nv4 = { base = \"198.18.0.0/21\", size = 24 }\n",
     );
@@ -175,7 +175,7 @@ fn p12_duty_6_a_storm_is_refused_and_leaves_room() {
     for (id, _) in &granted {
         wire.release_pool(id);
     }
-    // They do not cool: eight fit into the pool, and five were just given.
+    // The subnets of a storm do not cool: eight fit into the pool, and five were just given.
     for _ in 0..3 {
         let (id, _) = wire.subnet(false);
         wire.address(&id, "", gateway());
@@ -203,7 +203,8 @@ fn p12_networks_made_by_a_script_are_not_a_storm_one_by_one_or_in_parallel() {
             });
         }
     });
-    // The loop keeps the subnets that it got and asks again, after one GetDefaultAddressSpaces (recorded from Engine 29).
+    // Docker's loop keeps the subnets that it got and requests another one, after one GetDefaultAddressSpaces
+    // (recorded from Engine 29).
     wire.ok("GetDefaultAddressSpaces", &json!({}));
     let body = asked("local", "", "", json!({}), false);
     let answers = (0..1_000).map(|_| wire.call("IpamDriver.RequestPool", body.to_string()));
@@ -212,13 +213,13 @@ fn p12_networks_made_by_a_script_are_not_a_storm_one_by_one_or_in_parallel() {
 }
 
 #[test]
-fn p14_p15_an_auxiliary_address_may_lie_outside_of_the_range() {
+fn p14_p15_an_auxiliary_address_may_lie_outside_the_range() {
     let daemon = House::new(&POOLS).start();
     let mut wire = daemon.wire();
     let (id, _) = wire.pool(&asked("local", "203.0.113.0/24", "203.0.113.128/25", json!({}), false));
     assert_eq!(wire.address(&id, "203.0.113.5", Value::Null), "203.0.113.5/24");
     assert_eq!(wire.address(&id, "203.0.113.254", gateway()), "203.0.113.254/24");
-    // It may equal the gateway: requested twice, released twice.
+    // An auxiliary address may equal the gateway, which is then requested twice and released twice.
     assert_eq!(wire.address(&id, "203.0.113.254", Value::Null), "203.0.113.254/24");
     let again = json!({"PoolID": id, "Address": "203.0.113.254", "Options": null});
     assert!(wire.refused("RequestAddress", &again).starts_with("address already in use: "));
@@ -237,7 +238,7 @@ fn p14_p15_an_auxiliary_address_may_lie_outside_of_the_range() {
 }
 
 #[test]
-fn p17_p20_duty_7_release_pool_drops_all_in_it_and_releases_always_succeed() {
+fn p17_p20_duty_7_release_pool_drops_all_its_leases_and_releases_always_succeed() {
     let daemon = House::new(&POOLS).start();
     let mut wire = daemon.wire();
     let (id, prefix) = wire.subnet(false);
@@ -255,11 +256,11 @@ fn p17_p20_duty_7_release_pool_drops_all_in_it_and_releases_always_succeed() {
     wire.release_pool(&id);
     wire.release(&id, "198.51.100.1");
     let (_, next) = wire.subnet(false);
-    assert_ne!(next, prefix, "its bridge may still be there");
+    assert_ne!(next, prefix, "the bridge of the released subnet may still exist");
 }
 
 #[test]
-fn p19_a_pool_id_names_one_grant_and_an_old_one_frees_nothing() {
+fn p19_a_pool_id_names_one_grant_and_an_old_one_does_not_free_anything() {
     let daemon = House::new(&POOLS).start();
     let mut wire = daemon.wire();
     let body = asked("local", "203.0.113.0/24", "", json!({}), false);
@@ -279,7 +280,7 @@ fn p19_a_pool_id_names_one_grant_and_an_old_one_frees_nothing() {
 }
 
 #[test]
-fn p20_4_duty_11_a_refused_v6_leaves_its_v4_which_goes_with_the_network() {
+fn p20_4_duty_11_a_refused_v6_leaves_its_v4_which_is_freed_with_the_network() {
     let house = House::new(&["-v4", "198.18.0.0/16", "-v6", "2001:db8:77::/64", "-v6ab", "127"]);
     let daemon = house.start();
     let mut wire = daemon.wire();
@@ -296,7 +297,7 @@ fn p20_4_duty_11_a_refused_v6_leaves_its_v4_which_goes_with_the_network() {
     for id in [v4, v6] {
         wire.release_pool(&id);
     }
-    daemon.assert_empty("networks gone");
+    daemon.assert_empty("after both networks were removed");
 }
 
 #[test]
@@ -313,7 +314,7 @@ fn p21_duty_4_a_replay_or_a_second_network_of_a_held_subnet_is_refused_and_the_f
         assert!(text.contains(&format!("gipam release {prefix} --force")), "{text}");
     }
     assert_eq!(daemon.books(), before);
-    // With `overlap` it is possible.
+    // With `overlap`, a second network may have the same prefix.
     let (copy, _) = wire.pool(&asked("local", &prefix, "", json!({"overlap": "true"}), false));
     assert_ne!(copy, id);
     let text = wire.refused("RequestPool", &asked("local", &prefix, "", json!({}), false));
@@ -330,7 +331,7 @@ fn p24_duty_5_spaces_are_separate_tables() {
     let (local, again) = wire.pool(&asked("local", &prefix, "", serial.clone(), false));
     assert_eq!(again, prefix);
     assert_eq!(wire.address(&local, address.split('/').next().unwrap(), Value::Null), address);
-    // A dynamically chosen one avoids both; an empty space name means local.
+    // A dynamically chosen subnet avoids both; an empty space name means local.
     let (unnamed, other) = wire.pool(&asked("", "", "", json!({}), false));
     assert!(unnamed.starts_with("local/") && other != prefix, "{unnamed}");
     wire.release_pool(&local);
@@ -359,7 +360,7 @@ fn p27_managers_replay_in_the_global_space_and_get_the_same_answers() {
 }
 
 #[test]
-fn duty_9_the_gateway_s_place_is_kept_while_nobody_asks_for_it() {
+fn duty_9_the_gateway_s_place_stays_free_until_it_is_requested() {
     let daemon =
         House::new(&["-v4", "198.18.0.0/24", "-v4ab", "30", "-v6", "2001:db8:77::/64", "-v6ab", "126"])
             .start();
@@ -371,7 +372,7 @@ fn duty_9_the_gateway_s_place_is_kept_while_nobody_asks_for_it() {
 }
 
 #[test]
-fn duty_16_many_connections_at_once_and_no_doubles() {
+fn duty_16_many_connections_at_once_never_get_the_same_address() {
     let daemon = House::new(&POOLS).start();
     let (id, _) = daemon.wire().subnet(false);
     let threads: Vec<_> = (0..20)
@@ -394,7 +395,7 @@ fn duty_16_many_connections_at_once_and_no_doubles() {
 }
 
 #[test]
-fn p17_a_request_that_only_a_fresh_release_can_satisfy_waits_and_others_go_on() {
+fn p17_a_request_that_only_a_fresh_release_can_satisfy_waits_and_others_continue() {
     let daemon = House::new(&["-v4", "198.18.0.0/24", "-v4ab", "24"]).start();
     let mut wire = daemon.wire();
     let (id, prefix) = wire.subnet(false);

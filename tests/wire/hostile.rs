@@ -38,7 +38,7 @@ fn refuse_all(cases: &[(&str, Vec<u8>)]) {
         assert!(text.chars().count() < 2_100, "{shown}: {text}");
         assert_eq!(daemon.books(), before, "{method} {shown}: {text}");
     }
-    assert!(wire.address(&ids[0], "", Value::Null).ends_with("/24"), "still alive");
+    assert!(wire.address(&ids[0], "", Value::Null).ends_with("/24"), "the daemon still serves");
 }
 
 fn replaced(body: &[u8], ids: &[String; 2]) -> Vec<u8> {
@@ -71,7 +71,7 @@ fn duty_1_bodies_that_are_not_an_object() {
 }
 
 #[test]
-fn duty_1_fields_that_say_something_else() {
+fn duty_1_fields_with_invalid_values() {
     let texts = [
         // Spaces.
         ("RequestPool", r#"{"Pool":"","V6":false}"#),
@@ -328,7 +328,7 @@ fn mutated_bodies_are_granted_or_refused_and_a_refusal_changes_nothing() {
 
 /// P33: whatever others write, each log entry is one line and begins with gipam's own words.
 #[test]
-fn what_others_wrote_forges_no_line_of_the_log() {
+fn foreign_text_cannot_forge_a_line_of_the_log() {
     let (house, daemon, _) = furnished();
     let forged = "198.51.100.0/24\nerror: forged\u{1b}[2J\u{9b}\u{2028}\u{202e}";
     let body = json!({"subnet": forged, "force": true, "without_engine": true}).to_string();

@@ -34,7 +34,7 @@ fn frozen<T>(daemon: &Daemon, meanwhile: impl FnOnce() -> T) -> T {
 }
 
 #[test]
-fn duty_2_what_is_in_flight_at_sigterm_is_answered() {
+fn duty_2_requests_in_flight_at_sigterm_are_answered() {
     let house = House::new(&POOLS);
     let mut daemon = house.start();
     let mut idle = daemon.wire();
@@ -70,7 +70,7 @@ fn duty_2_what_is_in_flight_at_sigterm_is_answered() {
 
 /// Signals that arrive while the books are still being read: an old lease file that is a pipe holds up the start.
 #[test]
-fn duty_2_a_signal_during_the_start_is_heard() {
+fn duty_2_a_signal_during_the_start_is_obeyed() {
     for (first, ends) in [(Signal::TERM, true), (Signal::INT, true), (Signal::HUP, false)] {
         let mut house = House::new(&[]);
         let file = house.path("leases.json");
@@ -89,7 +89,7 @@ fn duty_2_a_signal_during_the_start_is_heard() {
         daemon.signal(first);
         std::fs::write(&file, OLD_LEASES).unwrap();
         if !ends {
-            until("it serves", || Wire::try_unix(&house.socket()));
+            until("the daemon serves", || Wire::try_unix(&house.socket()));
             daemon.signal(Signal::TERM);
         }
         assert!(daemon.wait().success(), "{}", house.log());
@@ -98,7 +98,7 @@ fn duty_2_a_signal_during_the_start_is_heard() {
 }
 
 #[test]
-fn duty_2_an_idle_stop_is_quick_and_sigint_is_one_too() {
+fn duty_2_an_idle_stop_is_quick_with_sigterm_and_sigint() {
     for signal in [Signal::TERM, Signal::INT] {
         let house = House::new(&POOLS);
         let mut daemon = house.start();
@@ -114,7 +114,7 @@ fn duty_2_an_idle_stop_is_quick_and_sigint_is_one_too() {
 }
 
 #[test]
-fn duty_2_p20_a_grant_whose_caller_has_gone_is_taken_back_and_a_release_is_carried_out() {
+fn duty_2_p20_a_grant_whose_caller_has_gone_is_undone_and_a_release_is_carried_out() {
     let daemon = House::new(&POOLS).start();
     let mut wire = daemon.wire();
     let (id, _) = wire.subnet(false);
@@ -135,7 +135,7 @@ fn duty_2_p20_a_grant_whose_caller_has_gone_is_taken_back_and_a_release_is_carri
         let body = json!({"PoolID": id, "Address": "", "Options": null});
         daemon.wire().send(&request("RequestAddress", &body)).unwrap();
     });
-    // Whether the daemon saw the requests or not, nothing is left of them.
+    // Whether or not the daemon saw the requests, they leave nothing behind.
     wire.call("Plugin.Activate", "").ok();
     until("the daemon has closed the abandoned connections", || (open() <= connections).then_some(()));
     until("the books are as before", || (daemon.books() == before).then_some(()));
@@ -152,7 +152,8 @@ fn duty_2_p20_a_grant_whose_caller_has_gone_is_taken_back_and_a_release_is_carri
     });
 }
 
-/// dockerd was killed after the answer was sent, or the answer was lost: nobody will ever release this.
+/// dockerd was killed after the answer was sent, or the answer was lost: Docker will never release the
+/// subnet.
 #[test]
 fn p20_duty_8_an_orphan_is_named_with_the_command_that_frees_it() {
     let house = House::new(&POOLS);
@@ -206,7 +207,7 @@ fn p3_duty_15_a_socket_of_a_dead_process_is_replaced_and_a_live_one_is_not() {
 }
 
 #[test]
-fn duty_3_one_daemon_for_one_book() {
+fn duty_3_only_one_daemon_uses_the_books() {
     let house = House::new(&POOLS);
     let daemon = house.start();
     daemon.wire().subnet(false);
@@ -220,7 +221,7 @@ fn duty_3_one_daemon_for_one_book() {
 }
 
 #[test]
-fn systemd_learns_when_the_doors_are_open_and_when_they_close() {
+fn systemd_learns_when_the_listeners_are_open_and_when_they_close() {
     let mut house = House::new(&POOLS);
     let notified = house.path("notify");
     let socket = UnixDatagram::bind(&notified).unwrap();

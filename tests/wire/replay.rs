@@ -22,7 +22,7 @@ pub fn section(fixture: &'static str, name: &str) -> Vec<&'static str> {
     let begin = format!("== {name}");
     let lines = fixture.lines().skip_while(|line| *line != begin).skip(1);
     let lines: Vec<&str> = lines.take_while(|line| !line.starts_with("== ")).collect();
-    assert!(!lines.is_empty(), "there is no scenario {name}");
+    assert!(!lines.is_empty(), "the fixture does not have a scenario {name}");
     lines
 }
 
@@ -187,7 +187,7 @@ fn play_one(house: &House, fixture: &'static str, host: &'static str, name: &str
     books
 }
 
-/// Plays scenarios that leave nothing held, one after another with the same books.
+/// Plays scenarios that leave the books empty, one after another with the same books.
 fn play(fixture: &'static str, host: &'static str, names: &[&str]) {
     let house = House::new(&POOLS);
     for name in names {

@@ -34,7 +34,7 @@ impl Model {
         state.marks.gateway.or(within).or_else(|| (first..=last).find(open)).unwrap()
     }
 
-    /// Addresses that dynamic choice may give to anybody, without the slot and those that a person pinned.
+    /// Addresses that dynamic choice may give to any holder: neither the slot nor pinned ones.
     fn allowed(&self, entry: &Entry, whole: bool) -> Vec<u128> {
         let mut allowed = self.open(&entry.state, whole);
         allowed.retain(|address| self.pins_of(entry).all(|(pinned, _)| pinned != *address));
@@ -53,7 +53,7 @@ impl Model {
         (open.contains(&address) && free).then_some(address)
     }
 
-    /// An address pinned to somebody else, when nothing else is left: the oldest pin.
+    /// The address with the oldest pin, which another holder gets only if no other address is left.
     fn others_pin(&self, entry: &Entry, whole: bool) -> Option<Choice> {
         let open = self.open(&entry.state, whole);
         let free = |(address, _): &(u128, &Pin)| open.contains(address) && entry.leased(*address).is_none();
@@ -133,9 +133,9 @@ impl Model {
         let kind = if request.gateway { Kind::Gateway } else { Kind::Endpoint };
         let sets_up = !request.gateway && nobody && !marks.had_endpoint && now <= marks.set_up_at + 10_000;
         let Some(record) = entry.leased(address) else {
-            let beside = self.sibling_with(entry, address);
+            let sibling = self.sibling_with(entry, address);
             let Some((sibling, record)) =
-                beside.filter(|_| kind != Kind::Gateway || !self.is_router(entry, address))
+                sibling.filter(|_| kind != Kind::Gateway || !self.is_router(entry, address))
             else {
                 return self.granted_address(at, BTreeSet::from([address]), kind, request, seen, false);
             };
@@ -290,13 +290,13 @@ impl Model {
         }
     }
 
-    /// The gateway's slot, when nothing else is left.
+    /// The gateway's slot, which is given only if no other address is left.
     fn last_resort(&self, entry: &Entry) -> Option<Choice> {
         let (state, slot) = (&entry.state, self.slot(&entry.state));
         let in_range = state.range.unwrap_or(state.prefix).contains_number(slot);
         let reserved = self.reserved(state.prefix, slot) && !self.wholly_reserved(state.prefix);
-        let beside = self.sibling_with(entry, slot).is_some();
-        (in_range && !reserved && !beside && entry.leased(slot).is_none()).then(|| only(slot, true))
+        let sibling = self.sibling_with(entry, slot).is_some();
+        (in_range && !reserved && !sibling && entry.leased(slot).is_none()).then(|| only(slot, true))
     }
 
     fn is_stable(&self, state: &SubnetState, request: &AddressRequest) -> bool {

@@ -29,8 +29,8 @@ impl Model {
 
     /// Whether the two cannot both be held.
     fn clashes(asked: &Adoption, prefix: Prefix, other: Part<'_>) -> bool {
-        let beside = prefix == asked.prefix && apart(Self::part_of(asked), other);
-        prefix.overlaps(asked.prefix) && !beside
+        let shares = prefix == asked.prefix && apart(Self::part_of(asked), other);
+        prefix.overlaps(asked.prefix) && !shares
     }
 
     pub fn adopt_subnets(&mut self, all: &[Adoption], seen: &Decision) -> Result<(), String> {
@@ -78,8 +78,8 @@ impl Model {
             }
             let rival = self.subnets.iter().position(|entry| {
                 let state = &entry.state;
-                let beside = entry.held() && (state.space, state.prefix) == (Space::Local, prefix);
-                beside && entry.leased(lease.address).is_some()
+                let shares = entry.held() && (state.space, state.prefix) == (Space::Local, prefix);
+                shares && entry.leased(lease.address).is_some()
             });
             if let Some(at) = rival.filter(|_| shares) {
                 let other = self.subnets[at].records.get_mut(&lease.address).unwrap();
@@ -180,7 +180,7 @@ impl Model {
                 let (reply, changes, warnings) = (seen.reply.clone(), rest.to_vec(), seen.warnings.clone());
                 Ok(Some(Decision { reply, changes, warnings, undo: seen.undo.clone() }))
             }
-            _ => Err(format!("expected that {id} is learned")),
+            _ => Err(format!("expected the plan to learn {id}")),
         }
     }
 
@@ -230,7 +230,7 @@ impl Model {
         true
     }
 
-    /// Sets the PoolID: leases released under it are free since their release. Returns how many.
+    /// Sets the PoolID: leases released under it count as free since their release. Returns how many.
     fn known_as(&mut self, at: usize, id: &str) -> usize {
         let entry = &mut self.subnets[at];
         entry.state.id = id.to_owned();

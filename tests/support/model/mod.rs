@@ -1,5 +1,5 @@
-//! A NAIVE PLAN: plain lists, linear search, no index. It predicts every answer of the real one and copies only what
-//! chance decided (PoolIDs, stable addresses).
+//! A NAIVE PLAN: plain lists, linear search, no index. It predicts every answer of the real one and copies
+//! only what depends on chance (PoolIDs, stable addresses).
 //!
 //! Promises: implements the rules R9 to R48 a second time, as simply as possible. Only for subnets of a
 //! few hundred addresses. Times in milliseconds.
@@ -72,7 +72,7 @@ pub struct Model {
     pub keys: BTreeMap<(Space, Family, String), (Prefix, Millis)>,
     pub grants: Vec<Grant>,
     pub pins: Vec<(Space, Prefix, u128, Pin)>,
-    /// Releases with a PoolID that nobody knows yet: serial, address, generation, PoolID, time.
+    /// Releases with a PoolID that is not known yet: serial, address, generation, PoolID, time.
     pub kept: Vec<(Serial, u128, u64, String, Millis)>,
     /// The slices: prefix, state, claim.
     pub slices: BTreeMap<Prefix, (SliceState, Box<str>)>,
@@ -184,7 +184,8 @@ impl Model {
         changes
     }
 
-    /// Compares an answer with the prediction; `changes` and `warns`: whether it may change anything or contain a warning.
+    /// Compares an answer with the prediction; `changes` and `warns` say whether it must contain changes and
+    /// a warning.
     fn expect(&self, seen: &Decision, expected: &Expected, changes: bool, warns: bool) -> Result<(), String> {
         let fits = match (expected, &seen.reply) {
             (Expected::Reply(reply), Ok(seen)) => reply == seen,
@@ -299,10 +300,10 @@ impl Model {
         Ok(())
     }
 
-    /// Undoes only what this grant changed, and only while that is as it was granted.
+    /// Undoes only what this grant changed, and only while the grant is unchanged.
     fn undo(&mut self, undo: &Undo, seen: &Decision) -> Result<(), String> {
         let Some(grant) = self.grants.iter().find(|grant| grant.undo == *undo).cloned() else {
-            return Err("an undo that was never handed out".to_owned());
+            return Err("an undo that no grant returned".to_owned());
         };
         let at = self.by_serial(grant.serial);
         let done = match (at, grant.address) {
@@ -396,7 +397,7 @@ impl Model {
     }
 }
 
-/// The name of a refusal, which its phrase tells.
+/// The name of a refusal, recognized by its phrase.
 pub fn variant_of(refusal: &Refusal) -> &'static str {
     let names = [
         ("invalid address pool", "InvalidPool"),

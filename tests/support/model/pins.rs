@@ -51,8 +51,8 @@ impl Model {
             Holder::Name(name) => record.kind == Kind::Endpoint && record.name.as_ref() == Some(name),
             Holder::Mac(mac) => record.kind == Kind::Endpoint && record.mac == Some(*mac),
         };
-        let beside = || self.sibling_with(entry, address).map(|(_, record)| record);
-        match entry.leased(address).or_else(beside) {
+        let sibling = || self.sibling_with(entry, address).map(|(_, record)| record);
+        match entry.leased(address).or_else(sibling) {
             Some(record) if !own(record) => {
                 let nameless = record.kind == Kind::Endpoint && record.name.is_none() && record.mac.is_some();
                 let by_name = matches!(asked.holder, Holder::Name(_));
@@ -67,12 +67,12 @@ impl Model {
         use gipam::plan::change::Change;
         for change in &seen.changes {
             let Change::AddressUnpinned { space, prefix, address } = change else {
-                return Err(format!("unpinning does {change:?}"));
+                return Err(format!("unpinning caused {change:?}"));
             };
             let before = self.pins.len();
             self.pins.retain(|(of, at, pinned, _)| (of, at, pinned) != (space, prefix, address));
             if self.pins.len() == before {
-                return Err(format!("unpinned what was not pinned: {change:?}"));
+                return Err(format!("unpinned an address that was not pinned: {change:?}"));
             }
         }
         Ok(())

@@ -65,7 +65,7 @@ impl Model {
             }
             Repair::AdoptSubnets(adoptions) => return self.adopt_subnets(adoptions, seen),
             Repair::NameSubnet { prefix, id } => return self.name_subnet(*prefix, id, seen),
-            Repair::NameNetwork { .. } => return Err("names of networks are for views".to_owned()),
+            Repair::NameNetwork { .. } => return Err("names of networks only concern views".to_owned()),
             Repair::Name { serial, address, generation, shown } => {
                 let at = self.lease_of(*serial, *address, *generation);
                 at.map(|at| {
@@ -79,7 +79,7 @@ impl Model {
             Repair::Arrival { .. } | Repair::Engine(_) => {
                 return Err("callers and Engines have tests of their own".to_owned());
             }
-            Repair::Doubled { .. } => return Err("duplicates are for the history".to_owned()),
+            Repair::Doubled { .. } => return Err("duplicates only concern the history".to_owned()),
         };
         self.expect(seen, &Expected::Reply(Reply::Done), done, false)
     }
@@ -135,7 +135,7 @@ impl Model {
         true
     }
 
-    /// A newly learnt kind of address also changes the marks of its subnet.
+    /// A newly learned kind of address also changes the marks of its subnet.
     fn learn_marks(&mut self, at: usize, address: u128, kind: Kind) {
         let entry = &mut self.subnets[at];
         let gateway = entry.state.marks.gateway.and_then(|gateway| entry.leased(gateway));

@@ -95,8 +95,8 @@ impl Model {
         let copies = option(request, "overlap") == Some("true");
         let in_the_way: Vec<&&SubnetState> =
             held.iter().filter(|it| !copies && it.prefix.overlaps(prefix)).collect();
-        let beside = |it: &SubnetState| it.prefix == prefix && apart(part(it), asked(request));
-        let in_the_way: Vec<&&SubnetState> = in_the_way.into_iter().filter(|it| !beside(it)).collect();
+        let shares = |it: &SubnetState| it.prefix == prefix && apart(part(it), asked(request));
+        let in_the_way: Vec<&&SubnetState> = in_the_way.into_iter().filter(|it| !shares(it)).collect();
         let is_dead = |it: &SubnetState| {
             let death = request.dead.proven.get(&(it.serial, None, it.generation));
             death.is_some_and(|death| !death.needs_unnamed() || it.id.contains("#?"))

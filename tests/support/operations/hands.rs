@@ -130,7 +130,7 @@ fn pools(number: usize, plan: &Plan) -> Result<Option<Settings>, String> {
             Some(pool.base(family)?.base.contains(state.prefix))
         };
         if of(plan.settings()) == Some(true) && of(&settings) != Some(true) {
-            return Err(format!("{change:?} put {} outside of its pool", state.prefix));
+            return Err(format!("{change:?} put {} outside its pool", state.prefix));
         }
     }
     let mut after = plan.clone();
