@@ -132,7 +132,7 @@ pub struct Http {
 /// How full a pool or subnet may be, in percent, before gipam warns; `None` = never.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WarnAt {
-    /// For pools without their own threshold, and for subnets outside of all pools.
+    /// For pools without their own threshold, and for subnets outside all pools.
     pub others: Option<u8>,
     /// Pools that have their own threshold.
     pub pools: BTreeMap<String, Option<u8>>,

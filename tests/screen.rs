@@ -91,7 +91,7 @@ fn status_is_one_screen_with_and_without_the_daemon() {
         "{said}"
     );
     let down = text(&down);
-    assert!(down.starts_with("gipam is not running; this comes from its books.\n"), "{down}");
+    assert!(down.starts_with("gipam is not running; these numbers come from its books.\n"), "{down}");
     let same = |screen: &str| {
         let end = screen.find("books  ").unwrap();
         screen[screen.find("POOLS").unwrap()..end].to_owned()

@@ -132,7 +132,7 @@ fn top_outlives_the_daemon_and_says_so() {
     let screen = Screen::new(&house, 24, 80);
     screen.shows("is running since");
     daemon.stop();
-    let lines = screen.shows("gipam is not running; this comes from its books.");
+    let lines = screen.shows("gipam is not running; these numbers come from its books.");
     assert!(lines.iter().any(|line| line.contains("198.18.0.0/16")), "{lines:#?}");
     let _daemon = house.start();
     screen.shows("is running since");

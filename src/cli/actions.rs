@@ -1,6 +1,6 @@
 //! `gipam import`, `export`, `gc`, `adopt`, `release` and others: commands that change the books or copy them.
 //!
-//! Promises: nothing is freed without `--force`; an export is written exactly as the daemon sent it.
+//! Promises: a release needs `--force`; an export is written exactly as the daemon sent it.
 //! The daemon decides what is allowed.
 
 use std::path::Path;

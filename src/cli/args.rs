@@ -150,7 +150,7 @@ pub(super) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// compare the books with the Engine's lists, to find what Docker lost
+    /// compare the books with the Engine's lists, to find releases that Docker lost
     Gc {
         /// adopt networks that the books lack, and free leases that two checks found dead, a minute apart (less if the grace
         /// time is shorter)
@@ -215,10 +215,10 @@ pub(super) struct Explain {
     pub(super) mac: Option<String>,
 }
 
-/// What to do with a configuration.
+/// What to do with the configuration.
 #[derive(Debug, Subcommand)]
 pub(super) enum Configuration {
-    /// list the mistakes in a file
+    /// check a file, and print the first mistake if there is one
     Check {
         /// the file
         #[arg(value_name = "FILE")]

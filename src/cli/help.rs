@@ -46,7 +46,7 @@ Files:
   import FILE [--apply]           add networks and addresses from a file
                                   (--inspect, --replace)
   export                          print a lease file for the old gipam
-  config check FILE               list the mistakes in a configuration file
+  config check FILE               check a configuration file
   config show                     the settings in force, and their origin
   config keys | metrics           all settings, or all metrics, explained
 

@@ -103,7 +103,7 @@ pub(super) fn changes(before: &Status, after: &Status) -> Vec<LiveChange> {
         changes.push(LiveChange { at: after.now.clone().unwrap_or_default(), text, event: None });
     };
     match (before.running, after.running) {
-        (true, false) => add("gipam is not running; this comes from its books".to_owned()),
+        (true, false) => add("gipam is not running; the numbers come from its books".to_owned()),
         (false, true) => add("gipam is running".to_owned()),
         _ => {}
     }

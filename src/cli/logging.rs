@@ -24,7 +24,7 @@ pub(super) fn to_journal(surroundings: &Surroundings) -> bool {
     surroundings.variables.contains_key("JOURNAL_STREAM") && !std::io::stderr().is_terminal()
 }
 
-/// Installs the process's only subscriber; a second call changes nothing.
+/// Installs the process's only subscriber; a second call has no effect.
 pub(super) fn set_up(level: Level, surroundings: &Surroundings) {
     let terminal = std::io::stderr().is_terminal();
     let style = match (terminal, to_journal(surroundings)) {

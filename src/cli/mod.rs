@@ -47,8 +47,8 @@ pub fn definition() -> clap::Command {
     Cli::command()
 }
 
-/// Runs one command line in these surroundings and returns its exit code. Apart from its arguments, it reads from the
-/// process only where standard output and standard error go.
+/// Runs one command line in these surroundings and returns its exit code. It does not read anything else from the process,
+/// except where standard output and standard error go.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, surroundings: &Surroundings) -> u8 {
     let arguments = compat::normalize(arguments);
     let outcome = match Cli::try_parse_from(arguments) {

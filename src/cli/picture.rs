@@ -60,7 +60,7 @@ fn heading(map: &MapRow) -> String {
     format!("{what}; one character per {each}\n")
 }
 
-/// What the characters mean, and how often each state occurs.
+/// The characters, the states that they represent, and how often each state occurs.
 fn legend(map: &MapRow) -> String {
     let word = |row: &LegendRow| format!("{} {} {}", sign_of(&row.state).0, row.words, digits(row.count.0));
     let words: Vec<String> = map.legend.iter().map(word).collect();

@@ -109,7 +109,7 @@ fn head(status: &Status, frame: Frame) -> Vec<Line> {
         return vec![
             Line::default()
                 .and(Ink::Red, "gipam is not running")
-                .and(Ink::Plain, "; this comes from its books."),
+                .and(Ink::Plain, "; these numbers come from its books."),
             Line::of("Networks and containers that need an address cannot start until it runs again."),
         ];
     }

@@ -1,7 +1,7 @@
 //! The terminal while `gipam top` uses it: full screen, without a cursor, with each key delivered at once.
 //!
 //! Promises: the terminal is restored however the program ends (q, a signal, an error, a panic), except by SIGKILL. Its
-//! previous content is then visible again. Draws only what it is given, cut to the size of the terminal.
+//! previous content is then visible again. Draws only the given lines, cut to the size of the terminal.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};

@@ -156,7 +156,6 @@ pub(super) fn history(
     list(asking, &path, ("event", &filters), |rows| history_table(asking.width, rows))
 }
 
-/// History as a table.
 pub(super) fn history_table(width: Width, rows: Vec<HistoryRow>) -> String {
     let row = |row: HistoryRow| {
         let holder = width.holder(row.holder.as_deref(), row.mac.as_deref());

@@ -1,10 +1,10 @@
 //! Where the books are: at the given path, or next to an old lease file.
 //!
-//! Promises: R73 is implemented here and nowhere else: `X.json` means books at `X.db` next to it, whether it
-//! exists or not; the content of an existing file, not its name, decides what it is; without `--file` an old lease file
-//! (or the books made from one) in the working directory takes precedence over every other default.
-//! Does not open or read files: the caller of [`BooksFile::resolve`] says what they contain. Creates a default path's
-//! directory; the directory of a given path must exist, because a mistyped path would otherwise get new, empty books.
+//! Promises: R73 is implemented only here: `X.json` means books at `X.db` next to it, whether `X.json` exists or not; the
+//! content of an existing file, not its name, decides what it is; without `--file` an old lease file (or the books made
+//! from one) in the working directory takes precedence over every other default. Does not open or read files: the caller
+//! of [`BooksFile::resolve`] says what they contain. Creates the directory of a default path; the directory of a given
+//! path must exist, because a mistyped path would otherwise get new, empty books.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ pub struct BooksFile {
     pub origin: Origin,
 }
 
-/// Which paths a [`BooksFile`] stands for, once the content is known.
+/// The paths to which a [`BooksFile`] resolves, once the content is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedFile {
     /// The path of the books; they may not exist yet.
@@ -46,7 +46,7 @@ pub struct ResolvedFile {
 }
 
 impl BooksFile {
-    /// Makes one from a path that was given or found.
+    /// Creates a `BooksFile` from a path that was given or found.
     pub fn new(named: PathBuf, origin: Origin) -> Self {
         let derived = if is_json(&named) { named.with_extension("db") } else { appended(&named, ".db") };
         Self { named, derived, origin }
@@ -134,10 +134,10 @@ fn in_directory(directory: &Path, warnings: &mut Vec<String>) -> Option<PathBuf>
     let (first, others) = candidates.split_first()?;
     if let Some(other) = others.first() {
         warnings.push(format!(
-            "found both {} and {}; gipam uses {}: to use the other, name it with --file",
+            "found both {} and {}; gipam uses the first; to use the other: --file {}",
             first.display(),
             other.display(),
-            first.display()
+            other.display()
         ));
     }
     Some((*first).clone())
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_lease_file_here_comes_before_every_other_default() {
+    fn an_old_lease_file_in_the_working_directory_precedes_every_other_default() {
         assert_eq!(in_directory_with(&["lease.json"], true, Some("/s")).0, "lease.json");
         assert_eq!(in_directory_with(&["leases.json"], false, None).0, "leases.json");
     }
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_old_lease_files_the_one_with_books_wins_else_a_warning_names_the_other() {
+    fn of_two_old_lease_files_the_one_with_books_wins_otherwise_a_warning_names_the_other() {
         let (found, warnings) = in_directory_with(&["leases.json", "lease.json", "lease.db"], true, None);
         assert_eq!((found.as_str(), warnings.len()), ("lease.json", 0));
         let (found, warnings) = in_directory_with(&["leases.json", "lease.json"], true, None);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn who_reads_finds_books_made_from_a_lease_file_in_the_state_directory() {
+    fn commands_that_only_read_find_books_made_from_a_lease_file_in_the_state_directory() {
         let directory = tempfile::tempdir().unwrap();
         let default = BooksFile::new(directory.path().join("gipam.db"), Origin::Default);
         assert_eq!(beside_default(default.clone()), default);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn without_any_the_state_directory_then_root_then_here() {
+    fn the_other_defaults_are_the_state_directory_then_roots_then_the_working_directory() {
         assert_eq!(in_directory_with(&[], true, Some("/s:/t")).0, "/s/gipam.db");
         assert_eq!(in_directory_with(&[], true, None).0, "/var/lib/gipam/gipam.db");
         assert_eq!(in_directory_with(&[], false, None).0, "gipam.db");

@@ -1,9 +1,9 @@
 //! The TOML configuration file, with flags, variables and defaults written into the same tables before they are read.
 //!
-//! Promises: the one order of precedence (R69) is implemented here: a flag replaces a variable, that the file, that the
-//! default; an empty flag leaves the default. Unknown keys, wrong types and broken TOML are refused with file, line,
-//! column and key, or with the flag or variable; every later error about a value goes through [`Document::refuse`] and
-//! reports the same. Pools are the exception: see `pools.rs`. Does not interpret values.
+//! Promises: the one order of precedence (R69) is implemented here: a flag overrides a variable, a variable the file, and
+//! the file the default; an empty flag takes the default. Unknown keys, wrong types and invalid TOML are refused with file,
+//! line, column and key, or with the flag or variable; every later error about a value goes through [`Document::refuse`]
+//! and names its place in the same way. Pools are the exception: see `pools.rs`. Does not interpret values.
 
 use std::path::{Path, PathBuf};
 
@@ -17,14 +17,14 @@ use super::options::{CONFIG, Options, Spelling, Surroundings};
 use super::origin::{At, DEFAULT, Origin, Spot};
 use super::{locate, value};
 
-/// The configuration file and the options, to say where values are from.
+/// The configuration file and the options, which show where each value was set.
 #[derive(Debug)]
 pub(super) struct Document {
     /// The file's path, if there is a file.
     pub(super) path: Option<PathBuf>,
     text: String,
     lines: locate::Lines,
-    /// Where paths in options and variables start.
+    /// The directory at which relative paths in options and variables start.
     directory: PathBuf,
     flags: Options,
     variables: Options,
@@ -33,7 +33,7 @@ pub(super) struct Document {
 }
 
 impl Document {
-    /// Reads the file that the options name, or the usual one if it exists, and merges the options into it.
+    /// Reads the file that the options name, or the default one if it exists, and merges the options into it.
     pub(super) fn read(flags: &Options, surroundings: &Surroundings) -> Result<(Self, Top), ConfigError> {
         let mut document = Self {
             path: None,
@@ -79,7 +79,7 @@ impl Document {
         })
     }
 
-    /// An option as it was typed, with its flag, or its variable.
+    /// The text of an option as it was typed, and its flag or variable.
     fn given(&self, spelling: Spelling) -> Option<(String, Origin)> {
         let variable =
             || Some(((spelling.get)(&self.variables).clone()?, Origin::Variable(spelling.variable)));
@@ -95,7 +95,7 @@ impl Document {
         Some(At::new(text, at..at))
     }
 
-    /// Writes the options that have a key of their own into the table.
+    /// Writes the options that correspond to a single key into the table.
     fn write_options(&mut self, table: &mut DeTable<'_>) -> Result<(), ConfigError> {
         for key in TOP {
             let &[spelling] = key.options else { continue };
@@ -151,7 +151,7 @@ impl Document {
         place.start <= self.text.len()
     }
 
-    /// A path made absolute: one in the file starts at the file's directory, any other at the working directory.
+    /// The absolute path: a relative path in the file starts at the file's directory, any other at the working directory.
     pub(super) fn path(&self, written: &At<impl ToString>) -> PathBuf {
         let here = self.path.as_deref().and_then(Path::parent).filter(|_| self.has(&written.place));
         here.unwrap_or(&self.directory).join(written.to_string())

@@ -1,7 +1,7 @@
 //! Listeners: where each driver name listens, with the old gipam's rules for `-unix` and `-address`.
 //!
-//! Promises: `-unix` wins over an address, `-unix=false` without an address is TCP on port 9090, otherwise the setting
-//! of higher precedence wins; a socket and an address of equal precedence conflict. Does not bind or read certificates.
+//! Promises: `-unix` overrides an address, `-unix=false` without an address means TCP on port 9090, otherwise the setting
+//! of higher precedence applies; a socket and an address of equal precedence conflict. Does not bind or read certificates.
 
 use std::fmt;
 use std::io;
@@ -57,8 +57,8 @@ pub struct TcpAddress {
 }
 
 impl TcpAddress {
-    /// The default address of the first generation of gipam.
-    pub(super) fn first_generation() -> Self {
+    /// The default address of the old gipam.
+    pub(super) fn of_old_gipam() -> Self {
         Self { host: String::new(), port: 9090 }
     }
 
@@ -104,7 +104,7 @@ impl fmt::Display for TcpAddress {
     }
 }
 
-/// The precedence of where an option was given: flags (0), variables (1), the driver's table (2), the top level (3).
+/// The precedence of the place where an option was given: flags (0), variables (1), the driver's table (2), the top level (3).
 pub(super) type Rank = u8;
 
 /// Whether the first listener is TCP; `None` if a socket and an address are given at the same rank.
@@ -132,7 +132,7 @@ pub(super) fn socket_path(path: &Path) -> Result<(), Problem> {
     let length = path.as_os_str().len();
     if length > LONGEST_SOCKET {
         return Err(problem!(
-            "socket path {} has {length} bytes, the kernel allows at most 107; choose a shorter one",
+            "socket path {} has {length} bytes, but the kernel allows at most 107; choose a shorter path",
             path.display()
         ));
     }
@@ -157,19 +157,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unix_wins_over_an_address_wherever_it_stands() {
+    fn unix_overrides_an_address_at_any_rank() {
         assert_eq!(is_tcp(Some((true, 1)), None, Some(0)), Some(false));
         assert_eq!(is_tcp(Some((true, 0)), None, Some(0)), Some(false));
     }
 
     #[test]
-    fn unix_false_is_tcp_unless_a_higher_place_says_otherwise() {
+    fn unix_false_is_tcp_unless_a_setting_of_higher_rank_overrides_it() {
         assert_eq!(is_tcp(Some((false, 1)), None, None), Some(true));
         assert_eq!(is_tcp(Some((false, 1)), Some(0), None), Some(false));
     }
 
     #[test]
-    fn otherwise_the_higher_place_decides_and_the_default_is_a_socket() {
+    fn otherwise_the_higher_rank_decides_and_the_default_is_a_socket() {
         assert_eq!(is_tcp(None, None, None), Some(false));
         assert_eq!(is_tcp(None, Some(0), Some(1)), Some(false));
         assert_eq!(is_tcp(None, Some(1), Some(0)), Some(true));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_admin_socket_lies_next_to_the_plugins_but_never_where_docker_searches() {
+    fn the_admin_socket_is_next_to_the_plugin_socket_but_never_where_docker_searches() {
         for (socket, admin) in [
             ("/tmp/x/demo.sock", "/tmp/x/demo.admin.sock"),
             ("/tmp/x/demo", "/tmp/x/demo.admin.sock"),

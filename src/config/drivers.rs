@@ -16,21 +16,20 @@ use super::value::{self, Text};
 use super::{DriverSettings, PluginDirs};
 use crate::plan::settings::Settings;
 
-/// The precedence of what is written in a driver's table: after flags and variables, before the top of the file.
+/// The precedence of a driver's table: after flags and variables, before the top of the file.
 const IN_TABLE: Rank = 2;
-/// The default admin socket.
 const DEFAULT_ADMIN: &str = "/run/gipam/admin.sock";
 
-/// What is written about a driver's listener.
+/// The settings of a driver's listener as written.
 struct DoorKeys<'a> {
     name: &'a str,
-    /// Where the driver is named, for mistakes that belong to no key.
+    /// Where the driver is named, for mistakes that do not belong to a key.
     place: &'a Spot,
     unix: Option<(bool, Rank)>,
     socket: Option<(&'a At<Text>, Rank)>,
     address: Option<(&'a At<TcpAddress>, Rank)>,
     advertise: Option<&'a At<TcpAddress>>,
-    /// Where its socket is unless written; `None` if it needs an address.
+    /// The default directory of its socket; `None` if it needs an address.
     directory: Option<&'a Path>,
 }
 
@@ -121,8 +120,7 @@ impl Resolver<'_> {
             return Err(self.document.refuse(place, problem));
         };
         if is_tcp {
-            let address =
-                address.map_or_else(TcpAddress::first_generation, |(address, _)| (**address).clone());
+            let address = address.map_or_else(TcpAddress::of_old_gipam, |(address, _)| (**address).clone());
             let advertise = advertise.map(|advertise| (**advertise).clone());
             return Ok(DoorSettings::Tcp { address, advertise, tls: tls.cloned() });
         }
@@ -131,7 +129,7 @@ impl Resolver<'_> {
             (None, Some(directory)) => (directory.join(format!("{name}.sock")), place),
             (None, None) => {
                 let problem = problem!(
-                    "driver {name} needs an address (or a socket) of its own, because the first driver listens on TCP"
+                    "driver {name} needs its own address or socket, because the first driver listens on TCP"
                 );
                 return Err(self.document.refuse(place, problem));
             }
@@ -164,8 +162,7 @@ impl Resolver<'_> {
     ) -> Result<Option<Vec<String>>, ConfigError> {
         let Some(list) = &table.pools else { return Ok(None) };
         if list.is_empty() {
-            let problem =
-                problem!("an empty list opens no pool; name some, or leave the key out to open all");
+            let problem = problem!("an empty list allows no pools; list some, or omit the key to allow all");
             return Err(self.document.refuse(&list.place, problem));
         }
         let known: Vec<&str> = match settings.pools.as_slice() {
@@ -178,7 +175,7 @@ impl Resolver<'_> {
             let problem = if !names.contains(name.as_str()) {
                 problem!("pool {:?} does not exist; the pools are: {}", **name, known.join(", "))
             } else if !listed.insert(name) {
-                problem!("pool {:?} is named twice", **name)
+                problem!("duplicate pool {:?}", **name)
             } else {
                 continue;
             };
@@ -187,7 +184,7 @@ impl Resolver<'_> {
         Ok(Some(list.iter().map(|name| (**name).clone()).collect()))
     }
 
-    /// The admin socket, which follows a socket that was written for the first driver.
+    /// The admin socket. Unless written, it is named after the first driver's socket if that was written.
     fn admin(&mut self, top: &Top, socket: Option<&At<Text>>) -> Result<PathBuf, ConfigError> {
         let (path, place) = match (&top.admin, socket) {
             (Some(written), _) => (self.document.path(written), &written.place),

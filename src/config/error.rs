@@ -1,7 +1,7 @@
 //! Errors in a configuration: what is wrong, and where.
 //!
-//! Promises: every error says where the mistake is in the user's terms, the value, and what to write instead. All of
-//! them are usage errors (exit code 2). Does not print.
+//! Promises: every error names, in the user's terms, the place of the mistake, the value, and what to write instead. All
+//! of them are usage errors (exit code 2). Does not print.
 
 use std::io;
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
 //! Hooks: programs and URLs that receive events, as listed in the configuration file.
 //!
 //! Promises: a hook is either a command or a URL, with a known list of events and a time limit; settings that could never
-//! work (an empty command, a URL with a name but no address, a file without a certificate) are refused at the key; what
-//! may be a password (arguments, a path, a query) never appears in messages. Does not run or connect to anything.
+//! work (an empty command, a URL with a name but no address, a file without a certificate) are refused at the key; parts
+//! that may be passwords (arguments, a path, a query) never appear in messages. Neither runs nor connects to anything.
 
 mod tls;
 mod url;
@@ -115,7 +115,7 @@ impl Resolver<'_> {
         for table in &top.hook {
             let hook = self.hook(table)?;
             if hooks.iter().any(|known| known.name == hook.name) {
-                let problem = problem!("duplicate hook {:?}; each needs a name of its own", hook.name);
+                let problem = problem!("duplicate hook {:?}; give each hook a different name", hook.name);
                 return Err(self.document.refuse(&table.name.place, problem));
             }
             self.show(format!("hook.{}", hook.name), &hook.target, &table.name.place);
@@ -161,7 +161,7 @@ impl Resolver<'_> {
                 let url = document.value(written, |url| url.at(connect.as_deref()))?;
                 let batch = document.value(batch, |batch| match *batch {
                     batch if (1..=LARGEST_BATCH).contains(&batch) => Ok(batch),
-                    _ => Err(problem!("must be a number of events; give 1 to {LARGEST_BATCH}")),
+                    _ => Err(problem!("must be from 1 to {LARGEST_BATCH}")),
                 })?;
                 Ok(Target::Web { url, tls: tls.map(Box::new), batch: batch.into() })
             }
@@ -173,7 +173,7 @@ impl Resolver<'_> {
     }
 }
 
-/// A first word with a `/` is a path relative to the file's directory; one without is looked up in `PATH`.
+/// The command. A first word with a `/` is a path relative to the file's directory; without a `/`, it is searched for in `PATH`.
 fn program(document: &Document, words: &[At<String>]) -> Result<Vec<String>, Problem> {
     let mut program: Vec<String> = words.iter().map(|word| (**word).clone()).collect();
     match (program.first_mut(), words) {

@@ -76,7 +76,7 @@ pub const SECTIONS: &[Section] = &[
     Section { table: "", about: "At the top of the file, before the first table:", keys: TOP },
     Section {
         table: "[[pool]]",
-        about: "One table for each pool. Pools must not overlap. A reload opens new pools and closes those that are gone:",
+        about: "One table for each pool. Pools must not overlap. A reload opens new pools and closes removed ones:",
         keys: POOL,
     },
     Section {
@@ -182,7 +182,7 @@ keys! {
         storm_limit: At<u32> = "64", &[], Reload,
             "how many subnets Docker may request one right after another within a minute, without using them, before gipam refuses the next; 16 times as many if they are requested one by one or in parallel; 0 = off";
         history: At<u32> = "10000", &[], Start,
-            "entries of the history that the books keep; 0 = none";
+            "number of history entries that the books keep; 0 = none";
         max_connections: At<NonZeroU16> = "512", &[], Start,
             "connections that one listener serves at a time; further connections wait, and gipam closes idle ones for them";
         http: Option<At<PageAddress>> = "none", &[HTTP], Start,
@@ -272,7 +272,7 @@ keys! {
         engine: At<String> = "\"/var/run/docker.sock\"", &[], Start,
             "the Engine's API socket; \"\" turns repair off";
         grace: At<Time> = "\"10m\"", &[], Start,
-            "time between the two checks that must find a lease dead before it is freed; the first is at least a minute after its grant";
+            "time between the two checks that must find a lease dead before it is freed; the first check is at least a minute after the grant";
         unknown_subnets: At<UnknownSubnets> = "\"report\"", &[], Start,
             "subnets that do not belong to any network of the Engine: \"report\", or \"free\" if this is the only Engine";
     }
@@ -286,7 +286,7 @@ keys! {
         url: Option<At<Url>> = "none", &[], Reload,
             "`http://HOST[:PORT]/PATH`, or `https://`: events are sent there with POST, as JSON; HOST is an address, `localhost`, or a name with `connect`";
         connect: Option<At<Connect>> = "the host of `url`", &[], Reload,
-            "`ADDRESS[:PORT]` where the host of `url` is reached: gipam does not look names up";
+            "`ADDRESS[:PORT]` at which the host of `url` is reached: gipam does not resolve names";
         ca: Option<At<Text>> = "the system's", &[], Reload,
             "with `https://`: the only authorities that are trusted (PEM file)";
         cert: Option<At<Text>> = "none", &[], Reload,
@@ -300,7 +300,7 @@ keys! {
         batch: At<u16> = "32", &[], Reload,
             "with `url`: at most this many events at a time, 1 to 256";
         from: At<Begin> = "\"now\"", &[], Reload,
-            "where a new hook begins: \"now\", or \"start\" for everything that is still in the history";
+            "where a new hook begins: \"now\", or \"start\" for all events that are still in the history";
     }
 }
 
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_that_is_accepted_is_documented_and_no_other() {
+    fn exactly_the_accepted_keys_are_documented() {
         for (table, toml) in [
             ("", "zzz = 1"),
             ("[[pool]]", "[[pool]]\nzzz = 1"),
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn every_default_that_is_written_as_a_value_is_the_default() {
+    fn every_documented_default_value_is_the_real_default() {
         let without = load("");
         for key in TOP.iter().filter(|key| key.is_value()) {
             let with = load(&format!("{} = {}", key.name, key.default));
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sample_parses_to_what_it_says() {
+    fn the_sample_parses_to_its_settings() {
         let sample = std::fs::read_to_string(root().join("packaging/gipam.toml")).unwrap();
         let config = load(&sample);
         let pools: Vec<&str> = config.settings.pools.iter().map(|pool| pool.name.as_str()).collect();

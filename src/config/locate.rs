@@ -27,7 +27,7 @@ impl Lines {
     }
 }
 
-/// The key around this byte range, if the text is valid TOML and there is such a key.
+/// The key around this byte range; `None` if the text is not valid TOML or no key is there.
 pub(super) fn key(text: &str, span: &Range<usize>) -> Option<String> {
     in_table(DeTable::parse(text).ok()?.get_ref(), span)
 }
@@ -39,7 +39,7 @@ fn in_table(table: &DeTable<'_>, span: &Range<usize>) -> Option<String> {
     })
 }
 
-/// What follows the key of this value on the way to the span; empty if the span is in the value and in nothing below it.
+/// The rest of the key, from this value down to the span; empty if the span is in the value itself.
 fn in_value(value: &Spanned<DeValue<'_>>, span: &Range<usize>) -> Option<String> {
     let below = match value.get_ref() {
         DeValue::Table(table) => in_table(table, span).map(|key| format!(".{key}")),
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_toml_has_no_key() {
+    fn invalid_toml_has_no_key() {
         assert_eq!(key_of("a = = 1", "= 1"), None);
     }
 }

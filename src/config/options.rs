@@ -19,8 +19,8 @@ pub(super) struct Spelling {
 
 macro_rules! spellings {
     ($($(#[$how:meta])* $constant:ident $field:ident $flag:literal $variable:literal;)*) => {
-        /// The options as typed, all of them texts. Flags and variables have the same set.
-        /// The command line takes those that start the driver from here; the others come with every command.
+        /// The options as typed. Each has a flag and a variable. The command line takes those that start the driver
+        /// from here; the others belong to every command.
         #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
         pub struct Options {
             $($(#[$how])* pub $field: Option<String>,)*
@@ -140,7 +140,9 @@ impl Surroundings {
         let ours = |name: &str| name.starts_with("GIPAM_") && !VARIABLES.contains(&name);
         let known = VARIABLES.join(", ");
         let unknown = self.variables.keys().filter(|name| ours(name));
-        unknown.map(|name| format!("variable {name} is ignored; the known ones are {known}")).collect()
+        unknown
+            .map(|name| format!("unknown variable {name} is ignored; the variables are: {known}"))
+            .collect()
     }
 }
 
@@ -149,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_variable_is_an_absent_one() {
+    fn an_empty_variable_counts_as_absent() {
         let variables = [("GIPAM_ADDRESS", ""), ("GIPAM_V4", "10.0.0.0/8")];
         let variables = variables.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
         let options = Options::from_variables(&variables);
@@ -164,6 +166,6 @@ mod tests {
         let surroundings = Surroundings { variables, ..Surroundings::default() };
         let warnings = surroundings.unknown_variables();
         assert_eq!(warnings.len(), 1);
-        assert!(warnings[0].starts_with("variable GIPAM_V5 is ignored"), "{warnings:?}");
+        assert!(warnings[0].starts_with("unknown variable GIPAM_V5 is ignored"), "{warnings:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! Values with the place where each was set: in the file, with an option, or nowhere (the default).
 //!
-//! Promises: every value of the configuration is read by its type, once, and keeps its place; an origin is shown the way
-//! the user wrote it. Does not know the keys; `document.rs` decides which of several places applies.
+//! Promises: every value of the configuration is read by its type, once, and keeps its place; an origin is shown in the
+//! user's terms. Does not know the keys; `document.rs` decides which of several places applies.
 
 use std::fmt;
 use std::ops::{Deref, Range};
@@ -50,13 +50,13 @@ pub struct Shown {
     pub origin: Origin,
 }
 
-/// The bytes of the file that contain a value; beyond the end of the file, a number that stands for an option or a default.
+/// The bytes of the file that contain a value; beyond the end of the file, a number that represents an option or a default.
 pub(super) type Spot = Range<usize>;
 
 /// The place of every default.
 pub(super) const DEFAULT: Spot = usize::MAX..usize::MAX;
 
-/// A value with its place, which does not count when values are compared.
+/// A value with its place, which comparisons ignore.
 #[derive(Clone)]
 pub struct At<T> {
     value: T,
@@ -91,7 +91,7 @@ impl<T: PartialEq> PartialEq for At<T> {
 
 impl<T: Eq> Eq for At<T> {}
 
-/// A type of values of the file.
+/// A type that a value in the file can have.
 pub trait Value: Sized {
     /// Its type in TOML.
     type Raw: DeserializeOwned;
@@ -101,7 +101,7 @@ pub trait Value: Sized {
 
 impl<'de, T: Value> Deserialize<'de> for At<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// This wrapper gives an error the place of the value, also inside a list.
+        /// This wrapper gives an error the place of the value, even inside a list.
         #[derive(Deserialize)]
         #[serde(bound = "T: Value")]
         struct Inner<T>(#[serde(deserialize_with = "read")] T);

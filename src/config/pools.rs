@@ -1,8 +1,8 @@
 //! Pools: those in the configuration file, or the single pool `default` that `-v4` and `-v6` define.
 //!
-//! Promises: pools in the file override those of flags and variables; whatever the plan cannot support is refused
-//! with its position; a base with host bits is refused in the file, but masked with a warning in flags and variables, as
-//! in the old gipam. Does not know lease files and books, whose precedence lies between the two.
+//! Promises: pools in the file override those of flags and variables; settings that the plan cannot support are refused
+//! with their position; a base with host bits is refused in the file, but masked with a warning in flags and variables, as
+//! in the old gipam. Does not know lease files and books, whose precedence is between the two.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ pub enum PoolsOrigin {
 pub(super) const DEFAULT_POOL: &str = "default";
 
 impl Resolver<'_> {
-    /// The plan's settings, where its pools come from, and from when on a pool that fills up causes a warning.
+    /// The plan's settings, where its pools come from, and the thresholds for warnings about pools that fill up.
     pub(super) fn settings(&mut self, top: &Top) -> Result<(Settings, PoolsOrigin, WarnAt), ConfigError> {
         let of_options = self.pool_of_options()?;
         let wanted = of_options.as_ref().map(|table| self.pool(table, top)).transpose()?;
@@ -139,7 +139,7 @@ impl Resolver<'_> {
         Ok(Some(Base::new(base, size, addresses)))
     }
 
-    /// The pool `default` that flags and variables define, if they give a base, as the file would have it.
+    /// The pool `default` that flags and variables define, if they give a base, in the form of a table of the file.
     fn pool_of_options(&mut self) -> Result<Option<PoolTable>, ConfigError> {
         let v4 = self.base_of_options(Family::V4, V4, V4AB)?;
         let v6 = self.base_of_options(Family::V6, V6, V6AB)?;
@@ -165,7 +165,7 @@ impl Resolver<'_> {
             if let Some(size) = size {
                 let origin = self.document.origin(&size.place);
                 let text =
-                    format!("{origin} {} also needs {} PREFIX; without it, it is ignored", *size, base.flag);
+                    format!("{origin} {} also needs {} PREFIX; gipam ignores {origin}", *size, base.flag);
                 self.warnings.push(text);
             }
             return Ok(None);
@@ -181,14 +181,14 @@ const fn base_of(table: &PoolTable, family: Family) -> Option<&BaseTable> {
     }
 }
 
-/// Refuses a reservation that does not overlap its pool, because it must be a typing error.
+/// Refuses a reservation that does not overlap its pool, because that must be a mistake.
 fn reserved_in(pool: &PoolSettings, range: &AddressRange) -> Result<(), Problem> {
     let touches = pool
         .base(range.family)
         .is_some_and(|base| range.first <= base.base.last() && base.base.first() <= range.last);
     touches.then_some(()).ok_or_else(|| {
         problem!(
-            "{range} lies outside pool {}; write it under its own pool, or under the top-level key reserved",
+            "{range} lies outside pool {}; write it in the pool that contains it, or in the top-level key reserved",
             pool.name
         )
     })

@@ -1,7 +1,7 @@
-//! Makes the configuration of what the document says, together with the surroundings.
+//! Makes the configuration from the document and the surroundings.
 //!
-//! Promises: each value is checked with the others that it depends on, and an error names where it was set. Reads only the
-//! configuration file and, for the daemon and for commands that check its configuration, the certificates of its hooks.
+//! Promises: each value is checked together with those on which it depends, and an error names where it was set. Reads only
+//! the configuration file and, for the daemon and for commands that check its configuration, the certificates of its hooks.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use super::origin::{At, DEFAULT, Origin, Shown, Spot};
 use super::value::{Mode, Text, UnknownSubnets};
 use super::{BooksFile, Config, Gc, Given, Http, PluginDirs, SocketAccess, books_file};
 
-/// What was read, and the warnings and shown values that it has produced.
+/// The document, and the warnings and shown values collected so far.
 pub(super) struct Resolver<'a> {
     pub(super) document: Document,
     pub(super) surroundings: &'a Surroundings,
@@ -56,7 +56,7 @@ impl Resolver<'_> {
         Gc { engine: path, grace: ***grace, free_unknown_subnets: free }
     }
 
-    /// Where the page is served; warns if others can reach it.
+    /// Where the page is served; warns if other machines can reach it.
     fn http(&mut self, top: &Top) -> Option<Http> {
         let hosts: Vec<String> = top.http_hosts.iter().map(|host| host.to_string()).collect();
         self.show("http_hosts", hosts.join(", "), &top.http_hosts.place);
@@ -64,13 +64,13 @@ impl Resolver<'_> {
         let address = (**top.http.as_ref()?).clone().0;
         if !address.is_loopback() {
             self.warnings.push(format!(
-                "the page and the metrics at {address} do not ask for a password: everybody who can reach that address sees every \
+                "the page and the metrics at {address} do not require a password: everyone who can reach that address sees every \
                  subnet, lease and holder"
             ));
             if hosts.is_empty() {
                 self.warnings.push(format!(
-                    "the page at {address} answers only to IP addresses and localhost, because any other name could be made to \
-                     point here (DNS rebinding); add its name to http_hosts"
+                    "the page at {address} can be requested only by IP address or as localhost, because any other name could be \
+                     made to point here (DNS rebinding); to allow a host name, add it to http_hosts"
                 ));
             }
         }
@@ -140,22 +140,22 @@ pub(super) fn resolve(
     })
 }
 
-/// What a client command needs: the socket to query, and where the books are if no daemon answers.
+/// The configuration of a client command: the socket to query, and where the books are if no daemon answers.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
     /// The admin socket.
     pub admin: PathBuf,
     pub file: BooksFile,
-    /// Whether these books are those of the daemon behind `admin`: false if a flag named the socket but
-    /// nothing named the books.
+    /// Whether these books are those of the daemon behind `admin`: false if a flag named the socket, but no
+    /// option or file named the books.
     pub books_belong: bool,
     /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
 impl ClientConfig {
-    /// Resolves it from the same sources. A configuration file with mistakes is ignored with a warning, because
-    /// the books can be read without it.
+    /// Resolves the configuration from the same sources as the daemon. A configuration file with mistakes is
+    /// ignored with a warning, because the books can be read without it.
     pub fn load(flags: &Options, surroundings: &Surroundings) -> Result<Self, ConfigError> {
         let without = Surroundings { default_configuration: PathBuf::new(), ..surroundings.clone() };
         let (config, error) = match resolve(flags, surroundings, Files::Named) {

@@ -74,7 +74,7 @@ const TWO_POOLS: &str = "[[pool]]\nname = \"lan\"\nv4 = { base = \"10.20.0.0/16\
     [[pool]]\nname = \"dmz\"\nv6 = { base = \"2001:db8:d::/48\", size = 60, addresses = \"stable\" }\n";
 
 #[test]
-fn nothing_given_is_a_socket_named_gipam_and_no_mistake() {
+fn without_settings_gipam_listens_on_the_default_socket() {
     let config = good("", &[], &[]);
     assert_eq!(door(&config), "unix:///run/docker/plugins/gipam.sock");
     assert_eq!(config.admin, Path::new("/run/gipam/admin.sock"));
@@ -89,7 +89,7 @@ fn nothing_given_is_a_socket_named_gipam_and_no_mistake() {
 }
 
 #[test]
-fn flags_stand_over_variables_over_the_file_over_defaults() {
+fn flags_override_variables_which_override_the_file_which_overrides_defaults() {
     let toml = "log = \"error\"\nname = \"third\"\n";
     let variables = [("GIPAM_LOG", "warn"), ("GIPAM_NAME", "second")];
     assert_eq!(**good(toml, &variables, &[("log", "debug")]).keys.log, tracing::Level::DEBUG);
@@ -132,7 +132,7 @@ fn host_bits_of_an_option_are_masked_with_a_warning() {
 }
 
 #[test]
-fn a_wrong_option_is_named_with_its_spelling() {
+fn an_error_names_an_option_as_the_user_wrote_it() {
     for (variables, given, message) in [
         (&[][..], &[("v4", " 10.0.0.0/8")][..], "-v4: \" 10.0.0.0/8\" is not a prefix; write it like"),
         (&[], &[("v4", "2001:db8::/48")], "-v4: 2001:db8::/48 is not an IPv4 prefix"),
@@ -143,7 +143,7 @@ fn a_wrong_option_is_named_with_its_spelling() {
             &[("v4", "10.0.0.0/28")],
             "-v4: size /24 does not fit 10.0.0.0/28; give a length from 28 to 32",
         ),
-        (&[("GIPAM_UNIX", "yes")], &[], "GIPAM_UNIX: \"yes\" is neither true nor false"),
+        (&[("GIPAM_UNIX", "yes")], &[], "GIPAM_UNIX: \"yes\" is not a boolean"),
         (&[], &[("name", "default")], "--name: \"default\" cannot be a driver name: the Engine has"),
         (&[("GIPAM_LOG", "loud")], &[], "GIPAM_LOG: \"loud\" is not a log level"),
         (&[], &[("address", "9090")], "-address: \"9090\" is not a TCP address"),
@@ -155,7 +155,7 @@ fn a_wrong_option_is_named_with_its_spelling() {
 }
 
 #[test]
-fn the_old_spellings_choose_the_same_doors() {
+fn the_old_spellings_choose_the_same_listeners() {
     for (variables, given, expected) in [
         (&[("GIPAM_UNIX", "false")][..], &[][..], "tcp://:9090"),
         (&[("GIPAM_UNIX", "false"), ("GIPAM_ADDRESS", "127.0.0.1:7")], &[], "tcp://127.0.0.1:7"),
@@ -174,7 +174,7 @@ fn the_admin_socket_follows_a_named_socket() {
     assert_eq!(good("", &[], &[("socket", "/x/y.sock")]).admin, Path::new("/x/y.admin.sock"));
     let other = good("", &[], &[("socket", "/run/docker/plugins/y.sock")]);
     assert_eq!(other.admin, Path::new("/run/gipam/y.admin.sock"));
-    assert_eq!(other.warnings.len(), 1, "Docker will call it y: {:?}", other.warnings);
+    assert_eq!(other.warnings.len(), 1, "Docker will find the driver as y: {:?}", other.warnings);
     assert_eq!(good("", &[], &[("socket", "/x/y.sock"), ("admin", "/z.sock")]).admin, Path::new("/z.sock"));
     assert_eq!(good("", &[], &[("address", ":1")]).admin, Path::new("/run/gipam/admin.sock"));
 }
@@ -189,7 +189,7 @@ fn a_json_file_flag_puts_the_books_next_to_it() {
 }
 
 #[test]
-fn the_contract_file_parses_to_what_it_says() {
+fn the_contract_file_parses_to_its_settings() {
     let toml = r#"
         socket_mode = "0600"
         [[pool]]
@@ -285,7 +285,7 @@ fn a_mistake_in_the_file_names_file_line_column_and_key() {
         ),
         (
             "unix = false\n[driver.x]".to_owned(),
-            "gipam.toml, line 2, column 9, key driver.x: driver x needs an address",
+            "gipam.toml, line 2, column 9, key driver.x: driver x needs its own address",
         ),
         (
             "socket_mode = \"rw\"".to_owned(),
@@ -302,7 +302,7 @@ fn a_mistake_in_the_file_names_file_line_column_and_key() {
 }
 
 #[test]
-fn pools_of_the_file_stand_above_flags_with_a_warning() {
+fn pools_in_the_file_override_flags_with_a_warning() {
     let config = good(TWO_POOLS, &[], &[("v4", "10.0.0.0/8")]);
     assert_eq!(config.settings.pools.len(), 2);
     assert!(matches!(config.pools_origin, PoolsOrigin::Document(_)));
@@ -310,14 +310,14 @@ fn pools_of_the_file_stand_above_flags_with_a_warning() {
 }
 
 #[test]
-fn further_drivers_lie_next_to_the_first_or_have_an_address_of_their_own() {
+fn further_drivers_have_sockets_next_to_the_first_or_their_own_address() {
     let config = good("[driver.x]\n[driver.y]\naddress = \":7\"", &[], &[("socket", "/s/gipam.sock")]);
     let doors: Vec<String> = config.drivers.iter().map(|driver| driver.door.to_string()).collect();
     assert_eq!(doors, ["unix:///s/gipam.sock", "unix:///s/x.sock", "tcp://:7"]);
 }
 
 #[test]
-fn no_two_doors_share_a_place() {
+fn no_two_listeners_share_a_place() {
     let shared = load("[driver.x]\naddress = \":7\"", &[], &[("address", ":7")]).unwrap_err().to_string();
     assert!(shared.contains("driver gipam and driver x would both listen at tcp://:7"), "{shared}");
     let shared = load("", &[], &[("socket", "/s/a.sock"), ("admin", "/s/a.sock")]).unwrap_err().to_string();
@@ -325,7 +325,7 @@ fn no_two_doors_share_a_place() {
 }
 
 #[test]
-fn tls_paths_start_at_the_file() {
+fn relative_tls_paths_start_at_the_directory_of_the_file() {
     let toml = "address = \":7\"\nadvertise = \"host.example:7\"\n[tls]\ncert = \"c.pem\"\nkey = \"/k.pem\"";
     let house = house(toml, &[]);
     let config = Config::load(&Options::default(), &house.surroundings).unwrap();
@@ -344,7 +344,7 @@ fn a_socket_path_that_the_kernel_would_refuse_is_refused() {
 }
 
 #[test]
-fn a_client_passes_over_a_broken_file_but_not_over_one_it_was_given() {
+fn a_client_ignores_a_broken_default_file_but_not_one_that_a_flag_names() {
     let house = house("log = 1", &[]);
     let client = ClientConfig::load(&Options::default(), &house.surroundings).unwrap();
     assert_eq!((client.warnings.len(), client.admin), (1, PathBuf::from("/run/gipam/admin.sock")));
@@ -364,13 +364,13 @@ fn a_reload_reads_the_file_again() {
 }
 
 #[test]
-fn a_named_file_that_is_missing_is_a_mistake() {
+fn a_missing_file_that_a_flag_names_is_an_error() {
     let error = load("", &[], &[("config", "none.toml")]).unwrap_err();
     assert!(matches!(error, ConfigError::Unreadable { .. }), "{error}");
 }
 
 #[test]
-fn p29_each_driver_name_says_for_itself_whether_it_asks_for_macs() {
+fn p29_each_driver_name_has_its_own_setting_for_requesting_macs() {
     let pools = "[[pool]]\nname = \"lan\"\nv4 = { base = \"10.20.0.0/16\" }\n";
     let of = |toml: &str| -> Vec<bool> {
         good(toml, &[], &[]).drivers.iter().map(|driver| driver.requires_mac_address).collect()

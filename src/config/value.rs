@@ -1,6 +1,6 @@
 //! The types of configuration values: durations, modes, names, levels, prefixes.
 //!
-//! Promises: nothing is trimmed or guessed; an error says how to write the value. Times are in milliseconds.
+//! Promises: values are neither trimmed nor guessed; an error says how to write the value. Times are in milliseconds.
 //! Does not know where a text is in the file; the caller adds that.
 
 use std::fmt;
@@ -61,7 +61,7 @@ texts! {
     TcpAddress = TcpAddress::parse;
 }
 
-/// Types that are a text or a number with a rule, and how each is shown.
+/// Types that are written as a text with a rule, and how each is shown.
 macro_rules! ruled {
     ($($(#[$about:meta])* $kind:ident($inner:ty) = $read:expr, $show:expr;)*) => {$(
         $(#[$about])*
@@ -214,7 +214,7 @@ pub fn boolean(text: &str) -> Result<bool, Problem> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(problem!("{text:?} is neither true nor false")),
+        _ => Err(problem!("{text:?} is not a boolean; write true or false")),
     }
 }
 
@@ -240,8 +240,8 @@ pub(super) fn driver_name(name: &str) -> Result<String, Problem> {
     let refuse = |why| Err(problem!("{name:?} cannot be a driver name: {why}"));
     match name {
         "" => refuse("it is empty"),
-        "default" | "null" => refuse("the Engine has a driver of its own by this name"),
-        _ if name.len() > 63 => refuse("it is longer than 63 letters"),
+        "default" | "null" => refuse("the Engine has its own driver with this name"),
+        _ if name.len() > 63 => refuse("it is longer than 63 characters"),
         _ if !name.bytes().all(word_byte) => refuse("use letters, digits, '-', '_' and '.'"),
         _ if !name.starts_with(|first: char| first.is_ascii_alphanumeric()) => {
             refuse("it must begin with a letter or a digit")
@@ -261,8 +261,7 @@ pub fn pool_name(name: &str) -> Result<String, Problem> {
 }
 
 fn hook_name(name: &str) -> Result<String, Problem> {
-    let refuse =
-        || problem!("{name:?} cannot be a hook's name; use 1 to 63 letters, digits, '-', '_' and '.'");
+    let refuse = || problem!("{name:?} cannot be a hook name; use 1 to 63 letters, digits, '-', '_' and '.'");
     is_word(name).then(|| name.to_owned()).ok_or_else(refuse)
 }
 
@@ -312,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_is_shown_as_it_can_be_written() {
+    fn a_shown_duration_can_be_parsed_again() {
         for text in ["0", "10m", "60s", "1h", "90s", "250ms", "2d"] {
             let millis = duration(text).unwrap();
             assert_eq!(duration(&duration_text(millis)), Ok(millis));
@@ -331,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn booleans_are_spelled_as_the_old_flags_were() {
+    fn booleans_have_the_spellings_of_the_old_flags() {
         assert_eq!(boolean("True"), Ok(true));
         assert_eq!(boolean("0"), Ok(false));
         for text in ["yes", "", "tRuE", " true"] {
@@ -340,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn host_bits_of_a_base_are_seen() {
+    fn host_bits_of_a_base_are_detected() {
         assert!(!base("10.0.0.0/8", Family::V4).unwrap().1);
         assert!(base("10.0.0.1/8", Family::V4).unwrap().1);
         assert!(!base("2001:DB8:0::/48", Family::V6).unwrap().1);
@@ -349,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_docker_owns_or_cannot_spell_are_refused() {
+    fn names_that_docker_reserves_or_cannot_use_are_refused() {
         let (longest, longer) = ("x".repeat(63), "x".repeat(64));
         for name in ["gipam", "gipam-demo", "a", "0", "Lan_2.x", &longest] {
             assert_eq!(driver_name(name), Ok(name.to_owned()), "{name}");
@@ -376,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_alone_is_loopback() {
+    fn a_port_alone_means_loopback() {
         for text in ["9468", ":9468", "127.0.0.1:9468"] {
             let found = page_address(text).map(|found| found.to_string());
             assert_eq!(found, Ok("127.0.0.1:9468".to_owned()), "{text}");
@@ -388,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_differs_from_what_others_reach() {
+    fn loopback_addresses_are_recognized() {
         for (text, inside) in [
             (":1", true),
             ("localhost:1", true),

@@ -16,14 +16,14 @@ use crate::plan::settings::PoolSettings;
 const CHECK: &str = "Docker's own pools";
 /// The default path of the file; a flag may name another one.
 const FILE: &str = "/etc/docker/daemon.json";
-/// What a key of the file, or a flag of the same name, takes.
+/// The type of a key of the file, or of a flag with the same name.
 #[derive(Clone, Copy, Debug)]
 enum Takes {
-    /// One prefix of Docker's own.
+    /// A prefix that Docker uses.
     Subnet,
     /// An address that Docker uses.
     Address,
-    /// A list of such addresses.
+    /// A list of addresses that Docker uses.
     Addresses,
     /// Docker's address pools.
     Pools,
@@ -43,7 +43,7 @@ const KEYS: [(&str, Takes); 11] = [
     ("host-gateway-ip", Takes::Addresses),
     ("default-address-pools", Takes::Pools),
 ];
-/// The pools from which Docker takes networks by default; Engines from 27 on also use a /48 of `fd00::/8`.
+/// The pools from which Docker takes networks by default; Engine 27 and later also use a /48 of `fd00::/8`.
 const BUILT_IN: [&str; 7] = [
     "172.17.0.0/16",
     "172.18.0.0/16",
@@ -83,7 +83,7 @@ pub(super) fn check(report: &mut DoctorReport, place: &BooksPlace, pools: &[Pool
         report.warning(
             CHECK,
             why.clone(),
-            "correct it: dockerd refuses to start with it (dockerd --validate)",
+            "dockerd refuses to start with this; correct it, then check with dockerd --validate",
         );
     }
     if !own.pools {
@@ -114,10 +114,14 @@ fn compare(report: &mut DoctorReport, own: &Own, pools: &[PoolSettings]) -> bool
             clashes = true;
             let found = format!("{prefix} of {from} overlaps pool {} ({base})", pool.name);
             if from.starts_with("Docker's built-in") {
-                let advice = "both may give the same addresses: set default-address-pools in daemon.json to other prefixes";
+                let advice = "Docker and gipam may give the same addresses; set default-address-pools in daemon.json to other prefixes";
                 report.warning(CHECK, found, advice);
             } else {
-                report.wrong(CHECK, found, "both would give the same addresses: remove one of the two");
+                report.wrong(
+                    CHECK,
+                    found,
+                    "Docker and gipam would give the same addresses; change one of the two",
+                );
             }
         }
     }
@@ -125,7 +129,7 @@ fn compare(report: &mut DoctorReport, own: &Own, pools: &[PoolSettings]) -> bool
         for (pool, base) in bases(pools).filter(|(_, base)| base.contains_address(*address)) {
             clashes = true;
             let found = format!("{address} of {from} lies in pool {} ({base})", pool.name);
-            let advice = format!("a container could get it; reserve it: gipam reserve {address}");
+            let advice = format!("a container could get this address; reserve it: gipam reserve {address}");
             report.warning(CHECK, found, advice);
         }
     }

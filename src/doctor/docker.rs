@@ -1,6 +1,6 @@
 //! The Docker Engine: its version, the limitations of that version, and the start order.
 //!
-//! Promises: reads `/version` over the API socket and two files; what each major version of the Engine can do was
+//! Promises: reads `/version` over the API socket and two files; the limitations of each major version of the Engine were
 //! observed in real runs (see the version table of the protocol in `docs/`).
 
 use std::time::Duration;
@@ -33,21 +33,21 @@ pub(super) fn engine(report: &mut DoctorReport, config: &Config) {
         return report.unknown("Engine", format!("{} does not report its version", socket.display()));
     };
     let Some(major) = text.split('.').next().and_then(|major| major.parse::<u32>().ok()) else {
-        return report.unknown("Engine", format!("version {text} cannot be read"));
+        return report.unknown("Engine", format!("cannot parse version {text}"));
     };
     let mut limits = Vec::new();
     if major < 28 {
         limits.push("no IPv6-only networks before Engine 28");
     }
     if major < 29 {
-        limits.push("containers are recognized by MAC; Engines before 29 do not send names");
+        limits.push("containers are recognized only by MAC, because Engines before 29 do not send names");
     }
     let limits = if limits.is_empty() { String::new() } else { format!("; {}", limits.join("; ")) };
     report.well("Engine", format!("Docker {text}{limits}"));
 }
 
-/// ipvlan refuses every MAC that it is given, and Docker generates one for a driver that requires MACs (P29), so no
-/// container of such a network starts.
+/// ipvlan refuses every requested MAC, and Docker generates one for a driver that requires MACs (P29), so the containers of
+/// such a network do not start.
 pub(super) fn ipvlan(report: &mut DoctorReport, config: &Config) {
     const CHECK: &str = "ipvlan";
     let asks = config.drivers.iter().filter(|driver| driver.requires_mac_address);
@@ -77,7 +77,7 @@ pub(super) fn ipvlan(report: &mut DoctorReport, config: &Config) {
     }
 }
 
-/// gipam must start before Docker: a missing driver delays Docker by 15 s per network, and its containers stay down.
+/// gipam must start before Docker: a missing driver delays Docker by 15 s per network, and the containers stay down.
 pub(super) fn boot_order(report: &mut DoctorReport, place: &BooksPlace) {
     const CHECK: &str = "boot order";
     if !place.path("/run/systemd/system").is_dir() {

@@ -1,6 +1,6 @@
 //! Checks of gipam itself: its configuration, its books and their disk, its daemon, its listeners.
 //!
-//! Promises: reads the books as any view does, even while a daemon runs; asks a listener only to identify itself.
+//! Promises: reads the books as views do, even while a daemon runs; asks a listener only to identify itself.
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
@@ -17,8 +17,8 @@ use crate::text::counted;
 /// How long to wait for a listener to identify itself.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The advice if no Engine is configured.
-pub(super) const NO_ENGINE: &str = "set gc.engine, so that gipam can find what Docker lost";
-/// With less free space than this on the books' disk, there is a warning.
+pub(super) const NO_ENGINE: &str = "set gc.engine, so that gipam can find releases that Docker lost";
+/// Less free space than this on the disk of the books is a problem.
 const ROOM: u64 = 64 << 20;
 
 /// Reports the warnings of the configuration, or its driver names if there are none.
@@ -59,12 +59,12 @@ fn whole(report: &mut DoctorReport, path: &Path, configured: Vec<PoolSettings>) 
             plan.settings().pools.clone()
         }
         Err(crate::store::StoreError::Absent(_)) => {
-            let advice = "the first start creates them; --file PATH names other books";
+            let advice = "the first start creates them; to check other books, give --file PATH";
             report.warning("books", format!("no books found at {}", path.display()), advice);
             configured
         }
         Err(error) => {
-            let advice = "stop gipam, then gipam restore FILE puts a backup back";
+            let advice = "stop gipam, then restore a backup: gipam restore FILE";
             report.wrong("books", error.to_string(), advice);
             configured
         }
@@ -121,7 +121,7 @@ pub(super) fn daemon(report: &mut DoctorReport, admin: &Path) -> Option<serde_js
             report.wrong(
                 "daemon",
                 found,
-                "if that is another program's socket, name the one of gipam with --admin PATH",
+                "if the socket belongs to another program, give gipam's socket with --admin PATH",
             );
         }
         Err(ClientError::Unreachable { path, .. }) => {
@@ -156,7 +156,7 @@ pub(super) fn of_daemon(report: &mut DoctorReport, admin: &Path) -> Vec<PoolSett
             let why = status["engine_error"].as_str().unwrap_or("it does not answer").to_owned();
             report.warning("Engine", why, "start Docker, or set gc.engine to its API socket");
         }
-        (Some(true), None) => report.unknown("Engine", "not asked yet"),
+        (Some(true), None) => report.unknown("Engine", "not checked yet"),
         _ => report.warning("Engine", "repair is off (gc.engine is empty)", NO_ENGINE),
     }
     pools
@@ -167,12 +167,12 @@ fn duplicates(report: &mut DoctorReport, status: &serde_json::Value) {
     let suspects = status["suspects"].as_array();
     for row in suspects.into_iter().flatten().filter(|row| row["what"] == "duplicate") {
         let text = |key: &str| row[key].as_str().unwrap_or("?").to_owned();
-        let advice = "disconnect one of them, and connect it again; gipam gc lists them all";
+        let advice = "disconnect one of the two (docker network disconnect NETWORK CONTAINER), then connect it again; to list all: gipam gc";
         report.wrong("duplicate address", format!("{}: {}", text("address"), text("why")), advice);
     }
 }
 
-/// Reports pools and subnets that fill up, according to the daemon.
+/// Reports pools and subnets that are filling up, according to the daemon.
 fn filling(report: &mut DoctorReport, rows: &serde_json::Value) {
     for row in rows.as_array().into_iter().flatten() {
         let what = match (row["subnet"].as_str(), row["pool"].as_str(), row["family"].as_str()) {
@@ -180,7 +180,7 @@ fn filling(report: &mut DoctorReport, rows: &serde_json::Value) {
             (None, pool, family) => format!("pool {} ({})", pool.unwrap_or("?"), family.unwrap_or("?")),
         };
         let found = format!("{what} is {}% full (warn_at is {}%)", row["percent"], row["warn_at"]);
-        let advice = "remove unused networks and containers, or enlarge it; warn_at sets the threshold";
+        let advice = "remove unused networks and containers, or enlarge the pool or subnet; warn_at sets the threshold";
         report.warning("filling", found, advice);
     }
 }
@@ -198,7 +198,7 @@ fn hooks(report: &mut DoctorReport, rows: &serde_json::Value) {
             report.warning(
                 &check,
                 found,
-                "fix what it calls; queued events are then delivered (docs/hooks.md)",
+                "fix the hook's program or server; queued events are then delivered (docs/hooks.md)",
             );
         } else {
             report.well(&check, format!("delivered up to {}, {waiting} queued", row["upto"]));
@@ -222,7 +222,7 @@ pub(super) fn doors(report: &mut DoctorReport, config: &Config) {
                     report.warning(
                         &check,
                         found,
-                        "remove it: Docker would use it whenever the socket is missing",
+                        "remove the file: Docker would use it whenever the socket is missing",
                     );
                 }
             }
@@ -231,7 +231,7 @@ pub(super) fn doors(report: &mut DoctorReport, config: &Config) {
                 report.wrong(&check, found, "start gipam: it writes the file when it listens");
             }
             DoorSettings::Tcp { .. } => {
-                report.well(&check, format!("Docker finds it through {}", there.join(", ")))
+                report.well(&check, format!("Docker finds the driver through {}", there.join(", ")))
             }
         }
     }
@@ -246,7 +246,11 @@ fn socket(report: &mut DoctorReport, check: &str, path: &Path) {
             return report.wrong(check, format!("socket {shown} does not exist"), advice);
         }
         Ok(found) if !found.file_type().is_socket() => {
-            return report.wrong(check, format!("{shown} is not a socket"), "move it away, and start gipam");
+            return report.wrong(
+                check,
+                format!("{shown} is not a socket"),
+                "move the file away, then start gipam",
+            );
         }
         Ok(_) => {}
     }
@@ -255,7 +259,7 @@ fn socket(report: &mut DoctorReport, check: &str, path: &Path) {
             report.well(check, format!("an IPAM driver answers at {shown}"));
         }
         Ok(reply) => {
-            let found = format!("what answers at {shown} is not an IPAM driver (status {})", reply.status);
+            let found = format!("the program at {shown} is not an IPAM driver (status {})", reply.status);
             report.wrong(check, found, "another plugin uses this name; choose a different one with --name");
         }
         Err(ClientError::Unreachable { .. }) => {

@@ -31,24 +31,27 @@ pub(super) fn routes(report: &mut DoctorReport, pools: &[PoolSettings]) {
             let prefix = used.prefix;
             let swallowed = prefix.contains(base) && used.kind == InUseKind::OnLinkV4Route;
             if swallowed {
-                let advice = "Docker refuses every subnet that overlaps it: make the route narrower, or use another pool";
+                let advice = "Docker refuses every subnet that overlaps this route; make the route narrower, or use another pool";
                 report.wrong(&check, format!("lies in the on-link route {}", used.text), advice);
             } else if base.contains(prefix) && !is_bridge(&used.text) {
                 inside.push(used.text.clone());
             }
         }
         if inside.is_empty() {
-            report.well(&check, "nothing else on this machine uses any of its addresses");
+            report.well(&check, "this machine does not use any of its addresses otherwise");
         } else {
             report.well(
                 &check,
-                format!("this machine uses a part of it, which gipam does not give: {}", inside.join(", ")),
+                format!(
+                    "this machine uses a part of the pool, which gipam does not give: {}",
+                    inside.join(", ")
+                ),
             );
         }
         if is_public(base) {
             report.unknown(
                 &check,
-                "gipam cannot see whether it is routed to this machine: ping a container from another host",
+                "gipam cannot determine whether the pool is routed to this machine; ping a container from another host",
             );
         }
     }

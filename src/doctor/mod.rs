@@ -117,7 +117,7 @@ pub fn examine(flags: &Options, surroundings: &Surroundings, place: &BooksPlace)
     let config = match Config::outline(flags, surroundings) {
         Ok(config) => config,
         Err(error) => {
-            let advice = "fix it; gipam config check FILE lists every mistake";
+            let advice = "fix the mistake, then check again: gipam config check FILE";
             report.wrong("configuration", error.to_string(), advice);
             return report.0;
         }
@@ -125,7 +125,7 @@ pub fn examine(flags: &Options, surroundings: &Surroundings, place: &BooksPlace)
     match Config::load(flags, surroundings) {
         Ok(config) => gipam::configuration(&mut report, &config),
         Err(error) => {
-            let advice = "fix it, then gipam reload: until then that hook gets no events; or run this as root, if only root may read it";
+            let advice = "fix the file, then run gipam reload (until then, the hook gets no events); if only root may read the file, run gipam doctor as root";
             report.wrong("configuration", error.to_string(), advice);
         }
     }

@@ -62,7 +62,7 @@ pub struct Census {
     pub took: Duration,
 }
 
-/// The counts of a held subnet, before its texts are added.
+/// The counts of a held subnet, without its texts.
 #[derive(Clone, Copy, Debug)]
 struct Counted {
     serial: Serial,

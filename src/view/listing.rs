@@ -1,7 +1,7 @@
 //! Searches, sorts and pages rows for a query with `limit`.
 //!
-//! Promises: a page has at most [`MOST`] rows; memory use depends on the end of the page, not on the number of rows; an unknown
-//! column is refused; the order is stable. Does not know where the rows come from.
+//! Promises: a page has at most [`MOST`] rows; memory use depends on the position of the page, not on the number of rows; an
+//! unknown column is refused; the order is stable. Does not know where the rows come from.
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
@@ -124,7 +124,7 @@ pub(super) struct Listing<T> {
 }
 
 impl<T: Listed> Listing<T> {
-    /// Reads a query; `None` if it has no `limit`, so that all rows are sent as they come.
+    /// Reads a query; `None` if it has no `limit`, because all rows are then sent as they arrive.
     pub(super) fn read(query: Query<'_>) -> Result<Option<Self>, Refusal> {
         let number = |name: &str| query.parsed::<usize>(name, "number");
         let Some(limit) = number("limit")? else { return Ok(None) };

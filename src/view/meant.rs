@@ -68,7 +68,7 @@ pub fn subnet_of(plan: &Plan, address: IpAddr, text: &str) -> Result<String, Ref
         several => {
             let ids: Vec<&str> = several.iter().map(|subnet| subnet.state.id.as_str()).collect();
             let text = format!(
-                "{address} lies in several subnets; give the PoolID of one: gipam release POOLID {address} --force (PoolIDs: {})",
+                "{address} is in several subnets; give the PoolID of one: gipam release POOLID {address} --force (PoolIDs: {})",
                 ids.join(", ")
             );
             Err(Refusal::new(ErrorKind::Invalid, text))

@@ -28,7 +28,6 @@ pub fn age(at: &str) -> Option<i64> {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PoolRow {
-    /// The pool's name.
     pub pool: String,
     /// `v4` or `v6`.
     pub family: String,
@@ -241,7 +240,6 @@ pub struct WhoRow {
     pub last_holder: Option<String>,
     /// The pool that contains it.
     pub pool: Option<String>,
-    /// Whether it is reserved.
     pub reserved: bool,
     /// Where the reservation comes from: `configuration` or `by hand`.
     pub reserved_by: Option<String>,
@@ -252,9 +250,7 @@ pub struct WhoRow {
 /// A reservation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReservedRow {
-    /// Its first address.
     pub first: IpAddr,
-    /// Its last address.
     pub last: IpAddr,
     /// `configuration` or `by hand`.
     pub origin: String,
@@ -269,11 +265,9 @@ pub struct ReservedRow {
 pub struct ChangedRow {
     /// Whether anything changed, or would change.
     pub changed: bool,
-    /// Whether this was a dry run.
     pub dry_run: bool,
     /// One line for each change.
     pub changes: Vec<String>,
-    /// Further notes.
     pub notes: Vec<String>,
     /// The affected leases, at most a thousand; they stay.
     pub leases: Vec<HeldRow>,

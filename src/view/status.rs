@@ -31,11 +31,9 @@ pub struct Status {
     pub names: Vec<String>,
     /// Where the drivers listen, in the same order as `names`.
     pub doors: Vec<String>,
-    /// The daemon's version.
     pub version: Option<String>,
     /// The path of the books.
     pub books: String,
-    /// Number of pools.
     pub pools: u64,
     /// How many subnets are held.
     pub subnets: u64,
@@ -98,7 +96,7 @@ pub struct Status {
     pub suspects: Vec<Finding>,
     /// The last refused calls, latest first.
     pub refusals: Vec<RefusalRow>,
-    /// The last events, latest first, if the query asked for them.
+    /// The last events, latest first, if the query requests them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events: Option<Vec<HistoryRow>>,
     /// Number of calls since the start.

@@ -82,7 +82,6 @@ pub(super) fn subnet_row(plan: &Plan, subnet: &Subnet) -> (Serial, u64, SubnetRo
 }
 
 impl View {
-    /// The rows of the pools.
     pub(super) fn pools(&self) -> Result<Vec<PoolRow>, Refusal> {
         pool_rows(&self.source, self.in_use()?)
     }

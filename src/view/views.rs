@@ -99,7 +99,6 @@ impl View {
         self.now
     }
 
-    /// Where the books are.
     pub(super) fn books(&self) -> &Path {
         &self.books
     }

@@ -1,7 +1,7 @@
 //! Serves the page, the metrics and the health checks over HTTP, on a separate read-only listener.
 //!
 //! ```text
-//!   browser ──▶ /, /page.css, /page.js ... embedded in the program; nothing is loaded from elsewhere
+//!   browser ──▶ /, /page.css, /page.js ... embedded in the program; the page loads nothing from elsewhere
 //!          ──▶ /v1/...                     the views of the admin socket, without secrets
 //!   Prometheus ──▶ /metrics                census (reads the plan), metrics, table
 //! ```

@@ -309,8 +309,8 @@ fn unusable() -> Vec<(String, &'static str, &'static str, bool)> {
     let by_key = |key, toml: &str, words| (toml.to_owned(), key, words, false);
     let by_file = |key, toml: &str, words| (format!("{url}{toml}"), key, words, true);
     vec![
-        by_key("url", "url = \"https://inventory.example/\"", "add its address: connect = \"ADDRESS\""),
-        by_key("url", "url = \"http://inventory.example/\"", "does not look host names up"),
+        by_key("url", "url = \"https://inventory.example/\"", "add the address: connect = \"ADDRESS\""),
+        by_key("url", "url = \"http://inventory.example/\"", "does not resolve host names"),
         by_key(
             "connect",
             &format!("{url}connect = \"inventory.example\""),
@@ -330,7 +330,7 @@ fn unusable() -> Vec<(String, &'static str, &'static str, bool)> {
         by_file(
             "key",
             "ca = \"ca.pem\"\ncert = \"one.pem\"\nkey = \"one.pem\"",
-            "it does not contain a private key",
+            "it does not contain an unencrypted private key",
         ),
         by_file(
             "cert",

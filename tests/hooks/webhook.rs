@@ -113,12 +113,12 @@ fn an_unreachable_server_does_not_block_requests() {
 #[test]
 fn an_unusable_target_is_refused_with_its_position() {
     for (toml, words) in [
-        ("url = \"http://hooks.example/\"", "does not look host names up"),
+        ("url = \"http://hooks.example/\"", "does not resolve host names"),
         ("", "either a command or a url"),
         ("command = [\"true\"]\nurl = \"http://192.0.2.7/\"", "either a command or a url"),
         ("command = []", "must be a list: the program"),
         ("command = [\"true\"]\nbatch = 3", "one event at a time"),
-        ("url = \"http://192.0.2.7/\"\nbatch = 0", "give 1 to 256"),
+        ("url = \"http://192.0.2.7/\"\nbatch = 0", "must be from 1 to 256"),
         ("command = [\"true\"]\nevents = [\"eaten\"]", "unknown event \"eaten\"; the events are: leased"),
         ("command = [\"true\"]\ntimeout = \"0\"", "above 0"),
         ("command = [\"true\"]\n[[hook]]\nname = \"x\"\ncommand = [\"true\"]", "duplicate hook \"x\""),

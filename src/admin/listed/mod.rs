@@ -1,6 +1,6 @@
 //! `gipam import` of a list: a table (CSV), or the output of `docker network inspect`.
 //!
-//! Promises: the content of a file, not its name, determines its form; nothing is changed without `apply`, and the preview
+//! Promises: the content of a file, not its name, determines its form; without `apply`, an import is only a preview, which
 //! uses the same rules on the same books. A table is imported completely or not at all; of the networks in an inspect list,
 //! all that use this driver and can be imported are imported, in one durable step. A network of another driver keeps calling
 //! that driver, so it is not imported.
@@ -64,7 +64,6 @@ pub struct Asked {
     pub(super) replace: bool,
 }
 
-/// The answer to an import.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportAnswer {
     /// Whether the import was applied; otherwise this is a preview.
@@ -182,7 +181,7 @@ async fn decide(
     ledger.alter(alter).await
 }
 
-/// Why nothing is imported, if there is an obstacle.
+/// The refusal of the whole import, if there is an obstacle.
 fn refusal(outcomes: &Outcomes) -> Option<Refusal> {
     let obstacles: Vec<&Obstacle> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
     let kind = obstacles.first()?.error.kind;

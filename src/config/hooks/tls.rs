@@ -1,4 +1,4 @@
-//! TLS for a hook with `https://`: the files named by `ca`, `cert` and `key`, which say what it trusts and presents.
+//! TLS for a hook with `https://`: the CAs that it trusts and the certificate that it presents, from `ca`, `cert` and `key`.
 //!
 //! Promises: an unusable file is refused at its key, but a start continues without that hook; without `ca` the system's
 //! CAs are trusted, with `ca` only those in the file; verification cannot be switched off. Two values are equal only if
@@ -101,7 +101,7 @@ pub(super) fn read(
     Ok(Some(HookTls { authorities, client, content: digest.finalize().into() }))
 }
 
-/// Whether the error is a missing file or one with the wrong content.
+/// Whether the error is about a file that is missing or has the wrong content.
 fn is_of_a_file(error: &ConfigError) -> bool {
     matches!(error, ConfigError::Document { problem: Problem::File(_), .. })
 }
@@ -156,7 +156,7 @@ fn named(path: PathBuf, digest: &mut Sha256) -> Result<(PathBuf, RootCertStore),
 fn of_system(system: &[PathBuf], digest: &mut Sha256) -> Result<(PathBuf, RootCertStore), Problem> {
     let path = system.iter().find(|path| path.exists()).ok_or_else(|| {
         let places = system.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-        Problem::File(format!("this system has no CA bundle ({places}); name a CA file with the key ca"))
+        Problem::File(format!("this system has no CA bundle ({places}); set ca to a CA file"))
     })?;
     let mut roots = RootCertStore::empty();
     // The user does not control the system's list, so an unreadable certificate among hundreds is skipped.
@@ -178,7 +178,7 @@ fn certificates(path: &Path, digest: &mut Sha256) -> Result<Vec<CertificateDer<'
 
 fn private_key(path: &Path, digest: &mut Sha256) -> Result<PrivateKeyDer<'static>, Problem> {
     PrivateKeyDer::from_pem_slice(&content(path, digest)?).map_err(|error| match error {
-        pem::Error::NoItemsFound => unusable(path, "it does not contain a private key without a password"),
+        pem::Error::NoItemsFound => unusable(path, "it does not contain an unencrypted private key"),
         error => unusable(path, error),
     })
 }
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_ca_the_systems_first_list_is_trusted_but_for_what_is_odd_in_it() {
+    fn without_a_ca_the_systems_first_list_is_trusted_except_for_unreadable_certificates() {
         let (list, one) = (made("a") + ODD + &made("b"), made("c"));
         let (file, roots, _) = hook("", &[("system.pem", &list), ("other.pem", &one)]).unwrap();
         assert_eq!((file.as_path(), roots), (Path::new("system.pem"), 2));
@@ -254,14 +254,14 @@ mod tests {
     }
 
     #[test]
-    fn with_a_ca_nobody_else_is_trusted() {
+    fn with_a_ca_no_other_ca_is_trusted() {
         let (list, one) = (made("a") + &made("b"), made("c"));
         let (file, roots, _) = hook("ca = \"ca.pem\"", &[("system.pem", &list), ("ca.pem", &one)]).unwrap();
         assert_eq!((file.as_path(), roots), (Path::new("ca.pem"), 1));
     }
 
     #[test]
-    fn a_renewed_file_is_a_change_and_the_same_is_none() {
+    fn a_renewed_file_is_a_change_and_an_unchanged_one_is_not() {
         let directory = tempfile::tempdir().unwrap();
         let load = |keys: &str| {
             let toml =

@@ -1,7 +1,7 @@
 //! The URL of a hook, and the address to connect to.
 //!
-//! Promises: a URL that cannot be used is refused with what to write instead; names are never resolved, so a URL with a
-//! name also needs `connect`. Opens no connection.
+//! Promises: an unusable URL is refused, and the error says what to write instead; names are never resolved, so a URL with
+//! a name also needs `connect`. Opens no connection.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
@@ -46,7 +46,7 @@ impl std::fmt::Display for Url {
 }
 
 impl Url {
-    /// The server that it calls, without path and query.
+    /// The URL without its path and query.
     pub fn shown(&self) -> String {
         let scheme = if self.secure { "https" } else { "http" };
         format!("{scheme}://{}/{}", self.host, if self.path == "/" { "" } else { "..." })
@@ -78,10 +78,10 @@ impl Value for Url {
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         let graphic = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
         if !graphic || PathAndQuery::try_from(path.as_str()).is_err() {
-            return Err(refuse("the path has blanks, '#' or other bytes that a request cannot carry"));
+            return Err(refuse("the path contains spaces, '#' or other bytes that a request cannot carry"));
         }
         let place = HostAndPort::parse(host).ok_or_else(|| {
-            refuse("the host must be an IP address (IPv6 in [brackets]) or a name, perhaps with :PORT")
+            refuse("the host must be an IP address (IPv6 in [brackets]) or a name, optionally with :PORT")
         })?;
         let (port, host) = (place.port.unwrap_or(if secure { 443 } else { 80 }), host.to_owned());
         let (address, name) = (place.address(port), place.name);
@@ -96,7 +96,7 @@ impl Url {
             None => self.address,
             Some(Connect(place)) => place.address(place.port.unwrap_or(self.port)),
         };
-        let unknown = || refuse("gipam does not look host names up; add its address: connect = \"ADDRESS\"");
+        let unknown = || refuse("gipam does not resolve host names; add the address: connect = \"ADDRESS\"");
         let address = Some(address.ok_or_else(unknown)?);
         Ok(Self { address, elsewhere: connect.is_some(), ..self.clone() })
     }
@@ -106,7 +106,7 @@ fn refuse(why: &str) -> Problem {
     problem!("this URL cannot be called: {why}")
 }
 
-/// Where a URL is reached: an address or `localhost`, perhaps with a port.
+/// Where a URL is reached: an address or `localhost`, optionally with a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connect(HostAndPort);
 
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_is_at_an_address() {
+    fn a_url_gives_an_address_and_a_path() {
         for (text, connect, address, path) in [
             ("http://127.0.0.1:8080/hook?x=1", None, "127.0.0.1:8080", "/hook?x=1"),
             ("http://192.0.2.7", None, "192.0.2.7:80", "/"),
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_alone_is_refused_with_what_to_write() {
+    fn a_name_alone_is_refused_and_the_error_says_what_to_write() {
         let said = read("https://inventory.example/", None).unwrap_err().to_string();
         assert!(said.contains("connect = \"ADDRESS\""), "{said}");
         for connect in ["", "other.example", "2001:db8::1", "192.0.2.7:", "192.0.2.7/24", "https://192.0.2.7"]
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn the_certificate_must_name_whom_the_url_names_wherever_it_is() {
+    fn the_certificate_must_name_the_host_of_the_url_even_with_connect() {
         let written = parsed("https://inventory.example:8443/").unwrap();
         assert_eq!(
             (written.name.to_str().as_ref(), written.host.as_str()),

@@ -65,9 +65,7 @@ pub struct MapRow {
 /// A stretch of addresses in one state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentRow {
-    /// Its first address.
     pub first: IpAddr,
-    /// Its last address.
     pub last: IpAddr,
     /// `used`, `gateway`, `auxiliary`, `cooling`, `pinned`, `slot`, `reserved` or `never`.
     pub state: String,
@@ -76,7 +74,6 @@ pub struct SegmentRow {
 /// A line of the map.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LineRow {
-    /// Its first address.
     pub first: IpAddr,
     /// How many lines it represents: several lines in one state are folded into one.
     pub lines: Count,
@@ -104,7 +101,6 @@ pub struct CellRow {
     pub text: String,
     /// The prefix that can be shown in more detail, if any.
     pub of: Option<String>,
-    /// How full it is.
     pub share: Option<Fullness>,
 }
 
