@@ -44,7 +44,7 @@ const CASES: [Case; 17] = [
     Case { name: "pools-full", standing: [100, 10_000], budget: 23_200, growth: 1.3 },
 ];
 
-/// Runs every case; prints a line for each, and a sum.
+/// Runs every case; prints a line for each, and the totals.
 pub fn run() -> io::Result<bool> {
     let rows: Vec<io::Result<bool>> = std::thread::scope(|scope| {
         // The two counts of a case run at the same time.

@@ -1,4 +1,4 @@
-//! BOOKS OF ANY SIZE, made through the ledger as requests would make them.
+//! BOOKS OF ANY SIZE, made through the ledger, as by requests.
 //!
 //! Promises: the books equal those that a daemon would have written; half of the subnets are IPv4, half IPv6,
 //! each with a gateway and endpoints with names and MACs. The ledger is stopped at the end.

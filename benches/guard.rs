@@ -1,4 +1,5 @@
-//! GUARD: how many instructions a call costs, and whether the cost grows with what is held.
+//! GUARD: how many instructions a call costs, and whether the cost grows with the number of leases or subnets
+//! held.
 //!
 //! `make bench-check` runs it. This second program of the package uses the same crates and profile, so that it shares compiled
 //! libraries with gipam. It is never shipped and does not measure time.
@@ -28,7 +29,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Counts instructions and fails if a call costs too much, or if its cost grows too fast with what is held
+    /// Counts instructions and fails if a call costs too much, or if its cost grows too fast with the leases
+    /// or subnets held
     Check,
     /// Makes calls of one kind while STANDING leases or subnets are held; `check` runs it under valgrind
     #[command(hide = true)]

@@ -103,7 +103,7 @@ pub struct Options {
 
 impl Options {
     /// Runs the phases and prints a line for each of their calls; returns whether every request succeeded and
-    /// nothing was given twice.
+    /// every address and subnet was given once.
     pub fn run(&self) -> io::Result<bool> {
         let tcp = self.tcp.map(Door::Tcp);
         let Some(door) = tcp.or_else(|| self.socket.clone().map(Door::Unix)) else {

@@ -43,8 +43,8 @@ struct Arguments {
 enum Command {
     /// Measures everything and writes docs/benchmarks.md
     Run(run::Options),
-    /// Puts load on an IPAM plugin: requests per second, latencies, server CPU; checks that nothing is given
-    /// twice
+    /// Puts load on an IPAM plugin: requests per second, latencies, server CPU; checks that no address or
+    /// subnet is given twice
     Load(load::Options),
     /// A server that answers everything with the same bytes
     Fixed {

@@ -10,7 +10,7 @@ use gipam::plan::prefix::Family;
 use crate::desk::{BATCH, Desk};
 use crate::stats::median;
 
-/// Addresses in the range that is filled: a /16, or a /112 of a /64 (nobody fills a /64).
+/// Addresses in the range that is filled: a /16, or a /112 of a /64 (a whole /64 cannot be filled).
 const RANGE: u64 = 65_536;
 /// Occupancies, in percent.
 pub const OCCUPANCIES: [u64; 6] = [0, 25, 50, 75, 90, 99];

@@ -28,7 +28,7 @@ pub const SHOWN: [usize; 3] = [1, 8, 64];
 
 /// Subnets that get the load; gipam's have 1,048,573 addresses each.
 const SUBNETS: u64 = 8;
-/// The same on a peer, which may cut only small subnets.
+/// Subnets that get the load on a peer, which may cut only small ones.
 const PEER_SUBNETS: u64 = 64;
 
 const POOLS: &str = "[[pool]]\nname = \"default\"\nv4 = { base = \"10.0.0.0/8\", size = 12 }\n";

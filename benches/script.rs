@@ -1,7 +1,8 @@
 //! THE REQUESTS that an IPAM plugin gets under load: subnets with their gateways, addresses, churn, releases.
 //!
-//! Promises: sends what Docker sends (a gateway request after each subnet, a MAC for each endpoint); compares every
-//! address and subnet granted with those held, because nothing may be given twice. Failed requests are counted.
+//! Promises: sends what Docker sends (a gateway request after each subnet, a MAC for each endpoint); compares
+//! every address and subnet granted with those held, because none may be given twice. Failed requests are
+//! counted.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -26,7 +27,7 @@ pub enum Phase {
     Churn,
     /// ReleaseAddress of every held address except gateways.
     Releases,
-    /// ReleaseAddress of the gateway, then ReleasePool, of each subnet.
+    /// ReleaseAddress of the gateway, then ReleasePool, for each subnet.
     ReleasePools,
 }
 

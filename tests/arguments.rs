@@ -1,7 +1,8 @@
 //! The arguments of the test programs that start Engines, machines and browsers: a mistyped argument must not
 //! start anything.
 //!
-//! Only `make test` builds the programs themselves; this checks their shared argument parser, and that they use it.
+//! Only `make test` builds the programs themselves; these tests check their shared argument parser, and that
+//! they use it.
 
 #![cfg(test)]
 #![allow(missing_docs, reason = "a test program has no readers of its API")]

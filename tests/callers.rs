@@ -50,7 +50,7 @@ struct World {
     rows: Rows,
     now: u64,
     boot: u32,
-    /// Incarnation of each living caller; caller 2 cannot be identified.
+    /// The incarnation of each live caller; caller 2 cannot be identified.
     living: [Option<u32>; 3],
     incarnations: u32,
     /// The callers that the daemon has recorded.

@@ -60,7 +60,7 @@ fn one_address_in_two_containers_is_reported_everywhere() {
 
     let both =
         |text: &str| text.contains("container one in network front and container two in network front");
-    let found = until("gc finds it", || {
+    let found = until("gc finds the duplicate", || {
         let found = house.json(&["gc"]);
         (found[0]["what"] == "duplicate").then(|| found[0].clone())
     });
@@ -94,7 +94,7 @@ fn one_address_in_two_containers_is_reported_everywhere() {
     let rule = rules.split("- alert: ").find(|rule| rule.contains(&format!("expr: {sample} > 0"))).unwrap();
     assert!(rule.contains("severity: critical"), "{rule}");
 
-    let told = until("the hook gets it", || {
+    let told = until("the hook gets the event", || {
         fs::read_to_string(house.path("told")).ok().filter(|told| told.ends_with('\n'))
     });
     let told: Value = serde_json::from_str(told.lines().next().unwrap()).unwrap();

@@ -45,7 +45,7 @@ fn a_second_daemon_is_kept_out_whatever_it_calls_the_books() {
     }
     fs::remove_file(house.path("hard.db")).unwrap();
     assert_eq!(daemon.view("/v1/leases").as_array().unwrap().len(), 1);
-    // Its other path means the same books and the same WAL.
+    // The other path leads to the same books and the same WAL.
     daemon.kill();
     let mut second = House::new(&daemon::POOLS);
     second.set("--file", &house.path("link.db"));
@@ -76,7 +76,7 @@ fn a_mistyped_path_does_not_create_a_directory() {
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("does not exist; correct the path") && said.contains("mkdir -p"), "{said}");
     assert!(!house.path("no").exists());
-    // The default path was not typed by a person.
+    // A person does not type the default path, so gipam may create its directory.
     let mut house = House::new(&daemon::POOLS);
     house.unset("--file");
     house.variables.push(("STATE_DIRECTORY".to_owned(), house.path("state/gipam").display().to_string()));
@@ -147,7 +147,7 @@ fn an_empty_lease_file_is_refused_instead_of_ignored() {
         assert_eq!(code, 1, "{said}");
         assert!(said.contains("is empty") && said.contains("rm "), "{said}");
         assert!(!house.path("leases.db").exists());
-        // If the books made from it exist, they are used.
+        // If books made from the lease file exist, gipam uses them.
         fs::remove_file(house.path("leases.json")).unwrap();
         drop(house.start());
         fs::write(house.path("leases.json"), content).unwrap();

@@ -124,7 +124,7 @@ impl Held {
     fn ask(&self, request: Request) -> Asking {
         let ledger = self.ledger.clone();
         let mut asking: Asking = Box::pin(async move { ledger.ask(request).await });
-        assert!(polled(&mut asking).is_none(), "answered before it was decided");
+        assert!(polled(&mut asking).is_none(), "the request was answered before it was decided");
         asking
     }
 
@@ -357,7 +357,8 @@ fn faithful_in_every_order_and_cut_of_two_callers() {
     }
 }
 
-/// A request that only a recently released, cooling subnet can satisfy waits for it; other requests go on meanwhile.
+/// A request that only a recently released, cooling subnet can satisfy waits for it; other requests continue
+/// meanwhile.
 #[test]
 fn a_caller_that_waits_for_a_cooling_subnet_gets_it_in_time_and_only_if_it_stayed() {
     let any = || {

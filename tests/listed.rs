@@ -329,7 +329,7 @@ fn networks_of_this_driver_are_adopted_and_those_of_others_left_with_advice() {
     daemon.wire().subnet(false);
     let before = daemon.books();
     let inspected = networks().to_string();
-    // As a person types it: through standard input.
+    // Through standard input, as a person would type it.
     let piped = |more: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gipam"));
         command.env_clear().args(["import", "--inspect", "-", "--admin"]).arg(house.admin()).args(more);

@@ -136,7 +136,8 @@ fn no_line_is_shown_to_programs_or_before_a_pager() {
     let mut piped =
         slow.command(&["gc"], &[]).stdout(silent[2].end()).stderr(Stdio::piped()).spawn().unwrap();
     let mut callers: Vec<UnixStream> = (0..4).map(|_| slow.caller()).collect();
-    // All of them are already waiting when this one begins, so theirs would have appeared before its line.
+    // The other commands are already waiting when this one begins, so their lines would appear before its
+    // line.
     let pty = Pty::new(24, 80);
     let shown = slow.command(&["gc"], &[]).stdout(pty.end()).stderr(pty.end()).spawn().unwrap();
     callers.push(slow.caller());

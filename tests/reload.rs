@@ -76,7 +76,7 @@ fn a_reload_says_what_changes_and_a_dry_run_changes_nothing() {
     daemon.stop();
 }
 
-/// These take effect at the next start: until then each reload lists them and never says that nothing changes.
+/// Settings that take effect only at the next start: until then, each reload lists them as changes.
 #[test]
 fn settings_that_wait_for_the_next_start_are_listed_at_every_reload() {
     let house = House::with_toml(BEFORE);

@@ -75,7 +75,7 @@ const POOL: &str = "[gc]\nengine = \"\"\n[[pool]]\nname = \"a\"\nv4 = { base = \
 fn next(daemon: &Daemon, v6: bool) -> String {
     let mut wire = daemon.wire();
     let (id, prefix) = wire.subnet(v6);
-    // It was used, so that it does not count as a storm, and is released without cooling.
+    // The subnet was used, so it does not count as part of a storm, and it is released without cooling.
     wire.release_pool(&id);
     prefix
 }
@@ -194,13 +194,6 @@ fn p12_a_pool_added_by_a_reload_is_surveyed_too() {
     });
 }
 
-/// Peak resident memory of the daemon, KiB.
-fn peak(daemon: &Daemon) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.child.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
-}
-
 fn percentile(mut times: Vec<Duration>, percent: usize) -> Duration {
     times.sort_unstable();
     times[(times.len() - 1) * percent / 100]
@@ -240,7 +233,7 @@ fn very_many_changing_routes_do_not_delay_requests() {
         let house = house();
         let daemon = house.start();
         next(&daemon, false);
-        let quiet = peak(&daemon);
+        let quiet = daemon.proc_status("VmHWM");
         let route = |n: u32| format!("20.{}.{}.{}/32 dev eth7", n >> 16, n >> 8 & 255, n & 255);
         batch((0..many).map(|n| format!("route add {}", route(n))));
         let house_again = house;
@@ -275,7 +268,7 @@ fn very_many_changing_routes_do_not_delay_requests() {
                 wire.release_pool(&id);
             }
             over.store(true, Ordering::Relaxed);
-            let (others, grown) = (others.join().unwrap(), peak(&daemon).saturating_sub(quiet));
+            let (others, grown) = (others.join().unwrap(), daemon.proc_status("VmHWM").saturating_sub(quiet));
             let (middle, most) = (percentile(times.clone(), 50), percentile(times, 99));
             println!(
                 "{many} routes that change: RequestPool {middle:?} (p99 {most:?}), others' p99 {others:?}, {grown} KiB more"

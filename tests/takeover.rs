@@ -57,7 +57,11 @@ fn networks_of_the_second_generation_keep_working() {
     let mut wire = daemon.wire();
     // The broadcast address that the old gipam had given out is released like any other, and never given again.
     wire.release("78Tnh7puU4QdVPG4", "198.51.100.15");
-    assert_eq!(wire.address("78Tnh7puU4QdVPG4", "", Value::Null), "198.51.100.4/28", "its space can be used");
+    assert_eq!(
+        wire.address("78Tnh7puU4QdVPG4", "", Value::Null),
+        "198.51.100.4/28",
+        "the released address can be given again"
+    );
     let full = json!({"PoolID": "78Tnh7puU4QdVPG4", "Address": "", "Options": null});
     assert!(wire.refused("RequestAddress", &full).starts_with("no available addresses on this pool: "));
     // The old gipam saves every 30 s: addresses granted since then may be beyond its counter.

@@ -82,7 +82,7 @@ impl Screen {
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.top), signal).unwrap();
     }
 
-    /// Waits until it has ended; the terminal must be as it was before.
+    /// Waits until `gipam top` has ended; the terminal must be as it was before.
     fn ends(&mut self, how: &str) {
         let status = until("top ends", || self.top.try_wait().unwrap());
         assert_eq!(status.code(), Some(0), "{how}");

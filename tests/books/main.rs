@@ -365,7 +365,7 @@ fn bounded_history_keeps_the_newest() {
     let kept = lines(&trial);
     assert!((10..=1_010).contains(&kept.len()), "{}", kept.len());
     assert_eq!(kept[0].at, 2_499);
-    // History is also trimmed with frequent restarts, while there are no requests.
+    // History is also trimmed during frequent restarts without requests.
     let mut trial = trial.reopen();
     trial.books.keep_history(10);
     let plan = trial.plan.clone();

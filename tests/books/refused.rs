@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// A file that must be refused with the matching error, and left unchanged, with nothing new next to it except a lock.
+/// A file that must be refused with the matching error, and left unchanged, without a new file next to it
+/// except a lock.
 fn refused(name: &str, bytes: &[u8], fits: impl Fn(&StoreError) -> bool) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("gipam.db");
@@ -40,7 +41,7 @@ fn unreadable_foreign_and_newer_files_are_refused_and_untouched() {
     refused("empty", b"", foreign);
     refused("lease file", b"{\"v4\":\"10.0.0.0/8\"}", foreign);
     refused("a header and no more", b"SQLite format 3\0", foreign);
-    refused("somebody else's database", &with_pragma("application_id = 77"), foreign);
+    refused("the database of another program", &with_pragma("application_id = 77"), foreign);
     refused("newer", &with_pragma("user_version = 99"), |error| {
         matches!(error, StoreError::Newer { found: 99, .. })
     });

@@ -172,7 +172,7 @@ fn the_tail_is_bounded_under_constant_load() {
     assert!((60_000..135_000).contains(&most), "at most one more round is in the tail: {most}");
     assert!(*sizes.last().unwrap() < most, "folding catches up with the load");
     assert_eq!(leases(trial.books.path()).len(), 140_000);
-    // Then there are no requests: the books stay the same, and the history is trimmed to its limit.
+    // Without further requests, the books stay the same and the history is trimmed to its limit.
     trial.books.keep_history(5_000);
     let plan = trial.plan.clone();
     while trial.books.is_untidy() {

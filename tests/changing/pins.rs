@@ -24,7 +24,8 @@ fn a_pinned_address_waits_for_its_holder_in_both_families_and_survives_restart_k
     let (v4, _) = daemon.wire().subnet(false);
     let (v6, _) = daemon.wire().subnet(true);
     assert_eq!(lease(&mut daemon.wire(), &v4, "web"), "198.51.100.2");
-    // Pinned while it runs with another address, and before the pinned address was ever given.
+    // The container is pinned while it runs with another address, and before the pinned address was ever
+    // given.
     let row_of_pin = change(&house, &["pin", "web", "198.51.100.9"]);
     let notes = row_of_pin["notes"].to_string();
     assert!(notes.contains("web holds 198.51.100.2 now"), "{notes}");
@@ -79,7 +80,8 @@ fn a_pin_stays_until_it_is_removed_and_repeats_and_dry_runs_change_nothing() {
     assert_eq!(all(&house, "198.51.100.0/28"), []);
     assert_eq!(change(&house, &["pin", "web", "198.51.100.9"])["changes"], dry_run["changes"]);
     assert_eq!(change(&house, &["pin", "web", "198.51.100.9"])["changed"], false);
-    // Another container requests it by number, which is allowed, and releases it: the pin still waits for its holder.
+    // Another container requests the pinned address by number, which is allowed, and releases it: the pin
+    // still waits for its holder.
     let other = json!({"com.docker.network.endpoint.name": "other"});
     assert_eq!(daemon.wire().address(&v4, "198.51.100.9", other), "198.51.100.9/28");
     assert_eq!(all(&house, "198.51.100.0/28"), [row("198.51.100.9", "leased", "other")]);

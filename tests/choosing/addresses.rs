@@ -201,7 +201,7 @@ fn a_reservation_over_a_whole_subnet_has_no_effect_inside_one_requested_by_numbe
         let id = desk.subnet(exact("10.9.0.0/29"));
         let given: Vec<String> = (0..6).map(|_| desk.host(address(&id))).collect();
         assert_eq!(given[..5], ["10.9.0.2", "10.9.0.3", "10.9.0.4", "10.9.0.5", "10.9.0.6"], "{reserved}");
-        assert_eq!(given[5], "10.9.0.1", "{reserved}: the gateway's place last");
+        assert_eq!(given[5], "10.9.0.1", "{reserved}: the gateway's place comes last");
     }
 }
 

@@ -200,7 +200,11 @@ fn an_adopted_subnet_counts_as_used_and_belongs_to_the_pool_that_contains_it() {
     desk.gave(number(id, "10.0.7.9"));
     assert_eq!(desk.kind(id, "10.0.7.9"), Kind::Endpoint);
     assert_eq!(desk.plan.held(id).unwrap().state.pool.as_deref(), Some("lan"));
-    assert_eq!(desk.subnet(any(V4)).split('#').next(), Some("local/10.0.6.0/24"), "best fit next to it");
+    assert_eq!(
+        desk.subnet(any(V4)).split('#').next(),
+        Some("local/10.0.6.0/24"),
+        "best fit: the subnet next to the adopted one"
+    );
 }
 
 #[test]

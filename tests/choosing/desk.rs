@@ -198,7 +198,7 @@ impl Desk {
         }
     }
 
-    /// The same as [`Self::gave`], without the length.
+    /// Like [`Self::gave`], without the length.
     pub fn host(&mut self, request: AddressRequest) -> String {
         let gave = self.gave(request);
         gave.rsplit_once('/').map_or(gave.clone(), |(address, _)| address.to_owned())

@@ -20,7 +20,7 @@ enum Flaw {
     None,
     /// Its endpoints are not shown, and it was not inspected.
     NotInspected,
-    /// Its endpoints are not shown: its driver is not one of ours.
+    /// Its endpoints are not shown: gipam does not serve its driver.
     Foreign,
     /// Its endpoints belong to a Swarm.
     Swarm,
@@ -31,7 +31,7 @@ enum Flaw {
     Nameless,
     AnotherEngine,
     AnotherRoot,
-    /// No network of gipam is shown.
+    /// The view does not show any network of gipam.
     Stranger,
 }
 
@@ -50,7 +50,7 @@ const FLAWS: [Flaw; 10] = [
 
 const NETWORKS: [&str; 4] = ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/64"];
 
-/// The books: each network with the addresses 10 to 15; and the truth: which of them are alive in each network.
+/// The books: each network with the addresses 10 to 15; and the truth: the live addresses of each network.
 fn scene(living: &[u8; 4]) -> (Desk, Lists) {
     let mut desk = Desk::new(lan());
     let mut truth = lists(NETWORKS.map(prefix));
@@ -118,7 +118,7 @@ fn a_flawed_view_never_proves_a_live_lease_dead() {
                 let here = subnet.state.prefix.address(address);
                 let lives = truth.networks[n].endpoints.iter().any(|it| it.addresses.contains(&here));
                 let death = twice(&desk.plan, &seen, |view| view.lease_absent(subnet, address, record));
-                prop_assert!(!(lives && death.is_some()), "{flaw:?} at {at}: {address} lives");
+                prop_assert!(!(lives && death.is_some()), "{flaw:?} at {at}: {address} is alive");
                 if matches!(flaw, Flaw::None) {
                     prop_assert_eq!(
                         death.is_some(),

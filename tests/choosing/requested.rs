@@ -43,7 +43,7 @@ fn a_dynamic_subnet_keeps_away_from_requested_ones() {
     let mut desk = Desk::new(lan());
     desk.subnet(exact("10.0.0.64/26"));
     assert_eq!(desk.said(any(V4)), "10.0.1.0/24");
-    assert_eq!(desk.said(sized(V4, 26)), "10.0.0.0/26", "best fit next to it");
+    assert_eq!(desk.said(sized(V4, 26)), "10.0.0.0/26", "best fit: the subnet next to the requested one");
     let mut desk = Desk::new(lan());
     desk.subnet(exact("10.0.0.0/8"));
     assert!(

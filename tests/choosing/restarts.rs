@@ -320,14 +320,14 @@ fn p20_a_live_container_never_shares_its_lease_whatever_was_refused() {
     desk.pass(4_000);
     let late = half(&desk, 1);
     assert_ne!(desk.host(asks(late)), renamed, "granted long before the refusal");
-    // Two leases with the same fixed MAC: it is unknown which of them is the half.
+    // Two leases with the same fixed MAC: gipam cannot know which one belongs to the refused request.
     let twins: Vec<String> =
         (0..2).map(|_| desk.host(AddressRequest { mac: Some(mac(9)), ..named(&id, "web") })).collect();
     let of_twins = half(&desk, 9);
     assert!(!twins.contains(&desk.host(asks(of_twins))));
 }
 
-/// The answer of `gipam explain` about this way; checks that the explanation ends with what then happens.
+/// The answer of `gipam explain` about this way; checks that the explanation ends with the actual outcome.
 fn explained(desk: &mut Desk, way: &str, request: AddressRequest) -> String {
     let request = Request::Address(request);
     let explanation = desk.plan.explain(&request);

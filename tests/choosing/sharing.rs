@@ -78,7 +78,8 @@ fn p19_a_pool_id_of_one_of_several_is_never_guessed() {
     desk.release(SECOND);
     assert!(desk.gave(address(SECOND)).starts_with("address pool not found"));
     assert_eq!(books(&desk).iter().map(|(_, leased)| leased.len()).sum::<usize>(), 4);
-    // A restart releases first, which shows to which subnet the PoolID belongs; the other PoolID belongs to the other one.
+    // A restart releases first, which shows to which subnet the PoolID belongs; the other PoolID belongs to
+    // the other subnet.
     desk.free(SECOND, "10.77.0.129");
     assert_eq!(books(&desk).iter().map(|(_, leased)| leased.len()).sum::<usize>(), 4);
     assert_eq!(desk.host(named(SECOND, "b")), "10.77.0.129");
@@ -117,7 +118,7 @@ fn p19_a_pool_id_contains_the_range_and_identifies_one_of_several_adopted_networ
     ] {
         assert!(desk.gave(address(wrong)).contains("no subnet is granted under PoolID"), "{wrong}");
     }
-    // A new container in each, the second network first; nothing was restarted.
+    // A new container in each, the second network first; no container was restarted.
     assert_eq!(desk.host(named(OF_SECOND, "c")), "10.77.0.128");
     assert_eq!(desk.host(named(OF_FIRST, "d")), "10.77.0.64");
     let ids: Vec<String> = books(&desk).into_iter().map(|(id, _)| id).collect();

@@ -144,7 +144,7 @@ fn a_file_that_is_no_longer_ours_is_left_alone() {
 #[test]
 fn a_listener_that_cannot_be_completed_leaves_no_file() {
     if rustix::process::getuid().is_root() {
-        return; // root may give files away, so nothing fails
+        return; // root may give files away, so the call does not fail
     }
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("d.sock");
@@ -206,7 +206,8 @@ fn a_live_socket_whose_queue_is_full_is_refused_at_once_and_not_waited_for() {
     let (sender, opened) = std::sync::mpsc::channel();
     let tried = path.clone();
     std::thread::spawn(move || sender.send(open(&tried).map(drop).map_err(|error| error.to_string())));
-    let refused = opened.recv_timeout(PATIENCE).expect("it waits for a place in that queue").unwrap_err();
+    let refused =
+        opened.recv_timeout(PATIENCE).expect("opening must not wait for a place in that queue").unwrap_err();
     assert!(refused.contains("already listening"), "{refused}");
     assert!(path.exists());
 }
@@ -219,6 +220,6 @@ fn a_locked_directory_is_not_waited_for_forever() {
     let (sender, opened) = std::sync::mpsc::channel();
     let path = directory.path().join("d.sock");
     std::thread::spawn(move || sender.send(open(&path).map(drop).map_err(|error| error.to_string())));
-    let opened = opened.recv_timeout(PATIENCE).expect("it waits for that lock");
+    let opened = opened.recv_timeout(PATIENCE).expect("opening must not wait for that lock");
     assert_eq!(opened, Ok(()));
 }

@@ -46,7 +46,7 @@ fn helper() {
 
 fn serve() {
     let mut passed = inherited().unwrap();
-    assert!(inherited().unwrap().is_empty(), "a socket is taken once");
+    assert!(inherited().unwrap().is_empty(), "a socket is taken only once");
     let names: Vec<_> = passed.iter().map(|(name, _)| name.clone()).collect();
     assert_eq!(names, ["gipam.socket", "web"]);
     assert!(matches!(passed[0].1.local_address(), LocalAddress::Unix(path) if path.ends_with("d.sock")));

@@ -56,7 +56,7 @@ async fn without_descriptors_accepting_waits_and_neither_spins_nor_dies() {
     let mut child = starve(&path);
     let mut served = connect(&path).await;
     assert_eq!(ask(&mut served, &post("/x", "y")).await.body, "y");
-    // More connections than it has descriptors for; the last ones wait in the kernel.
+    // More connections than the daemon has descriptors for; the last ones wait in the kernel.
     let mut crowd = Vec::new();
     for _ in 0..40 {
         crowd.push(connect(&path).await);

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use crate::engine::until;
 use crate::gipam;
 use crate::oldgipam::OldGipam;
 use crate::scenario::{Scenario, scenario};
+use crate::wait::until;
 use crate::world::{SOCKET, World};
 
 pub fn scenarios() -> Vec<Scenario> {

@@ -1,8 +1,8 @@
 //! gipam is down while dockerd or a Compose project ends; afterwards every holder gets its addresses back.
 
-use crate::engine::until_every;
 use crate::leaks::EAGER;
 use crate::scenario::{Scenario, scenario};
+use crate::wait::until_every;
 use crate::world::World;
 use std::time::{Duration, Instant};
 

@@ -2,8 +2,8 @@
 //! and twenty at once.
 
 use crate::books::Leak;
-use crate::engine::until;
 use crate::scenario::{Scenario, scenario};
+use crate::wait::until;
 use crate::world::World;
 use std::collections::HashSet;
 use std::time::Duration;

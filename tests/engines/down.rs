@@ -10,7 +10,7 @@ pub fn scenarios() -> Vec<Scenario> {
     vec![scenario("down_is_as_operations_says", "P3 P20.1 P20.7", down).waits()]
 }
 
-/// Docker's own waiting time, and a margin for a busy machine.
+/// How long Docker waits for a plugin, and a margin for a busy machine.
 fn waits(times: u32, took: Duration) -> bool {
     let least = Duration::from_secs(15) * times;
     took >= least && took < least + Duration::from_secs(10)

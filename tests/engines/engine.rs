@@ -5,11 +5,12 @@
 //! engine's /run is a plain directory of this machine.
 
 use crate::gipam;
+use crate::wait::until;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Seconds after which a command inside an engine counts as hung. dockerd gives up on a plugin call after 15 s.
 const COMMAND_LIMIT: &str = "150";
@@ -175,9 +176,9 @@ impl Engine {
         self.script(&["start", &self.name, self.suite]);
     }
 
-    /// Leftovers that no scenario should meet: an API that does not answer, containers, networks, or a bridge that
-    /// belongs to no network. dockerd creates such a bridge for a record in its bridge driver's store that its own
-    /// list lacks (P32).
+    /// Leftovers that no scenario should meet: an API that does not answer, containers, networks, or a bridge
+    /// that does not belong to any network. dockerd creates such a bridge for a record in its bridge driver's
+    /// store that its own list lacks (P32).
     pub fn leftover(&self) -> Option<String> {
         let ask = "docker version >/dev/null && docker ps -aq && docker network ls -q --filter type=custom &&
             cd /sys/class/net && for bridge in br-*; do [ ! -d $bridge ] || echo $bridge; done";
@@ -228,19 +229,5 @@ impl Drop for Engine {
     fn drop(&mut self) {
         drop(self.holder.stdin.take()); // the script reads the end of its input and cleans up
         let _ = self.holder.wait();
-    }
-}
-
-/// Waits for a condition; if it is not met in time, the test fails and names the condition.
-pub fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
-    until_every(Duration::from_millis(20), what, limit, &mut holds);
-}
-
-/// Waits for a condition that is expensive to check.
-pub fn until_every(pause: Duration, what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < limit, "timed out after {} s waiting until {what}", limit.as_secs());
-        std::thread::sleep(pause);
     }
 }

@@ -1,9 +1,9 @@
 //! Broken connections, and a driver that is down, killed, or stopped between steps.
 
 use crate::books::Leak;
-use crate::engine::until;
 use crate::proxy::Proxy;
 use crate::scenario::{Scenario, scenario};
+use crate::wait::until;
 use crate::world::{SOCKET, World};
 use std::time::{Duration, Instant};
 
@@ -104,7 +104,7 @@ fn killed_under_load(w: &mut World) {
     let (leaked, missing) = w.compare();
     assert!(missing.is_empty(), "containers have addresses that the books lack: {missing:#?}");
     for lease in leaked {
-        assert_eq!(lease.kind, "endpoint", "only addresses of starts that were cut off are left: {lease:?}");
+        assert_eq!(lease.kind, "endpoint", "only addresses of interrupted starts are left: {lease:?}");
     }
     w.inside("docker ps -aq | xargs -r docker rm -f -v >/dev/null");
     let said = engine.docker(&["network", "rm", "n1"]);
@@ -152,7 +152,11 @@ fn lost_answers(w: &mut World) {
     assert_ne!(w.v4("c2", "n1"), orphan.address.to_string());
     proxy.lose("ReleaseAddress");
     w.docker("rm -f c2");
-    assert_eq!(proxy.take_lost(), (1, 1), "the release was done; its empty repetition did no harm");
+    assert_eq!(
+        proxy.take_lost(),
+        (1, 1),
+        "the release was done; its repetition without a body changed nothing"
+    );
 
     w.network("n3");
     proxy.lose("ReleasePool");

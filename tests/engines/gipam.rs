@@ -1,6 +1,7 @@
 //! The gipam daemon under test, running inside an engine's namespaces with its default paths, and its own views.
 
-use crate::engine::{Engine, Said, until};
+use crate::engine::{Engine, Said};
+use crate::wait::until;
 use crate::world::Launch;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;

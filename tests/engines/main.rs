@@ -45,6 +45,8 @@ mod scenario;
 #[allow(dead_code, reason = "shared with other tests")]
 mod stage;
 mod takeover;
+#[path = "../support/wait.rs"]
+mod wait;
 mod wire;
 mod world;
 

@@ -3,9 +3,9 @@
 //! grace time of one second. A live address must never be freed.
 //!
 //! An address is alive if the Engine shows it before and after the books were read; between two such reports
-//! every address must be leased, and no two containers may have the same. At the end, the test compares the
-//! addresses that the containers show inside. It runs for a minute and a half on one Engine, or for a quarter
-//! of an hour on each Engine with GIPAM_LONG=1, which `make torture` sets.
+//! every address must be leased, and no two containers may have the same address. At the end, the test
+//! compares the addresses that the containers show inside. It runs for a minute and a half on one Engine, or
+//! for a quarter of an hour on each Engine with GIPAM_LONG=1, which `make torture` sets.
 
 use crate::engine::Engine;
 use crate::gipam;

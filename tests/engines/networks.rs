@@ -1,7 +1,7 @@
 //! Creating and removing networks: both families, options, macvlan, conflicts.
 
-use crate::engine::until;
 use crate::scenario::{Scenario, no_v6_only, scenario};
+use crate::wait::until;
 use crate::world::World;
 use std::collections::HashSet;
 use std::time::Duration;

@@ -107,7 +107,7 @@ impl Proxy {
 
     /// Waits until this many calls are held.
     pub fn until_held(&self, count: usize) {
-        crate::engine::until("calls are held", Duration::from_secs(30), || {
+        crate::wait::until("calls are held", Duration::from_secs(30), || {
             self.shared.0.lock().unwrap().held == count
         });
     }
@@ -122,7 +122,7 @@ impl Proxy {
         );
     }
 
-    /// How many answers were lost since the last time, and how many empty repetitions came (P8).
+    /// How many answers were lost since the last time, and how many repetitions without a body arrived (P8).
     pub fn take_lost(&self) -> (usize, usize) {
         self.assert_played();
         let mut state = self.shared.0.lock().unwrap();

@@ -3,13 +3,13 @@
 //! Checks P20 (what Docker loses) and P26 (gateways that it hides). Waits for each result as long as the rules allow:
 //! two checks that count, a minute after the grant and a minute apart.
 
-use crate::engine::{until, until_every};
 use crate::gipam;
 use crate::scenario::{Scenario, scenario};
+use crate::wait::{until, until_every};
 use crate::world::World;
 use std::time::Duration;
 
-/// An event, a second of grace time, a check.
+/// Enough time for an event, a second of grace time and a check.
 const SOON: Duration = Duration::from_secs(30);
 /// Two minutes for the proof, and a margin for a busy machine.
 const PROOF: Duration = Duration::from_secs(240);
@@ -83,7 +83,7 @@ fn the_dead(w: &mut World) {
     until("the leak is found", SOON, || finding(w, &leaked).is_some());
     assert!(finding(w, "10.211.50.50").is_some(), "a stopped container does not hold an address");
     // The daemon makes the checks for the proof by itself; `docker start` only sends requests.
-    until_every(PAUSE, "the container with its own address starts again", PROOF, || {
+    until_every(PAUSE, "the container with the fixed address starts again", PROOF, || {
         w.engine.docker(&["start", "fixed"]).ok
     });
     assert_eq!(w.v4("fixed", "n1"), "10.211.50.50");

@@ -1,4 +1,5 @@
-//! dockerd ends (cleanly or killed) and restarts, with and without live-restore; gipam does not ask for replay.
+//! dockerd ends (cleanly or killed) and restarts, with and without live-restore; gipam does not request a
+//! replay.
 
 use crate::scenario::{Scenario, scenario};
 use crate::world::World;

@@ -1,4 +1,5 @@
-//! A scenario: its name, the facts and duties that it checks, what it needs of an Engine, and the function.
+//! A scenario: its name, the facts and duties that it checks, what it requires of an Engine, and the
+//! function.
 
 use crate::engine::Engine;
 use crate::world::World;
@@ -38,8 +39,8 @@ pub fn scenario(name: &'static str, holds: &'static str, run: fn(&mut World)) ->
 /// The number of short scenarios between two that wait for minutes.
 const BETWEEN: usize = 12;
 
-/// All scenarios. Between the beginnings of two that wait stand short ones that together last as long as one
-/// that waits, so that the Engines of a suite do not all wait at the same time.
+/// All scenarios. Those that wait begin one at a time, and short ones that together last as long as one of
+/// them come in between, so that the Engines of a suite do not all wait at the same time.
 pub fn in_order() -> Vec<Scenario> {
     let (waiting, others): (Vec<_>, Vec<_>) = all().into_iter().partition(|one| one.waits);
     let (mut waiting, mut order) = (waiting.into_iter(), Vec::new());

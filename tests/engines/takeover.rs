@@ -1,9 +1,9 @@
 //! gipam takes over the old gipam's lease file while its networks and containers run.
 
-use crate::engine::until;
 use crate::gipam;
 use crate::oldgipam::OldGipam;
 use crate::scenario::{Scenario, scenario};
+use crate::wait::until;
 use crate::world::{Launch, SOCKET, World};
 use std::time::Duration;
 

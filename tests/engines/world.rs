@@ -4,8 +4,9 @@
 //! frees with `gipam release`; then it removes everything, and the books must be empty.
 
 use crate::books::{self, Held, Leak};
-use crate::engine::{Engine, Said, until};
+use crate::engine::{Engine, Said};
 use crate::gipam::{self, Gipam, Lease, Subnet};
+use crate::wait::until;
 use rustix::process::Signal;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -142,7 +143,7 @@ impl<'a> World<'a> {
 
     // --- the Engine --------------------------------------------------------------------------------------------------
 
-    /// Runs a docker command, with its arguments separated by spaces, that must succeed.
+    /// Runs a docker command that must succeed; spaces separate its arguments.
     pub fn docker(&self, line: &str) -> String {
         let said = self.engine.docker(&line.split_whitespace().collect::<Vec<_>>());
         assert!(said.ok, "docker {line}: {}{}", said.out, said.err);
@@ -180,7 +181,7 @@ impl<'a> World<'a> {
         self.docker(&format!("run -d --init {line} bb sleep 3600"));
     }
 
-    /// Runs a command inside the engine's namespaces that must succeed.
+    /// Runs a command that must succeed, inside the engine's namespaces.
     pub fn inside(&self, line: &str) -> String {
         let said: Said = self.engine.inside(&["sh", "-euc", line]);
         assert!(said.ok, "{line}: {}{}", said.out, said.err);

@@ -90,7 +90,7 @@ fn hooks_at_least_once_after_kill() {
     let mut daemon = house.start();
     let (id, addresses) = leases(&mut daemon.wire(), 5);
     std::fs::write(house.path("leased"), "").unwrap();
-    assert!(!daemon.wait().success(), "killed by its hook");
+    assert!(!daemon.wait().success(), "the hook killed the daemon");
     assert_eq!(told(&house).len(), 2);
     script(&house, "hook.sh", WRITES);
     let daemon = house.start();
@@ -98,7 +98,10 @@ fn hooks_at_least_once_after_kill() {
     let told = until_delivered(&house, 8);
     let ids = ids(&told);
     assert_eq!(ids[2], ids[1], "possibly undelivered events are delivered again: {ids:?}");
-    assert!(ids[2..].windows(2).all(|pair| pair[1] == pair[0] + 1), "in order, none left out: {ids:?}");
+    assert!(
+        ids[2..].windows(2).all(|pair| pair[1] == pair[0] + 1),
+        "the events must be in order and complete: {ids:?}"
+    );
     assert_eq!(events(&told)[7], "released");
     daemon.stop();
 }
@@ -264,7 +267,7 @@ fn hooks_follow_a_reload() {
     assert_eq!(hook(&daemon)["target"], house.path("./hook.sh").display().to_string());
     assert_eq!(house.json(&["reload"]), json!([line]));
     leases(&mut daemon.wire(), 1);
-    let other = until("the other program gets it", || {
+    let other = until("the other program gets the event", || {
         fs::read_to_string(house.path("other")).ok().filter(|text| text.lines().count() == 2)
     });
     assert!(other.contains("subnet_granted"), "{other}");

@@ -27,7 +27,7 @@ fn filling_up_is_logged_once_sent_to_hooks_and_cleared_well_below_the_threshold(
         let rows = daemon.view("/v1/status")["filling"].clone();
         (rows[0]["percent"] == 84 && rows[0]["subnet"] == "198.51.100.0/28").then_some(())
     });
-    let filling = until("the hook gets it", || of(&told(&house), "subnet_filling").pop());
+    let filling = until("the hook gets the event", || of(&told(&house), "subnet_filling").pop());
     assert_eq!((&filling["percent"], &filling["pool"]), (&84.into(), &"lan".into()), "{filling}");
     assert_eq!((&filling["subnet"], &filling["id"]), (&"198.51.100.0/28".into(), &Value::Null), "{filling}");
     // One more subnet and one more address: the pool is full now, and the subnet's state does not change.

@@ -41,7 +41,7 @@ fn page_of(house: &House) -> String {
 
 #[test]
 fn the_url_and_the_arguments_of_a_hook_are_never_shown() {
-    // A port that was free a moment before.
+    // The port of a listener that is already closed.
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let hooks = format!(
         "[[hook]]\nname = \"plain\"\nurl = \"http://{nobody}/services/T0s3cret?token=s3cret1234\"\n\

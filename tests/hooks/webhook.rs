@@ -100,7 +100,7 @@ fn a_webhook_catches_up_in_batches() {
 
 #[test]
 fn an_unreachable_server_does_not_block_requests() {
-    // A port that was free a moment before.
+    // The port of a listener that is already closed.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let house = house(&hooked(address, ""));
     let daemon = house.start();

@@ -1,6 +1,7 @@
-//! Requests that need another slice: they wait for its claim, while the ledger serves everybody else.
+//! Requests that need another slice: they wait for its claim, while the ledger serves all other requests.
 //!
-//! Promises: the invariant *owned*, seen through the ledger. The tests themselves decide what a claim comes to.
+//! Promises: the invariant *owned*, seen through the ledger. The tests themselves decide the outcome of each
+//! claim.
 
 use gipam::plan::error::ErrorKind;
 use gipam::plan::request::{Reply, Request, SliceRequest, Want};
@@ -119,5 +120,5 @@ fn a_slice_with_a_network_is_not_given_back() {
     house.pass(60_000);
     assert_eq!(house.ask(leave()).unwrap().reply, Reply::Done);
     let mut later = house.begin(any_subnet());
-    assert!(later.is_pending(), "a slice that leaves gives nothing");
+    assert!(later.is_pending(), "a slice that leaves must not give subnets");
 }

@@ -144,7 +144,7 @@ fn repeatable_a_repeat_that_was_answered_stays_when_the_first_answer_is_undone()
     let (id, _) = subnet_of(&again).unwrap();
     assert_eq!(subnet_of(&first), subnet_of(&again));
     first.unwrap().ticket.unwrap().undo();
-    assert!(house.look().held(&id).is_some(), "the second network has it");
+    assert!(house.look().held(&id).is_some(), "the second network has the subnet");
     let address = house.ask(by_number(&id, "10.9.0.7"));
     let again = house.ask(by_number(&id, "10.9.0.7"));
     assert_eq!(address_of(&address), address_of(&again));

@@ -113,14 +113,14 @@ pub fn upgrade(m: &mut Machine) {
     m.write("/srv/load.sh", LOAD);
     m.sh("sh /srv/load.sh >/srv/load 2>&1 &");
     let rounds = || m.try_sh("cat /srv/rounds").out.parse::<u32>().unwrap_or(0);
-    crate::machine::until("networks come and go", crate::machine::SOON, || rounds() > 2);
+    crate::wait::until("networks come and go", crate::machine::SOON, || rounds() > 2);
     for package in ["/srv/next.deb", "/srv/gipam/target/package/gipam_*.deb", "/srv/next.deb"] {
         let done = rounds();
         m.sh(&format!("dpkg -i {package}"));
-        crate::machine::until("networks come and go again", crate::machine::SOON, || rounds() > done + 2);
+        crate::wait::until("networks come and go again", crate::machine::SOON, || rounds() > done + 2);
     }
     m.sh("touch /srv/enough");
-    crate::machine::until("the load ends", crate::machine::SOON, || m.path("/srv/ended").exists());
+    crate::wait::until("the load ends", crate::machine::SOON, || m.path("/srv/ended").exists());
     assert_eq!(m.sh("cat /srv/ended"), "0", "{}", m.sh("cat /srv/load"));
 
     assert_ne!(m.show("gipam.service", "MainPID"), process, "the new program runs");

@@ -27,6 +27,8 @@ mod root;
 #[allow(dead_code, reason = "shared with other tests")]
 mod stage;
 mod suites;
+#[path = "../support/wait.rs"]
+mod wait;
 
 use clap::Parser;
 use machine::{Machine, base};

@@ -3,7 +3,8 @@
 //! Checks P24 (manager and node request the same subnet in two spaces) and P25 (the name has a tag, the socket is ready
 //! within half a second).
 
-use crate::machine::{SOON, until};
+use crate::machine::SOON;
+use crate::wait::until;
 use crate::{packages, page};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};

@@ -113,7 +113,7 @@ fn anchors() -> Vec<(char, u32, Option<u32>)> {
 fn anchors_are_numbered_without_a_gap() {
     let all = anchors();
     for (letter, last) in [('P', 33), ('D', 17), ('R', 84)] {
-        // A rule that was added later stands in the section of its topic.
+        // A rule that was added later is in the section of its topic.
         let mut numbers: Vec<u32> = all
             .iter()
             .filter(|(of, _, part)| *of == letter && part.is_none())

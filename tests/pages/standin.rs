@@ -218,7 +218,7 @@ impl Stand {
     }
 
     fn remove_network(&mut self, name: &str) {
-        let network = self.networks.remove(name).unwrap_or_else(|| panic!("there is no network {name}"));
+        let network = self.networks.remove(name).unwrap_or_else(|| panic!("network {name} does not exist"));
         self.engine.lock().unwrap().remove(&hex_id("n", name));
         for Granted { id, gateway, .. } in network.subnets {
             let _ = self.call(&network.driver, "ReleaseAddress", &json!({"PoolID": id, "Address": gateway}));
@@ -274,7 +274,7 @@ impl Stand {
 
     fn stop(&mut self, name: &str) {
         let container =
-            self.containers.get_mut(name).unwrap_or_else(|| panic!("there is no container {name}"));
+            self.containers.get_mut(name).unwrap_or_else(|| panic!("container {name} does not exist"));
         let held = std::mem::take(&mut container.held);
         let network = self.containers[name].network.clone();
         if let Some(listed) = self.engine.lock().unwrap().get_mut(&hex_id("n", &network)) {

@@ -217,7 +217,11 @@ async fn an_adopted_network_that_is_removed_before_its_id_is_known_leaves_nothin
         world.look().await;
     }
     assert_eq!(world.held().len(), 2, "the grace period is not over");
-    assert_eq!(world.apply().await[0].action, "freed", "it was this Engine's, so no other one can own it");
+    assert_eq!(
+        world.apply().await[0].action,
+        "freed",
+        "the network was this Engine's, so no other Engine can own it"
+    );
     assert_eq!(world.held().len(), 1);
 }
 

@@ -1,8 +1,8 @@
 //! How often the Engine is called when something is wrong with it: rarely, however it answers.
 //!
-//! Checks: a new watch of `/events` only after a check has succeeded, waits that double, and a watch again
-//! once the Engine works again. The Engine here counts every call; waits are compared with their lower
-//! bounds, which hold on a busy machine, too.
+//! Checks: a new watch of `/events` only after a check has succeeded, waits that double, and a new watch once
+//! the Engine works again. The Engine here counts every call; waits are compared with their lower bounds,
+//! which hold on a busy machine, too.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

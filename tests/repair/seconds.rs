@@ -1,7 +1,8 @@
 //! How soon a check follows: within seconds of the event that made it necessary.
 //!
-//! Checks: a live lease that is missing from the books is adopted without a command after an event of the Engine, after a
-//! change by hand, and once a released address can no longer be shown. An Engine that sends nothing is checked once an hour.
+//! Checks: a live lease that is missing from the books is adopted without a command after an event of the
+//! Engine, after a change by hand, and once a released address can no longer be shown. An Engine that does
+//! not send events is checked once an hour.
 
 use std::time::{Duration, Instant};
 

@@ -40,7 +40,8 @@ pub fn disjoint(plan: &Plan) -> Held {
     Ok(())
 }
 
-/// If two subnets share a prefix, no address is leased in both, except a router that is the gateway of both.
+/// If two subnets share a prefix, an address is never leased in both, except a router that is the gateway of
+/// both.
 fn shared(plan: &Plan, one: &SubnetState, other: &SubnetState) -> Held {
     ensure(one.prefix == other.prefix, || format!("disjoint: {} and {}", one.id, other.id))?;
     let leases = |state: &SubnetState| plan.subnet(state.serial).map(|subnet| &subnet.addresses);
@@ -55,8 +56,8 @@ fn shared(plan: &Plan, one: &SubnetState, other: &SubnetState) -> Held {
     Ok(())
 }
 
-/// An address has at most one lease: the plan has exactly what was granted and not released, no PoolID
-/// names two grants, and everything that is remembered agrees with the model, too.
+/// An address has at most one lease: the plan holds exactly the grants that were not released, a PoolID never
+/// names two grants, and the plan's memory agrees with the model, too.
 pub fn unique(plan: &Plan, model: &Model) -> Held {
     let mut ids = BTreeMap::new();
     for subnet in plan.subnets().filter(|subnet| subnet.is_held()) {

@@ -113,7 +113,7 @@ pub enum Op {
         leases: u16,
         ago: u64,
         id: Option<u8>,
-        /// Two networks that share the prefix; the range of neither counts.
+        /// Two networks that share the prefix; neither range counts.
         pair: bool,
     },
     NameSubnet {
@@ -437,7 +437,7 @@ fn plain_request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
                 }),
                 gateway: *gateway,
                 name: name.map(|name| NAMES[name].into()),
-                // One of these MACs belongs to a network card and is not made up.
+                // One of these MACs belongs to a network card and is not generated.
                 mac: mac.map(|mac| Mac([if mac == 2 { 0 } else { 2 }, 0, 0, 0, 0, mac])),
                 serial: *serial,
                 dead: Arc::default(),

@@ -29,7 +29,7 @@ thread_local! {
 pub struct Words {
     #[command(flatten)]
     pub mimic: Arguments,
-    /// More filters: a scenario runs whose name contains one of them
+    /// More filters: a scenario runs if its name contains one of them
     #[arg(value_name = "FILTER")]
     more: Vec<String>,
 }

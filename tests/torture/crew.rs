@@ -1,5 +1,5 @@
-//! THE CLIENTS: many threads, each with its own connection, which request and release subnets and addresses as
-//! dockerd does, and write everything down in the journal.
+//! THE CLIENTS: many threads, each with its own connection, which request and release subnets and addresses
+//! as dockerd does, and record everything in the journal.
 //!
 //! Promises: a client sends one request at a time; every word is used once; a client whose connection breaks opens a new
 //! one until it is stopped. Bounded: a client holds a few subnets and a few dozen leases.

@@ -33,7 +33,7 @@ pub fn full(long: bool) -> Counts {
     ]
 }
 
-/// Rounds on a file system of this size in KiB; returns requests refused and releases kept.
+/// Runs rounds on a file system of this size in KiB; returns requests refused and releases kept.
 fn fill_and_empty(kibibytes: u32, rounds: u64) -> [u64; 2] {
     let mut house = House::with_toml(POOLS);
     let volume = Volume::memory(house.directory.path(), kibibytes);

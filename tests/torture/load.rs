@@ -67,7 +67,7 @@ impl Scene {
     }
 
     fn finish(self, limit: Duration, what: &'static str, count: u64) -> Counts {
-        let peak = peak(&self.daemon);
+        let peak = self.daemon.proc_status("VmHWM");
         assert!(peak <= BOUND_KIB, "{peak} KiB at the peak");
         assert!(self.slowest <= limit, "an honest client waited {:?}", self.slowest);
         assert!(self.daemon.stop().success(), "{}", self.house.log());
@@ -78,12 +78,6 @@ impl Scene {
             ("KiB at the peak", peak),
         ]
     }
-}
-
-fn peak(daemon: &Daemon) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.child.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 fn descriptors(daemon: &Daemon) -> usize {
@@ -112,7 +106,7 @@ pub fn busy(long: bool) -> Counts {
     let crew = Crew::start(256, &house.socket(), &journal, 1);
     crew.work(if long { 20_000 } else { 2_000 });
     crew.stop();
-    let peak = peak(&daemon);
+    let peak = daemon.proc_status("VmHWM");
     assert!(peak <= BOUND_KIB, "{peak} KiB at the peak");
     assert!(daemon.stop().success());
     let found = compare(&house.path("gipam.db"), &journal);

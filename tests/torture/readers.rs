@@ -13,14 +13,15 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::Counts;
-use crate::daemon::{Daemon, House, until};
+use crate::daemon::{House, until};
 use crate::http::Wire;
 
 /// A web page, and pools that hold many addresses.
 const TOML: &str = "http = \"0\"\n[gc]\nengine = \"\"\n[[pool]]\nname = \"wide\"\nv4 = { base = \"198.18.0.0/15\", size = 24 }\n";
 /// Leases in the books.
 const LEASES: usize = 20_000;
-/// The most threads of a daemon that reads for the web page and for a command at once, including threads that are ending.
+/// The largest number of threads of a daemon that reads for the web page and for a command at once, including
+/// threads that are ending.
 const THREADS: u64 = 10;
 /// The most resident memory, in KiB.
 const MEMORY: u64 = 160 << 10;
@@ -37,13 +38,6 @@ const PAGE: [&str; 6] = [
 ];
 const ADMIN: [&str; 6] =
     ["/v1/status", "/v1/leases", "/v1/history", "/v1/who?address=198.18.1.1", "/v1/map", "/v1/subnets"];
-
-/// A number from `/proc/PID/status`.
-fn number(daemon: &Daemon, field: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.child.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
-}
 
 /// Fills the books.
 fn fill(house: &House) {
@@ -90,13 +84,13 @@ pub fn run(long: bool) -> Counts {
             slowest = slowest.max(begun.elapsed());
             late += u64::from(begun.elapsed() > LATENCY);
         }
-        threads += u64::from(number(&daemon, "Threads") > THREADS);
-        memory += u64::from(number(&daemon, "VmRSS") > MEMORY);
+        threads += u64::from(daemon.proc_status("Threads") > THREADS);
+        memory += u64::from(daemon.proc_status("VmRSS") > MEMORY);
     }
     // A client that waits gets its answer.
     let rows = house.json(&["leases"]).as_array().unwrap().len() as u64;
     assert!(rows >= LEASES as u64, "{rows}");
-    let peak = number(&daemon, "VmHWM");
+    let peak = daemon.proc_status("VmHWM");
     assert!(daemon.stop().success(), "{}", house.log());
     vec![
         ("requests abandoned", 2 * rounds as u64),

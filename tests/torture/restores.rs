@@ -1,9 +1,9 @@
 //! RESTORES: copies with a live WAL, over books with a stale one, killed at every call that writes, syncs or names files.
 //!
 //! Promises: source and target were left by a daemon that was killed under load, so that the last
-//! acknowledged changes are only in their WALs. After a killed restore, either the old or the new books are
-//! there, complete, as a start would read them; a second restore then succeeds and keeps what it replaced.
-//! The results are compared with the clients' journals.
+//! acknowledged changes are only in their WALs. After a killed restore, a start reads either the old or the
+//! new books, and they are complete; a second restore then succeeds and keeps what it replaced. The results
+//! are compared with the clients' journals.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,8 +1,9 @@
 //! OTHER USERS AT THE SOCKETS: real users, as the kernel sees them, try the plugin socket and the admin socket.
 //!
-//! Promises: an attempt ends with an answered request or with a refusal by the kernel (EACCES), nothing in between. The
-//! directory is open to everybody, so that only the mode, owner and group of a socket decide; a socket that is open to
-//! all proves this. Users need no entry in `/etc/passwd`: the kernel uses numbers.
+//! Promises: an attempt ends with an answered request or with a refusal by the kernel (EACCES), nothing in
+//! between. The directory is open to everybody, so that only the mode, owner and group of a socket decide; a
+//! socket that is open to all proves this. Users do not need an entry in `/etc/passwd`: the kernel uses
+//! numbers.
 
 use std::fs;
 use std::io::ErrorKind;

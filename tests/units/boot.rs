@@ -1,7 +1,8 @@
 //! gipam starts before Docker at boot and stops after it at shutdown: no address is lost.
 
-use crate::machine::{Machine, SOON, endpoints, offline, until};
+use crate::machine::{Machine, SOON, endpoints, offline};
 use crate::page;
+use crate::wait::until;
 
 const CONTAINERS: &str = "docker network create --ipv6 --ipam-driver gipam web
     docker run -d --init --name any --network web bb sleep 3600

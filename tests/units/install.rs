@@ -1,7 +1,8 @@
 //! Install, use, upgrade and remove, as docs/install.md says; what the hardened unit may and may not do.
 
-use crate::machine::{Machine, SOCKET, SOON, until};
+use crate::machine::{Machine, SOCKET, SOON};
 use crate::page;
+use crate::wait::until;
 use std::os::unix::fs::PermissionsExt;
 
 /// Permission bits of a file of the machine.

@@ -5,6 +5,7 @@
 //! contain.
 
 use crate::stage::{self, End};
+use crate::wait::until;
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Where Docker looks for the driver.
 pub const SOCKET: &str = "/run/docker/plugins/gipam.sock";
@@ -117,7 +118,7 @@ impl Machine {
         Path::new(&format!("/proc/{}/root", self.first)).join(path.trim_start_matches('/'))
     }
 
-    /// The same file while the machine is powered off.
+    /// The path of the same file while the machine is powered off.
     pub fn disk(&self, path: &str) -> PathBuf {
         base().join("e").join(&self.name).join("upper").join(path.trim_start_matches('/'))
     }
@@ -199,7 +200,7 @@ impl Machine {
         until("the machine is off", Duration::from_secs(90), || !first.exists());
     }
 
-    /// Starts it again.
+    /// Boots the machine again.
     pub fn boot(&mut self) {
         let output = Command::new(script("machine.sh")).args(["boot", &self.name]).output().unwrap();
         let line = String::from_utf8_lossy(&output.stdout);
@@ -235,13 +236,4 @@ pub fn offline(words: &[&str]) -> Vec<Value> {
     let output = output.unwrap();
     assert!(output.status.success(), "gipam {words:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// Waits for a condition; if it is not met in time, the test fails and names the condition.
-pub fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < limit, "timed out after {} s waiting until {what}", limit.as_secs());
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }

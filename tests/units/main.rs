@@ -28,6 +28,8 @@ mod sockets;
 #[allow(dead_code, reason = "shared with other tests")]
 mod stage;
 mod transport;
+#[path = "../support/wait.rs"]
+mod wait;
 #[path = "../engines/wire.rs"]
 #[allow(dead_code, reason = "shared with the engines' tests")]
 mod wire;

@@ -1,8 +1,9 @@
 //! An installation of the old gipam under /opt/gipam keeps working: with its own unit, and with the units of this package.
 
-use crate::machine::{Machine, SOCKET, SOON, until};
+use crate::machine::{Machine, SOCKET, SOON};
 use crate::oldgipam::OldGipam;
 use crate::page;
+use crate::wait::until;
 
 const HEADING: &str = "Replace the old gipam (`/opt/gipam`)";
 /// The unit as users of the old program have it.

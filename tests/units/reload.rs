@@ -1,7 +1,8 @@
 //! Configurations that change, and configurations that are unusable.
 
-use crate::machine::{Machine, SOCKET, SOON, until};
+use crate::machine::{Machine, SOCKET, SOON};
 use crate::page;
+use crate::wait::until;
 
 const TOML: &str = "/etc/gipam/gipam.toml";
 

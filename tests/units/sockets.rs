@@ -1,7 +1,8 @@
 //! systemd holds the plugin socket: a request starts gipam, and waits while gipam is not running.
 
-use crate::machine::{Machine, SOCKET, SOON, until};
+use crate::machine::{Machine, SOCKET, SOON};
 use crate::page;
+use crate::wait::until;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

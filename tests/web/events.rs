@@ -1,4 +1,4 @@
-//! Events: sent after a commit, and only then.
+//! Events are sent after a commit, and only then.
 
 use std::time::{Duration, Instant};
 

@@ -28,27 +28,20 @@ fn large() -> Site {
     site
 }
 
-/// A number from the daemon's `/proc` status.
-fn number(site: &Site, field: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", site.daemon.child.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
-}
-
 /// The highest number of threads seen while `ask` sends one abandoned request after the other.
 fn crowd(site: &Site, ask: impl Fn(usize)) -> u64 {
     let mut most = 0;
     for at in 0..ABANDONED {
         ask(at);
-        most = most.max(number(site, "Threads"));
+        most = most.max(site.daemon.proc_status("Threads"));
     }
     most
 }
 
 fn calm(site: &Site, rested: u64) {
     let end = Instant::now() + Duration::from_secs(60);
-    while number(site, "Threads") > rested + 2 {
-        assert!(Instant::now() < end, "{} threads, {rested} at rest", number(site, "Threads"));
+    while site.daemon.proc_status("Threads") > rested + 2 {
+        assert!(Instant::now() < end, "{} threads, {rested} at rest", site.daemon.proc_status("Threads"));
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -56,8 +49,8 @@ fn calm(site: &Site, rested: u64) {
 #[test]
 fn abandoned_readers_of_the_page_do_not_pile_up() {
     let site = large();
-    let rested = number(&site, "Threads");
-    let before = number(&site, "VmRSS");
+    let rested = site.daemon.proc_status("Threads");
+    let before = site.daemon.proc_status("VmRSS");
     let paths = [
         "/v1/history?limit=1000&of=web7",
         "/v1/usage?seconds=86400",
@@ -74,7 +67,7 @@ fn abandoned_readers_of_the_page_do_not_pile_up() {
     let begun = Instant::now();
     site.daemon.wire().subnet(true);
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
-    let grown = number(&site, "VmHWM").saturating_sub(before);
+    let grown = site.daemon.proc_status("VmHWM").saturating_sub(before);
     assert!(grown < 120 << 10, "{grown} KiB more");
     until("a reader that waits is answered", || (site.get("/v1/usage").status == 200).then_some(()));
     calm(&site, rested);
@@ -83,7 +76,7 @@ fn abandoned_readers_of_the_page_do_not_pile_up() {
 #[test]
 fn abandoned_commands_do_not_pile_up() {
     let site = large();
-    let (rested, before) = (number(&site, "Threads"), number(&site, "VmRSS"));
+    let (rested, before) = (site.daemon.proc_status("Threads"), site.daemon.proc_status("VmRSS"));
     let paths =
         ["/v1/status", "/v1/leases", "/v1/history", "/v1/who?address=198.18.1.1", "/v1/map", "/v1/gc"];
     let most = crowd(&site, |at| {
@@ -94,7 +87,7 @@ fn abandoned_commands_do_not_pile_up() {
     let begun = Instant::now();
     site.daemon.wire().subnet(true);
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
-    let grown = number(&site, "VmHWM").saturating_sub(before);
+    let grown = site.daemon.proc_status("VmHWM").saturating_sub(before);
     assert!(grown < 120 << 10, "{grown} KiB more");
     assert!(site.daemon.view("/v1/status")["running"].as_bool().unwrap());
     calm(&site, rested);

@@ -65,7 +65,7 @@ fn a_host_must_be_exactly_an_allowed_name() {
     {
         assert_eq!(site.ask("GET", "/v1/pools", fields).status, 421, "{fields:?}");
     }
-    // A very old health checker sends no Host, and the health paths reveal nothing about addresses.
+    // A very old health checker sends no Host, and the health paths do not reveal addresses.
     assert_eq!(site.ask("GET", "/healthz", "").status, 200);
     assert_eq!(site.ask("GET", "/readyz", "").status, 200);
 }

@@ -195,7 +195,8 @@ fn e29_p20_a_retry_after_a_refused_ipv6_half_does_not_leak() {
     }
     given.dedup();
     assert_eq!(given.len(), 1, "{given:?}");
-    // A live lease under the same name is different: its container was renamed, and no request of it was refused.
+    // A live lease under the same name is different: its container was renamed, and none of its requests was
+    // refused.
     let db = wire.address(&four, "", asks("db"));
     assert_ne!(wire.address(&four, "", asks("db")), db);
     let held =

@@ -25,7 +25,7 @@ fn request(method: &str, body: &Value) -> Vec<u8> {
 fn frozen<T>(daemon: &Daemon, meanwhile: impl FnOnce() -> T) -> T {
     daemon.signal(Signal::STOP);
     let stat = format!("/proc/{}/stat", daemon.child.id());
-    until("the daemon is stopped", || {
+    until("the daemon is suspended", || {
         std::fs::read_to_string(&stat).unwrap().rsplit(") ").next().unwrap().starts_with('T').then_some(())
     });
     let outcome = meanwhile();
@@ -68,7 +68,8 @@ fn duty_2_requests_in_flight_at_sigterm_are_answered() {
     assert_eq!(daemon.view("/v1/leases").as_array().unwrap().len(), 1);
 }
 
-/// Signals that arrive while the books are still being read: an old lease file that is a pipe holds up the start.
+/// Signals that arrive while the books are still being read: an old lease file that is a pipe delays the
+/// start.
 #[test]
 fn duty_2_a_signal_during_the_start_is_obeyed() {
     for (first, ends) in [(Signal::TERM, true), (Signal::INT, true), (Signal::HUP, false)] {

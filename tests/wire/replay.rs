@@ -1,10 +1,11 @@
 //! Replays what Engines 20.10 and 28.5 sent.
 //!
-//! The fixtures have a line for each call: method, body as dockerd wrote it, ` = ` and the answer of the recorder:
-//! for RequestPool its PoolID, for RequestAddress the address, `refused` if the recorder itself refused the call,
-//! and `skipped` if the recording marks it so: dockerd then continued as after a refusal, and we omit the call. PoolIDs and
-//! addresses are mapped to those that gipam gave. `holds ID=N` and `empty` say what must be in the books then; `$` marks
-//! a command that was typed. A section begins with `== NAME`.
+//! The fixtures have a line for each call: method, body as dockerd wrote it, ` = ` and the answer of the
+//! recorder: for RequestPool its PoolID, for RequestAddress the address, `refused` if the recorder itself
+//! refused the call, and `skipped` if the recording marks it so: dockerd then continued as after a refusal,
+//! and we omit the call. PoolIDs and addresses are mapped to those that gipam gave. `holds ID=N` and `empty`
+//! say what must be in the books at that point; `$` marks a command that was typed. A section begins with `==
+//! NAME`.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -1,4 +1,5 @@
-//! The naive plan's adopted networks: *fenced*, *disjoint*, and to which of them an unknown PoolID belongs.
+//! The naive plan's adopted networks: *fenced*, *disjoint*, and the network to which an unknown PoolID
+//! belongs.
 //!
 //! Promises: implements the rules of `plan/adopt.rs` a second time. Does not deal with what a person may write.
 
