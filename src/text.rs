@@ -38,6 +38,7 @@ pub fn counted(count: impl std::fmt::Display, one: &str) -> String {
     format!("{count} {one}{ending}")
 }
 
+/// The text on one line, with unsafe characters escaped.
 pub fn line(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);

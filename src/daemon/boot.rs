@@ -18,7 +18,7 @@ use crate::store::takeover::{EXPORTED_DIGEST, TAKEN_DIGEST};
 use crate::store::{Books, takeover};
 use crate::text::counted;
 
-/// What the ledger starts with.
+/// The plan and the books with which the ledger starts.
 #[derive(Debug)]
 pub struct Booted {
     /// The plan rebuilt from the books.
@@ -175,8 +175,8 @@ fn warn(warnings: &[String]) {
 fn secret(known: &Settings) -> [u8; 32] {
     let mut secret = known.secret;
     if secret == [0; 32] {
-        // Without randomness, people can guess `stable` addresses from the prefix; nothing else depends on
-        // the secret.
+        // Without randomness, people can guess `stable` addresses from the prefix; the secret serves no other
+        // purpose.
         let _ = rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty());
     }
     secret

@@ -1,18 +1,18 @@
 //! The daemon: assembly, signals, readiness.
 //!
 //! Promises: signals are handled from the start; the books are open and the plan is rebuilt before a listener
-//! opens; everything listens before systemd is notified that gipam is ready; at SIGTERM and SIGINT, requests
-//! in flight are finished and the books are closed; a failed write ends the process with an error, so that
-//! the supervisor restarts it. SIGHUP reloads the configuration. One thread runs Docker's listeners and the
-//! ledger, the main thread the other listeners.
+//! opens; all listeners are open before systemd is notified that gipam is ready; at SIGTERM and SIGINT,
+//! requests in flight are finished and the books are closed; a failed write ends the process with an error,
+//! so that the supervisor restarts it. SIGHUP reloads the configuration. One thread runs Docker's listeners
+//! and the ledger, the main thread the other listeners.
 
 mod boot;
 mod docker_thread;
 mod doors;
 mod error;
 mod later;
-mod look;
 mod reload;
+mod survey_thread;
 mod sweep;
 
 use std::path::PathBuf;
@@ -95,9 +95,9 @@ struct Core {
     ledger: Ledger,
     docker: DockerThread,
     books: PathBuf,
-    /// The callers that the books knew at the start.
+    /// The callers that the books contained at startup.
     callers: Vec<(Box<str>, Caller)>,
-    /// The base prefixes of the pools at the start.
+    /// The base prefixes of the pools at startup.
     bases: Box<[Prefix]>,
     hooks: Hooks,
     signals: Signals,
@@ -126,7 +126,7 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     let counters = Arc::new(Counters::default());
     let halves = Arc::new(Halves::default());
     let (survey, questions) = Survey::new();
-    look::start(questions, bases).map_err(DaemonError::start)?;
+    survey_thread::start(questions, bases).map_err(DaemonError::start)?;
     let limits = Limits { max_connections: config.keys.max_connections.get().into(), ..Limits::default() };
     let callers =
         Arc::new(Callers::new(ledger.clone(), callers, processes::boot(), crate::docker::containers()));

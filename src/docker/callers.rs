@@ -27,7 +27,7 @@ pub fn containers() -> Containers {
     Box::new(|witness| processes::any_named(SHIM, witness))
 }
 
-/// What a connection shows about its caller.
+/// The caller, as far as its connection identifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
     /// A process of this boot: number, start time.

@@ -26,7 +26,7 @@ pub const METHODS: [&str; 8] = [
     "unknown",
 ];
 
-/// How a call can end: successfully, or with a refusal of this kind.
+/// How a call can end: successfully, or with a refusal of one of these kinds.
 pub const OUTCOMES: [&str; 7] = ["ok", "invalid", "missing", "taken", "exhausted", "unavailable", "failed"];
 
 /// Buckets in seconds, from an answer from memory to one that waited for a disk.

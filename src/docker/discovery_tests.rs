@@ -1,4 +1,4 @@
-//! Tests with plugin files, in directories made for each test.
+//! Tests with plugin files, each in its own temporary directory.
 
 use super::*;
 use std::net::TcpListener;

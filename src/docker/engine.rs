@@ -237,7 +237,7 @@ fn address(text: Option<&str>) -> Result<Option<IpAddr>, String> {
     alone.parse().map(Some).map_err(|_| text.to_owned())
 }
 
-/// A name is free text (P33): it is displayed, and nothing else depends on it.
+/// A name is free text (P33), and only serves for display.
 fn named(name: Option<String>) -> String {
     text::name(&name.unwrap_or_default()).into_owned()
 }
@@ -315,8 +315,9 @@ fn locate(network: &mut Network) {
     }
 }
 
-/// If a dockerd was killed, or ended while its driver was not running, its stopped containers still show the addresses
-/// that they had. A container that is just starting proves nothing either, but its network shows the endpoint.
+/// If a dockerd was killed, or ended while its driver was not running, its stopped containers still show the
+/// addresses that they had. A container that is just starting does not prove anything either, but its network
+/// shows the endpoint.
 fn holds_its_addresses(container: &ContainerJson) -> bool {
     !matches!(container.state.as_deref(), Some("created" | "exited" | "dead"))
 }

@@ -1,8 +1,8 @@
 //! IPv6 requests that were refused: Docker requests the IPv4 address of an endpoint first, and if IPv6 is refused, it
 //! abandons the endpoint and never releases the IPv4 half (P20).
 //!
-//! Promises: bounded and short-lived, in memory only: repair finds what is forgotten here. Records what was refused and
-//! when; the plan decides whether a lease is the other half.
+//! Promises: bounded and short-lived, in memory only: repair finds leases that are forgotten here. Records
+//! only which requests were refused, and when; the plan decides whether a lease is the other half.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -15,7 +15,7 @@ use crate::plan::settings::Millis;
 
 /// The maximum number of refused halves remembered.
 const MOST: usize = 256;
-/// How long each is remembered.
+/// How long a refused half is remembered.
 const KEPT: Duration = Duration::from_secs(60);
 
 /// The halves that were refused recently; shared by all listeners.
@@ -23,8 +23,8 @@ const KEPT: Duration = Duration::from_secs(60);
 pub struct Halves(Mutex<VecDeque<(Instant, Half)>>);
 
 impl Halves {
-    /// What to remember of this request if it is refused: its holder. The PoolID of an IPv6 subnet contains
-    /// the prefix; one from an old lease file does not, and its requests are not remembered.
+    /// The holder to remember if this request is refused. The PoolID of an IPv6 subnet contains the prefix;
+    /// one from an old lease file does not, and its requests are not remembered.
     pub fn of_v6(request: &AddressRequest) -> Option<(Option<SmolStr>, Mac)> {
         let is_half = !request.gateway && request.id.contains(':');
         request.mac.filter(|_| is_half).map(|mac| (request.name.clone(), mac))

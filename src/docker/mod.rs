@@ -39,7 +39,7 @@ const JSON: &str = "application/json";
 /// Length to which the name of an unknown method is truncated before it is remembered.
 const LONGEST_METHOD: usize = 100;
 
-/// What is currently proven dead; repair updates it.
+/// The leases and subnets that are proven dead at present; repair updates them.
 pub type Proofs = Arc<RwLock<Arc<Dead>>>;
 
 /// The driver of one name, which Docker calls at one listener.
@@ -55,11 +55,11 @@ pub struct Driver {
     pub requires_mac_address: bool,
     /// The host names that dockerd may use for this listener.
     pub names: HostNames,
-    /// What this host uses; consulted when gipam chooses a subnet.
+    /// The survey of this host, consulted when gipam chooses a subnet.
     pub survey: Survey,
     /// Distinguishes Docker's overlap loop from requests for separate networks.
     pub streak: Streak,
-    /// What repair has proven dead, for explicit requests.
+    /// The leases and subnets that repair has proven dead, for explicit requests.
     pub proofs: Proofs,
     /// Notified when a request arrives.
     pub asked: Arc<Notify>,
@@ -209,8 +209,9 @@ impl Driver {
         }
     }
 
-    /// What repair has proven dead. An explicit request may replace it, and an identified holder may replace its own dead
-    /// lease. When gipam chooses a subnet, it skips those of the Engine's other networks.
+    /// The leases and subnets that repair has proven dead: an explicit request may replace them, and an
+    /// identified holder may replace its own dead lease. They come with the subnets of the Engine's other
+    /// networks, which gipam skips when it chooses a subnet.
     fn dead(&self) -> Arc<Dead> {
         self.proofs.read().map(|proofs| proofs.clone()).unwrap_or_default()
     }

@@ -4,7 +4,7 @@
 //! accepts one. Requests for separate networks look different: Engine 27 and later call GetDefaultAddressSpaces first, a
 //! script takes longer between them, and parallel requests overlap here.
 //!
-//! Promises: counts per listener and decides nothing; the plan decides what a count means.
+//! Promises: only counts, per listener; the plan decides what a count means.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -16,7 +16,7 @@ use crate::plan::request::{Space, SubnetRequest};
 /// The longest pause between an answer and the next request of a loop.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What the requests of a loop have in common.
+/// The properties that all requests of a loop share.
 type Group = (Space, Family, BTreeMap<String, String>);
 
 /// The count of one listener.

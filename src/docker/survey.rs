@@ -47,7 +47,7 @@ impl Survey {
         answered.and_then(Result::ok).unwrap_or_default()
     }
 
-    /// What this host currently uses in the pools.
+    /// Returns the prefixes that this host currently uses in the pools.
     pub async fn look(&self, bases: Option<Box<[Prefix]>>) -> Result<HostUse, Refusal> {
         let gone = || Refusal {
             kind: ErrorKind::Unavailable,

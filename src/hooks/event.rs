@@ -34,7 +34,7 @@ pub struct Event {
     /// The PoolID of the subnet.
     pub pool_id: Option<String>,
     pub address: Option<String>,
-    /// What the lease is for: `gateway`, `auxiliary` or `endpoint`.
+    /// The purpose of the lease: `gateway`, `auxiliary` or `endpoint`.
     pub kind: Option<String>,
     /// The holder's name from Docker's request, otherwise the container that the Engine shows.
     pub holder: Option<String>,
@@ -47,7 +47,7 @@ pub struct Event {
     /// For `gap`: the first undelivered number.
     pub first: Option<u64>,
     pub last: Option<u64>,
-    /// How full a pool or subnet is, in percent, in events about that.
+    /// For events about fullness: how full the pool or subnet is, in percent.
     pub percent: Option<u8>,
     /// For a reservation: its first and last address, as `FIRST-LAST`.
     pub range: Option<String>,

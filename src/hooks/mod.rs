@@ -117,7 +117,7 @@ struct Running {
     task: JoinHandle<()>,
 }
 
-/// What all hooks share.
+/// The state that all hooks share.
 #[derive(Debug)]
 struct Desk {
     ledger: Ledger,

@@ -12,7 +12,7 @@ use crate::plan::settings::{Millis, rfc3339};
 use crate::store::Reader;
 use crate::view::rows::HookRow;
 
-/// What is known about one hook since it was started.
+/// The state of one hook since it was started.
 #[derive(Debug)]
 pub(super) struct HookState {
     hook: Hook,

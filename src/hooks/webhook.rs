@@ -1,9 +1,10 @@
 //! A hook that is a URL: it receives events by POST, as JSON.
 //!
-//! Promises: one request on its own connection, all within one time limit. Any 2xx is success; 413 and 422 mean that
-//! the service will never accept these events; any other status is a failure, and the message about it contains the
-//! status and the start of the body. The body of a successful answer is not read. With `https://` nothing is sent before
-//! [`secure`] has verified the server. Does not follow redirects or resolve names.
+//! Promises: one request on its own connection, all within one time limit. Any 2xx is success; 413 and 422
+//! mean that the service will never accept these events; any other status is a failure, and the message about
+//! it contains the status and the start of the body. The body of a successful answer is not read. With
+//! `https://`, the request is sent only after [`secure`] has verified the server. Does not follow redirects
+//! or resolve names.
 
 use std::error::Error;
 use std::io;

@@ -17,9 +17,9 @@ use super::routes::{Address, LinkName, Place, Route};
 /// An address or route that came into use or went out of use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteChange {
-    /// It is now in use.
+    /// The address or route is now in use.
     Come(InUse),
-    /// It is no longer in use.
+    /// The address or route is no longer in use.
     Gone(InUse),
 }
 
@@ -78,7 +78,7 @@ impl Kept {
         }
     }
 
-    /// Adds a route; with `replaces` it takes the place of an existing one.
+    /// Adds a route; with `replaces`, the route takes the place of an existing one.
     pub(super) fn route(&mut self, payload: &[u8], replaces: bool, minds: Minds<'_>, names: LinkName<'_>) {
         let Some(route) = Route::read(payload).filter(|route| minds(&route.place.prefix)) else { return };
         let here = self.routes.entry(route.place).or_default();

@@ -44,7 +44,7 @@ impl HostError {
     }
 }
 
-/// What a survey found, and which parts of it failed.
+/// The result of a survey: the prefixes in use, and the parts that failed.
 #[derive(Debug, Default)]
 pub struct HostSurvey {
     /// Every prefix found in use, sorted, without duplicates.

@@ -25,7 +25,7 @@ pub(super) const RTM_NEWADDR: u16 = 20;
 
 /// How long to wait for one answer from the kernel.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often an interrupted dump is repeated.
+/// Maximum number of times that an interrupted dump is repeated.
 const REPEATS: u32 = 4;
 /// The kernel sends at most 32 KiB at once, even to a reader with a larger buffer.
 pub(super) const BUFFER: usize = 64 * 1024;

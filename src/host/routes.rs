@@ -74,7 +74,7 @@ impl Address {
     }
 }
 
-/// What identifies a route to the kernel: a new route replaces an old one with the same place.
+/// The key by which the kernel identifies a route: a new route replaces an old one with the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) prefix: IpNet,

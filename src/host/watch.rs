@@ -112,7 +112,7 @@ impl RouteWatch {
         self.kept.is_unsure()
     }
 
-    /// Everything found at the start, if neither this nor `catch_up` was called before.
+    /// Everything found when the watch began, if neither this nor `catch_up` was called before.
     pub fn begun(&mut self) -> Vec<RouteChange> {
         self.kept.changes()
     }

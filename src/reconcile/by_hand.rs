@@ -1,4 +1,5 @@
-//! What people can ask repair to do: adopt one network, release what no container uses, or trust another Engine.
+//! Repairs that people request: adopting one network, releasing an unused lease or subnet, or trusting
+//! another Engine.
 //!
 //! Promises: the Engine is queried first. A lease or subnet that it shows alive is not released; the refusal
 //! names the holder and the Docker command that frees it. Only the same lease or grant that was checked is
@@ -107,7 +108,9 @@ impl Reconciler {
             }
             let doubt = match seen.view(plan) {
                 Ok(_) | Err(Doubt::Stranger(_)) => None,
-                Err(doubt) => Some(format!("the Engine at {engine} proves nothing: {doubt}")),
+                Err(doubt) => {
+                    Some(format!("the Engine at {engine} cannot confirm that it is unused: {doubt}"))
+                }
             };
             let young = (generation >= seen.settled).then(|| {
                 "it was granted less than a minute ago, so its container may just be starting".to_owned()

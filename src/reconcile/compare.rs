@@ -4,7 +4,8 @@
 //! since the lists were requested are left alone, and the ledger refuses repairs of anything that has changed
 //! since then. Does not decide what is dead; see the plan's `evidence`. Matches by space and prefix, since
 //! the Engine does not show PoolIDs; if subnets share a prefix, the addresses of a network are adopted into
-//! only one of them (`home_of`). What the lists show alive counts as alive, even if they are incomplete.
+//! only one of them (`home_of`). Everything that the lists show alive counts as alive, even if the lists are
+//! incomplete.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

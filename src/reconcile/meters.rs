@@ -25,7 +25,7 @@ pub struct RepairMeters {
     pub looks: [Counter; 2],
     /// Leases and subnets that were freed.
     pub freed: Counter,
-    /// What was learned from the Engine immediately: adopted and identified leases, names.
+    /// Facts that were learned from the Engine immediately: adopted and identified leases, names.
     pub learned: Counter,
     clock: Clock,
     last: Mutex<LastCheck>,
@@ -44,7 +44,7 @@ pub struct LastCheck {
     pub looked_at: Option<Millis>,
     /// When the next check is planned, unless something triggers one earlier; `None` if repair waits for the next request.
     pub next_at: Option<Millis>,
-    /// The first findings of the last successful check, without what it freed.
+    /// The first findings of the last successful check, without those that it freed.
     pub open: Vec<Finding>,
     /// Why the last check failed; `None` if it succeeded.
     pub failure: Option<String>,

@@ -96,7 +96,7 @@ enum Wish {
     Release { subnet: String, address: Option<IpAddr> },
 }
 
-/// What the task shares with its handles; cheap to clone.
+/// The state that the task shares with its handles; cheap to clone.
 #[derive(Clone, Debug)]
 struct RepairShared {
     proofs: Proofs,
@@ -115,7 +115,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// What is proven dead now, for explicit requests.
+    /// The leases and subnets that are proven dead at present, for explicit requests.
     pub fn proofs(&self) -> Proofs {
         self.shared.proofs.clone()
     }
@@ -174,7 +174,7 @@ impl Handle {
     }
 }
 
-/// What a release by hand names: a subnet, or an address in it.
+/// The name of a subnet, or of an address in it, for messages about a release by hand.
 fn name_of(subnet: &str, address: Option<IpAddr>) -> String {
     address.map_or_else(|| subnet.to_owned(), |address| format!("{address} of {subnet}"))
 }

@@ -1,7 +1,7 @@
 //! gipam's networks whose subnet is not in the books, because the books were lost or come from an old backup.
 //!
-//! Promises: says what is in use in each network, and why one cannot be adopted: its prefix is shown twice,
-//! or overlaps a held subnet. Does not adopt them itself.
+//! Promises: lists the addresses in use in each network, and says why a network cannot be adopted: its prefix
+//! is shown twice, or overlaps a held subnet. Does not adopt them itself.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub(super) struct Unknown {
     pub(super) network: String,
     /// Whether subnets in the books have the same prefix.
     shares: bool,
-    /// What would be adopted.
+    /// The adoption that repair would request.
     pub(super) adoption: Adoption,
     /// Why it cannot be adopted; `None` if it can.
     pub(super) obstacle: Option<String>,
@@ -77,7 +77,7 @@ fn rival<'a>(lists: &'a IndexedLists, network: &Network, prefix: Prefix) -> Opti
 }
 
 impl Unknown {
-    /// Adds what is in use in the network, and another network that overlaps it.
+    /// Adds the addresses in use in the network, and another network that overlaps it.
     pub(super) async fn complete(&mut self, ledger: &Ledger, seen: &Arc<Sighting>) -> Result<(), Refusal> {
         let (prefix, networks) = (self.adoption.prefix, &seen.lists.lists().networks);
         let Some(network) = networks.get(self.place) else { return Ok(()) };

@@ -1,4 +1,5 @@
-//! What a check learns without freeing or adopting anything: names, and addresses that two containers have.
+//! Facts that a check records without freeing or adopting anything: names, and addresses that two containers
+//! have.
 //!
 //! Promises: each fact is sent to the ledger once while it lasts, and not at every check. Does not compare
 //! anything itself.

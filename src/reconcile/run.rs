@@ -1,4 +1,4 @@
-//! The task of repair: when to check, the check itself, and what follows from it.
+//! The task of repair: when to check, the check itself, and its consequences.
 //!
 //! Promises: one check at a time. Every change goes through the ledger, which decides again by generation.
 //! Freeing requires a [`Death`](crate::plan::evidence::Death).

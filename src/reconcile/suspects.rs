@@ -1,4 +1,4 @@
-//! What looks dead, and since when.
+//! Suspects: leases and subnets that look dead, and since when.
 //!
 //! Promises: pure. Something stays a suspect only while every view lacks it with the same generation. The first view that
 //! counts is at least a minute after the grant, however short the grace time is, since the Engine does not yet show what was
@@ -66,7 +66,7 @@ impl Suspects {
         }
     }
 
-    /// What an explicit request may replace.
+    /// The proofs for leases and subnets that an explicit request may replace.
     pub(super) fn proven(&self, only_engine: bool) -> BTreeMap<ProofKey, Death> {
         let counting = self.dead_for(APART).into_iter().filter_map(|it| self.counting(it, only_engine));
         counting.map(|death| (death.key(), death)).collect()

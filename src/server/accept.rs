@@ -1,4 +1,4 @@
-//! Accepting connections, and stopping without losing any.
+//! Accepts connections, and stops without losing any.
 //!
 //! Promises: an error of `accept` neither ends the daemon nor makes it spin. If a listener has as many
 //! connections as it may, it closes those that do not send a request, the longest silent first, each when no
@@ -74,7 +74,7 @@ impl Server {
     /// and I/O enabled.
     ///
     /// # Errors
-    /// If a listener cannot be registered with the runtime; then none is served.
+    /// If a listener cannot be registered with the runtime. In that case, no listener is served.
     pub async fn serve(self, shutdown: impl Future<Output = ()>, deadline: Duration) -> io::Result<Drained> {
         let (stop, stopped) = watch::channel(None);
         let serving: Vec<Serving> =

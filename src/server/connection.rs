@@ -35,7 +35,7 @@ enum End {
     Over,
     /// Because of bytes that were not a request.
     Refused(DoorRefusal),
-    /// Nothing more can be sent or received.
+    /// The connection can no longer be used.
     Dropped,
 }
 

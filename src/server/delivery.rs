@@ -47,17 +47,17 @@ pub(super) enum Outlet {
 pub(super) enum Ending {
     /// The connection has ended.
     Tell,
-    /// Nothing until the next poll: a request that has arrived whole must reach its handler first, because some
-    /// requests (releases) must be carried out even if nobody waits for the answer.
+    /// Report nothing until the next poll: a request that has arrived whole must reach its handler first,
+    /// because some requests (releases) must be carried out even if nobody waits for the answer.
     HoldBack,
-    /// Nothing: we closed that side ourselves, and the last answer is still being sent.
+    /// Report nothing: we closed that side ourselves, and the last answer is still being sent.
     OurOwn,
 }
 
 /// What is overdue on a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Overdue {
-    /// Nothing; check again at that time.
+    /// Nothing is overdue; check again at that time.
     LookAgain(Instant),
     /// Refuse the part of a request that has arrived, and close.
     Refuse(DoorRefusal),

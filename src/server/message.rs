@@ -11,7 +11,7 @@ use std::time::Duration;
 use hyper::{HeaderMap, Method, Uri};
 use tokio::sync::mpsc;
 
-/// Who is at the other end of a connection, as far as the kernel knows; it contains nothing that the client claims.
+/// The client at the other end of a connection, as the kernel identifies it, not by the client's own claims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
     /// The process that connected to a UNIX socket (`SO_PEERCRED`, taken when it connected).
@@ -85,7 +85,7 @@ pub struct Response {
     pub fields: &'static [(&'static str, &'static str)],
     /// The action to run if this answer cannot have reached the client.
     pub undelivered: Option<Undelivered>,
-    /// What follows the body; head and body are sent at once.
+    /// The part that follows the body later; head and body are sent at once.
     pub later: Option<Later>,
 }
 

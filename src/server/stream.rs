@@ -17,7 +17,7 @@ use tokio_rustls::server::TlsStream;
 /// An accepted connection.
 pub(super) type Stream = Box<dyn KernelStream>;
 
-/// What every accepted connection can do, whatever its type.
+/// The operations of every accepted connection, whatever its type.
 pub(super) trait KernelStream: AsyncRead + AsyncWrite + Kernel + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Kernel + Send + Unpin> KernelStream for S {}

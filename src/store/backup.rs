@@ -47,7 +47,7 @@ pub fn backup(books: &Path, copy: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Resul
     let held = begin(&part)?;
     let outcome = write(&connection, &part, copy, tell);
     if outcome.is_err() {
-        // What was written so far is not a usable copy.
+        // An incomplete file is not a usable copy.
         let _ = fs::remove_file(&part);
     }
     drop(held);

@@ -1,19 +1,21 @@
 //! A headroom file next to the books. It is deleted when the disk is full, so that the WAL can be checkpointed into the
 //! database, which may have to grow for that. Without it, a disk that the WAL itself has filled would stay full.
 //!
-//! Promises: created when the books are first written, and created again when the disk has plenty of space. A failure to
-//! create it is not an error. Holds no data. Does not check the disk on its own.
+//! Promises: the file is created when the books are first written, and again when the disk has plenty of
+//! space. A failure to create it is ignored. The file contains no data. This module checks the disk only when
+//! it is called.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::sqlite::suffixed;
+use super::sqlite::{directory, suffixed};
 
-/// Its size in bytes: the most that the database can grow by while the WAL fills up.
+/// The size of the file in bytes: the most by which the database can grow while the WAL fills up.
 const SIZE: usize = 1 << 20;
-/// It is created only if this many times its size is free: it must never take the last free space, not even briefly.
+/// The file is created only if this many times its size is free: it must never take the last free space, not
+/// even briefly.
 const ROOM: u64 = 4;
 
 /// The headroom file; see the top of this file.
@@ -46,10 +48,8 @@ impl Headroom {
 
     /// Whether the disk has plenty of free space.
     pub(super) fn has_room(&self) -> bool {
-        let directory =
-            self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let free =
-            rustix::fs::statvfs(directory).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        let free = rustix::fs::statvfs(directory(&self.path))
+            .map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         free >= ROOM * SIZE as u64
     }
 
@@ -66,7 +66,7 @@ impl Headroom {
 
     /// Deletes the file.
     pub(super) fn give(&mut self) {
-        // It may not exist.
+        // The file may not exist.
         let _ = fs::remove_file(&self.path);
         self.there = false;
     }

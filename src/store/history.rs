@@ -15,7 +15,7 @@ use super::write::signed;
 use crate::plan::prefix::AddressRange;
 use crate::text;
 
-/// Longer reasons are cut to this many bytes.
+/// Longer reasons are truncated to this many bytes.
 const LONGEST_WHY: usize = 1_024;
 
 /// One history row, as the books store it.

@@ -20,8 +20,8 @@ pub(super) const MOST: usize = 256;
 pub const OF_RANGES: [&str; 2] = ["reserved", "unreserved"];
 /// Events whose row keeps the pinned address in the column `why`, where other rows keep a reason.
 pub const OF_PINS: [&str; 2] = ["pinned", "unpinned"];
-/// Events whose row names a slice, which applies to all spaces: it is this host's, it is being given back, another host has it,
-/// and it is no longer this host's.
+/// Events whose row names a slice, which applies to all spaces: this host holds it, is giving it back, lost
+/// it to another host, or no longer has it.
 pub const OF_SLICES: [&str; 4] = ["slice held", "slice leaving", "slice lost", "slice gone"];
 /// The reason in these rows, where other rows name Docker or repair.
 pub const BY_HAND: &str = "by hand";
@@ -42,7 +42,7 @@ pub(super) struct Happening {
     pub(super) why: Option<Why>,
 }
 
-/// What a row is about.
+/// The subject of a row.
 #[derive(Debug)]
 pub(super) enum HappeningPlace {
     Subnet {

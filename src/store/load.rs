@@ -71,7 +71,7 @@ impl Tables {
             take(super::by_hand::pinned(row)?);
             Ok(())
         })?;
-        // Slices come before them as well, so that the free space is built once.
+        // Slices also come before the subnets, so that the free space is built only once.
         self.table("slices", "SELECT * FROM slices", |row| {
             take(super::slices::slice(row)?);
             Ok(())

@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 
-use super::sqlite::{StoreError, io, suffixed, sync_directory};
+use super::sqlite::{StoreError, directory, io, suffixed, sync_directory};
 
 /// Device and inode.
 type Identity = (u64, u64);
@@ -61,13 +61,11 @@ pub(super) fn real(path: &Path) -> Result<PathBuf, StoreError> {
 
 /// Refuses a path whose directory does not exist: a mistyped path must not lead to new, empty books.
 pub(super) fn check_directory(path: &Path) -> Result<(), StoreError> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    match directory.filter(|directory| !directory.is_dir()) {
-        Some(directory) => {
-            Err(StoreError::NoDirectory { path: path.to_owned(), directory: directory.to_owned() })
-        }
-        None => Ok(()),
+    let directory = directory(path).to_owned();
+    if directory.is_dir() {
+        return Ok(());
     }
+    Err(StoreError::NoDirectory { path: path.to_owned(), directory })
 }
 
 impl Lock {
@@ -138,10 +136,9 @@ fn try_lock(path: &Path, file: &File) -> Result<(), StoreError> {
 /// Other names of this file next to the books. `restore` created them to keep the replaced books and was interrupted
 /// before the new file took over the original name.
 fn interrupted(path: &Path, file: &Metadata) -> Vec<PathBuf> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Some(name) = path.file_name() else { return Vec::new() };
     let start = suffixed(Path::new(name), REPLACED).into_os_string();
-    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    let entries = fs::read_dir(directory(path)).into_iter().flatten().flatten();
     let ours =
         entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(start.as_encoded_bytes()));
     let same = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|it| identity(&it) == identity(file));

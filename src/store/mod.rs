@@ -1,4 +1,4 @@
-//! THE BOOKS: the database of what was granted. SQLite in WAL mode with `synchronous=FULL`, locked for one writer.
+//! THE BOOKS: the database of all grants. SQLite in WAL mode with `synchronous=FULL`, locked for one writer.
 //!
 //! The contract: [`Books::write`] adds a change to the open transaction, and [`Books::commit`] makes all of them durable
 //! with one sync; no answer may be sent before that. A failed commit is *definite* if the disk was full or busy (the

@@ -129,7 +129,7 @@ pub struct OldBooks {
     pub free: Vec<OldSubnet>,
 }
 
-/// The content of a file, and what was odd about it.
+/// The content of a file, and its oddities.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parsed {
     pub books: OldBooks,

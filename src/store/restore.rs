@@ -61,7 +61,7 @@ pub fn restore(copy: &Path, books: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Resu
         drop(settled);
         Ok(Restored { books: books.clone(), kept, ..prepared })
     });
-    // The next restore removes what cannot be removed now.
+    // The next restore removes files that cannot be removed now.
     let _ = clear(&aside);
     outcome
 }

@@ -90,7 +90,7 @@ CREATE VIEW leases AS SELECT s.prefix AS subnet, a.address, a.kind, coalesce(n.c
   WHERE a.leased AND s.released_at IS NULL;
 ";
 
-/// What people set in the running daemon: reservations and pins.
+/// Reservations and pins that people make in the running daemon.
 const BY_HAND: &str = "
 CREATE TABLE reserved_by_hand (position INTEGER PRIMARY KEY, first TEXT NOT NULL, last TEXT NOT NULL) STRICT;
 CREATE TABLE pins (space TEXT NOT NULL, prefix TEXT NOT NULL, address TEXT NOT NULL, name TEXT, mac TEXT,
@@ -115,7 +115,8 @@ CREATE INDEX IF NOT EXISTS names_by_id ON names (container_id);
 CREATE INDEX IF NOT EXISTS names_by_network ON names (network);
 ";
 
-/// Pools that are shared with other hosts, and the slices of them that belong to this host.
+/// The slices of pools that are shared with other hosts: their length for each pool, and those that belong to
+/// this host.
 const SLICES: &str = "
 ALTER TABLE pools ADD COLUMN v4_slice INTEGER;
 ALTER TABLE pools ADD COLUMN v6_slice INTEGER;

@@ -1,6 +1,6 @@
-//! The slices of this host, and the rows of history about them.
+//! Writes the slices of this host, and the history rows about them.
 //!
-//! Promises: each row is written in the same transaction as the change itself. Does not read what a claim says.
+//! Promises: each row is written in the same transaction as the change itself. Does not interpret claims.
 
 use rusqlite::{Row, params};
 
@@ -45,8 +45,7 @@ pub(super) fn slice(row: &Row<'_>) -> Clear<Change> {
     let state = row.get_ref("state")?.as_str()?;
     Ok(Change::SlicePut(Slice {
         prefix: prefix(row.get_ref("prefix")?.as_str()?)?,
-        state: SliceState::parse(state)
-            .ok_or_else(|| Unclear(format!("{state:?} is not a state of a slice")))?,
+        state: SliceState::parse(state).ok_or_else(|| Unclear(format!("{state:?} is not a slice state")))?,
         claim: row.get("claim")?,
     }))
 }

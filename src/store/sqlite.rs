@@ -1,4 +1,4 @@
-//! Opening, locking and committing the SQLite file.
+//! Opens, locks and commits the SQLite file.
 //!
 //! Promises: one writer (see `lock`) and any number of readers; new books appear at their path complete or not at all.
 //! Checkpoints never run inside a commit, so a full disk cannot make a durable commit look failed.
@@ -59,6 +59,11 @@ const TIGHT_CHECKPOINT_PAGES: i32 = 100;
 
 /// The I/O errors that SQLite reports when it cannot create or extend the WAL's index.
 const NO_ROOM: [i32; 2] = [ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMOPEN];
+
+/// The directory that contains this file.
+pub(super) fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
 
 /// Appends a suffix to the file name of a path.
 pub(super) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
@@ -394,8 +399,9 @@ fn create(path: &Path) -> Result<(), StoreError> {
 
 /// Makes creations, renames and removals next to this file durable.
 pub(super) fn sync_directory(path: &Path) -> Result<(), StoreError> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent).and_then(|directory| directory.sync_all()).map_err(io(path, "syncing the directory"))
+    File::open(directory(path))
+        .and_then(|directory| directory.sync_all())
+        .map_err(io(path, "syncing the directory"))
 }
 
 fn migrate(path: &Path, connection: &Connection, from: i32) -> Result<(), StoreError> {

@@ -35,7 +35,7 @@ pub fn pools(books: &OldBooks, settings: &Settings) -> Option<PoolSettings> {
     })
 }
 
-/// The subnets and leases of an old lease file, to be added to what the plan already holds.
+/// The subnets and leases of an old lease file, as changes to a plan that may already hold others.
 pub fn changes(books: &OldBooks, plan: &Plan, settings: &Settings, now: Millis) -> Vec<Change> {
     let (mut generation, mut serial) = plan.counters();
     let mut changes = Vec::new();

@@ -138,7 +138,7 @@ impl Books {
             Change::SliceGone { prefix } => self.forget_slice(plan, *prefix),
             Change::ClockStepped(shift) => self.move_stamps(*shift),
             Change::EngineKnown(identity) => self.write_engine(identity),
-            // What is known about the address does not change.
+            // The record of the address does not change.
             Change::AddressDoubled { serial, address, evidence } => self.tell(plan, *serial, |subnet| {
                 let record = subnet.addresses.get(*address)?;
                 let line = Happening::of(&subnet.state, plan.now(), "duplicate").holding(*address, record);

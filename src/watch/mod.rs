@@ -53,7 +53,7 @@ pub struct Held {
 /// The result of the last check.
 #[derive(Clone, Debug, Default)]
 pub struct WatchFound {
-    /// What is filling up.
+    /// The pools and subnets that are filling up.
     pub filling: Fillings,
     /// The WAL, if it cannot be reset.
     pub log: Option<Held>,

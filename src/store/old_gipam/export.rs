@@ -1,8 +1,8 @@
 //! Turns [`OldBooks`] back into a file for the old program, for `gipam export --format leases.json`.
 //!
-//! [`write()`] only formats what it gets. Books that do not come from the old program need [`settle`] first,
-//! so that the old program does not grant addresses or subnets that are already held; [`obstacles`] lists
-//! what it cannot do with them. These functions do not read or write any files.
+//! [`write()`] only formats its input. Books that do not come from the old program need [`settle`] first, so
+//! that the old program does not grant addresses or subnets that are already held; [`obstacles`] lists what
+//! it cannot do with them. These functions do not read or write any files.
 
 use std::net::IpAddr;
 
@@ -94,7 +94,7 @@ fn settle_subnets(pool: &Base, next: &mut u64, held: &[OldSubnet], free: &mut Ve
     }));
 }
 
-/// What the old program could not do with these books, one sentence each; empty if it could use all of them.
+/// The reasons why the old program cannot use these books completely, one sentence each; empty if it can.
 pub fn obstacles(books: &OldBooks) -> Vec<String> {
     let mut found = Vec::new();
     if books.v4.is_none() {

@@ -55,7 +55,7 @@ fn v4_broadcast_address_that_was_handed_out_is_kept() {
     let first = &parse(SECOND).unwrap().books.allocated[0];
     assert_eq!(first.addresses.len(), 14);
     assert!(first.addresses.contains(&"198.51.100.15".parse().unwrap()));
-    assert_eq!(first.next_index, 16, "it counts beyond the broadcast address");
+    assert_eq!(first.next_index, 16, "the counter goes beyond the broadcast address");
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn addresses_are_read_with_and_without_prefix_length() {
 }
 
 #[test]
-fn duplicate_addresses_are_taken_once_and_reported() {
+fn duplicate_addresses_are_imported_once_and_reported() {
     let text =
         with_subnet(r#","allocated":["10.9.0.1","10.9.0.1/24"],"free":["10.9.0.1","10.9.0.2","10.9.0.2"]"#);
     assert_eq!(
@@ -180,7 +180,7 @@ fn keys_of_both_generations_that_differ_are_reported() {
 }
 
 #[test]
-fn a_file_cut_anywhere_is_refused() {
+fn a_file_truncated_anywhere_is_refused() {
     for whole in [SECOND, FIRST] {
         let end = whole.iter().rposition(|byte| *byte == b'}').unwrap();
         for length in 0..end {
@@ -196,7 +196,7 @@ fn a_file_cut_anywhere_is_refused() {
 }
 
 #[test]
-fn what_cannot_be_understood_is_refused_with_its_place() {
+fn values_that_cannot_be_understood_are_refused_with_their_place() {
     let subnet = |keys: &str| refused(&with_subnet(keys));
     let at_key = |text: String, place: &str| assert!(text.contains(place), "{place}: {text}");
     at_key(refused("[1]"), "a list at the top level");
@@ -226,7 +226,7 @@ fn what_cannot_be_understood_is_refused_with_its_place() {
 }
 
 #[test]
-fn content_decides_what_a_file_is() {
+fn the_kind_of_a_file_follows_from_its_content() {
     assert_eq!(detect(SECOND), FileKind::Json);
     assert_eq!(detect(b"\xef\xbb\xbf\n {"), FileKind::Json);
     assert_eq!(detect(b"SQLite format 3\0\x10\x00"), FileKind::Sqlite);
@@ -314,7 +314,7 @@ fn some_books() -> impl Strategy<Value = OldBooks> {
 
 proptest! {
     #[test]
-    fn what_is_written_reads_as_the_same_books(books in some_books()) {
+    fn written_books_are_read_back_unchanged(books in some_books()) {
         let bytes = write(&books);
         prop_assert_eq!(detect(&bytes), FileKind::Json);
         prop_assert_eq!(parse(&bytes).unwrap().books, books);

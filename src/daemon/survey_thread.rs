@@ -45,7 +45,7 @@ struct SurveyThread {
     in_use: HostUse,
     /// The nameservers contained in `in_use`.
     named: BTreeSet<InUse>,
-    /// Until then, entries that may be gone are kept.
+    /// Until this time, entries that may be gone are kept.
     rest: Instant,
 }
 
