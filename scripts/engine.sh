@@ -3,9 +3,10 @@
 #
 #   engine.sh root SUITE...            build (once) the root file systems: bullseye, bookworm = Engine 20.10, trixie = 26.1,
 #                                      forky = 28.5 or later; machine = bookworm with systemd, for machine.sh
-#   engine.sh start NAME SUITE [FLAG...]   start containerd and dockerd, load the image "bb", return when the API answers
+#   engine.sh start NAME SUITE [FLAG...]   start containerd and dockerd, load the image "bb" (busybox), return when the API
+#                                      answers
 #   engine.sh hold NAME SUITE [FLAG...]    like start, then print "ready PID", and stop NAME when standard input ends:
-#                                      no engine outlives the process at the other end of the pipe
+#                                      the engine does not outlive the process at the other end of the pipe
 #   engine.sh exec NAME COMMAND...     run a command inside, for example: engine.sh exec NAME docker ps
 #   engine.sh up NAME [FLAG...]        start dockerd (again); down NAME SIGNAL: stop only dockerd, containers keep running
 #   engine.sh stop NAME                kill every process in NAME and delete its data

@@ -1,8 +1,9 @@
 #!/bin/bash
 # machine.sh - runs a complete Debian machine in namespaces: systemd is its first process, Docker is one of its units.
 #
-#   machine.sh hold NAME               boot it, load the image "bb", print "ready PID", and stop NAME again when standard
-#                                      input ends: the holder of the other end of the pipe cannot leave a machine behind
+#   machine.sh hold NAME               boot it, load the image "bb" (busybox), print "ready PID", and stop NAME when
+#                                      standard input ends: the machine does not outlive the process at the other end of
+#                                      the pipe
 #   machine.sh boot NAME               boot it again after a poweroff, with the same disk; print "ready PID"
 #   machine.sh exec NAME COMMAND...    run a command inside, for example: machine.sh exec NAME systemctl poweroff
 #   machine.sh stop NAME               kill every process in NAME and delete its data
