@@ -225,8 +225,8 @@ fn plan(found: &Findings) -> String {
     let _ = write!(
         text,
         "\nA release and a request in its place, in a half full, scattered range: {:.0} ns (IPv4), {:.0} ns (IPv6).\n\n\
-         Docker's own allocator, measured by its own Go benchmark on a similar machine: RequestAddress 1 to 4 µs, the same pair in a\n\
-         scattered, half full /16 40 to 90 µs, the 10,000th RequestPool 1.9 ms and more as their number grows.\n\n\
+         Docker's own allocator, measured by its own Go benchmark on a similar machine, takes 1 to 4 µs for RequestAddress, 40 to 90 µs\n\
+         for a release and a request in a scattered, half full /16, and 1.9 ms for the 10,000th RequestPool, more as their number grows.\n\n\
          ![Cost by occupancy](occupancy.svg)\n\n",
         churn("IPv4"),
         churn("IPv6")
