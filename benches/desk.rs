@@ -188,6 +188,7 @@ impl Desk {
             serial: false,
             dead: self.dead.clone(),
             half: None,
+            cannot: Default::default(),
         })
     }
 

@@ -198,6 +198,7 @@ impl<'a> Body<'a> {
         let (id, address) = (self.pool_id()?, self.address()?);
         let is = |key: &str, value: &str| self.option(key) == Some(value);
         Ok(Request::Address(AddressRequest {
+            cannot: Cannot::default(),
             id,
             address,
             gateway: is(ADDRESS_TYPE, GATEWAY),

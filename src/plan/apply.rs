@@ -5,6 +5,7 @@
 use super::change::{Change, Kind, Marks, Record, Serial, SubnetState, Why};
 use super::prefix::Prefix;
 use super::settings::Millis;
+use super::slices::Confines;
 use super::subnet::Subnet;
 use super::{COOLING, Plan};
 
@@ -134,11 +135,17 @@ impl Plan {
         match self.subnets.get_mut(&serial) {
             Some(subnet) => {
                 subnet.state = state;
-                subnet.bound(&self.reserved);
+                subnet.bound(&Confines {
+                    reserved: &self.reserved,
+                    spaces: &self.spaces,
+                    slices: &self.slices,
+                });
             }
             None => {
                 let pins = self.pins.get(&(state.space, state.prefix)).cloned().unwrap_or_default();
-                self.subnets.insert(serial, Box::new(Subnet::new(state, &self.reserved, pins)));
+                let limits =
+                    Confines { reserved: &self.reserved, spaces: &self.spaces, slices: &self.slices };
+                self.subnets.insert(serial, Box::new(Subnet::new(state, &limits, pins)));
             }
         }
         self.index_subnet(serial);
@@ -149,7 +156,7 @@ impl Plan {
         let moved = subnet.state.marks.gateway != marks.gateway;
         subnet.state.marks = marks.clone();
         if moved {
-            subnet.bound(&self.reserved);
+            subnet.bound(&Confines { reserved: &self.reserved, spaces: &self.spaces, slices: &self.slices });
         }
         if marks.addressed {
             self.unaddressed.remove(&(subnet.state.granted_at, serial));

@@ -244,6 +244,9 @@ fn free_slot(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
 /// Gives the gateway's place to a container when no other address is left.
 fn gateways_place(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let slot = free_slot(search)?.address;
+    if search.subnet.shared_in(&search.plan.spaces).is_some() {
+        return Err(Miss::But(slot, "it is the gateway on every host".into()));
+    }
     let bounds = search.subnet.addresses.bounds();
     if slot < bounds.first || bounds.last < slot {
         return Err(Miss::But(slot, "it is outside of the range".into()));

@@ -153,7 +153,9 @@ impl<'a> SubnetSearch<'a> {
     /// All pools to search, in order.
     pub(super) fn places(&self) -> impl Iterator<Item = PoolPlace<'a>> {
         let all = if self.open.is_none() { 0..self.plan.settings.pools.len() } else { 0..0 };
-        all.chain(self.open.iter().flatten().copied()).filter_map(|at| self.place(at))
+        let places = all.chain(self.open.iter().flatten().copied()).filter_map(|at| self.place(at));
+        // A subnet that hosts share is given only to requests that name its pool.
+        places.filter(|place| self.open.is_some() || place.space.shared().is_none())
     }
 
     /// The pools to search that have room of this kind, in order. Pools without room are skipped.
@@ -180,7 +182,8 @@ impl<'a> SubnetSearch<'a> {
         let claimable = sliced.filter_map(|(rank, at)| {
             let (place, want) = (self.place(at)?, |base| Want::Room { base });
             let fits = place.space.slice().is_some_and(|slice| slice <= place.length);
-            let cannot = self.request.cannot.contains_key(&want(place.base));
+            let cannot =
+                self.request.cannot.contains_key(&want(place.base)) || self.plan.slices.cover(place.base);
             let known = self.request.in_use.knows(place.base);
             let offer = if known { Offer::Claim(want(place.base)) } else { Offer::Unknown };
             (fits && !cannot && place.hopeless().is_none()).then_some((rank, offer))
@@ -217,7 +220,7 @@ fn keyed(search: &SubnetSearch<'_>) -> Option<Offer> {
     let place = search.place(at).filter(|_| search.rank(at).is_some())?;
     let known = request.in_use.knows(place.base);
     let free = plan.held_anywhere(prefix).is_none() && place.blocked_by(prefix).is_none();
-    let free = free && plan.unowned(prefix).is_none();
+    let free = free && plan.unowned_subnet(prefix).is_none();
     let good = known && free && place.hopeless().is_none() && prefix.length() == place.length;
     good.then_some(Offer::Free(prefix, None))
 }
@@ -310,15 +313,15 @@ impl PoolPlace<'_> {
         let used: Vec<String> = blocks.flat_map(|block| self.texts_in(block)).take(NAMED).collect();
         let used =
             if used.is_empty() { String::new() } else { format!(", in use here: {}", used.join(", ")) };
-        let owned = space.slice().map_or_else(String::new, |slice| {
-            let slices = self.slices_held();
-            format!(" in the {slices} slices (/{slice}) of this host")
-        });
-        let cannot = self.cannot().map_or_else(String::new, |why| format!("; {why}"));
-        format!(
-            "pool {} ({base}) has no free /{length}{owned} (subnets held: {}{used}){cannot}",
-            pool.name, space.held
-        )
+        let mut text =
+            format!("pool {} ({base}) has no free /{length} (subnets held: {}{used})", pool.name, space.held);
+        if let Some(slice) = space.slice() {
+            text.push_str(&format!(", and this host has {} slices (/{slice}) of it", self.slices_held()));
+        }
+        if let Some(why) = self.cannot() {
+            text.extend(["; ", why]);
+        }
+        text
     }
 }
 

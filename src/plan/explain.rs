@@ -98,9 +98,7 @@ impl Plan {
             (Ok(Reply::Look(_)), _) => {
                 unsaid("which addresses of a pool the host uses, which was not checked".to_owned())
             }
-            (Ok(Reply::Claim(want)), _) => {
-                given(format!("a subnet of a slice that this host first claims: {want}"))
-            }
+            (Ok(Reply::Claim(want)), _) => given(format!("an answer after this host has claimed {want}")),
             (Ok(Reply::Done), _) => given("done".to_owned()),
             (Err(refusal), _) => Explanation { refused: Some(refusal.text), ..told },
         }

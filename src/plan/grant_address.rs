@@ -52,7 +52,18 @@ impl AddressSearch<'_> {
         if let Some((gateway, _)) = gateway {
             return Ok(Decision::unchanged(self.answer(gateway)));
         }
-        self.first().map(|choice| self.grant(choice)).ok_or_else(|| plan.exhausted(subnet))
+        let choice = self.first();
+        // Another slice is better than an address that somebody else may still expect.
+        if choice.as_ref().is_none_or(|choice| choice.warning.is_some())
+            && let Some(want) = plan.more_addresses(subnet).filter(|_| !request.gateway)
+        {
+            match (request.cannot.get(&want), &choice) {
+                (None, _) => return Ok(Decision::unchanged(Reply::Claim(want))),
+                (Some(why), None) => return Err(plan.exhausted_because(subnet, why)),
+                (Some(_), Some(_)) => {}
+            }
+        }
+        choice.map(|choice| self.grant(choice)).ok_or_else(|| plan.exhausted(subnet))
     }
 
     /// Grants an address by number, unless it is held here or by a sibling; siblings may share a gateway's address.
@@ -76,12 +87,28 @@ impl AddressSearch<'_> {
         let of_sibling =
             || siblings.lease(address).filter(|_| !request.gateway || !siblings.is_router(address));
         let Some((holder, record)) = own.map(|record| (*subnet, record)).or_else(of_sibling) else {
+            if let Some(want) = plan.unowned_address(subnet, address).filter(|_| !self.is_common(address)) {
+                return match request.cannot.get(&want) {
+                    Some(why) => {
+                        Err(Refusal::no_available_addresses(format!("{asked} is not this host's: {why}")))
+                    }
+                    None => Ok(Decision::unchanged(Reply::Claim(want))),
+                };
+            }
             return Ok(self.grant(Choice::of(address, None)));
         };
         let given_up = || (self.other_half() == Some(address)).then(|| self.given_up(address));
         let cleared = self.clear(holder, address).or_else(given_up);
         let cleared = cleared.ok_or_else(|| plan.in_use(holder, address, record, &request.dead))?;
         Ok(self.grant(Choice::replacing(address, cleared)))
+    }
+
+    /// Whether every host that shares the subnet may record this address: the common gateway, or a reserved address that
+    /// sets up a network.
+    fn is_common(&self, address: u128) -> bool {
+        let shared = self.subnet.shared_in(&self.plan.spaces);
+        let gateway = self.request.gateway && shared.is_some_and(|shared| shared.gateway == Some(address));
+        gateway || (!self.request.gateway && self.may_set_up() && self.subnet.reserved().contains(address))
     }
 
     fn grant(&self, choice: Choice) -> Decision {

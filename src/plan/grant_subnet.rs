@@ -61,7 +61,7 @@ impl Plan {
             return Ok(decision);
         }
         if request.space == Space::Local
-            && let Some(want) = self.unowned(prefix)
+            && let Some(want) = self.unowned_subnet(prefix)
         {
             return match request.cannot.get(&want) {
                 Some(why) => Err(Refusal::no_available_pool(format!("{prefix} is not this host's: {why}"))),

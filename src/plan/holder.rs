@@ -126,6 +126,16 @@ impl Plan {
         ))
     }
 
+    /// The refusal if this host has no address left in a subnet that it shares, and cannot get another slice.
+    pub(super) fn exhausted_because(&self, subnet: &Subnet, why: &str) -> Refusal {
+        let slices = self.slices.meeting(subnet.state.prefix).count();
+        Refusal::no_available_addresses(format_args!(
+            "this host gives addresses of {} only from its {slices} slices, which are all leased or reserved (leases: {}); {why}",
+            place_name(subnet),
+            subnet.addresses.leased_inside()
+        ))
+    }
+
     /// Why a container can never get an address here without `--ip`, if the gateway is at this address; `None` if it can.
     pub(super) fn no_room(&self, subnet: &Subnet, gateway: Option<u128>) -> Option<String> {
         if subnet.has_room_beside(gateway) {

@@ -68,7 +68,7 @@ use prefix_index::PrefixIndex;
 use request::{Decision, Request, Space, SubnetRequest};
 use settings::{Millis, PoolSettings, Settings};
 use shown::EngineIdentity;
-use slices::Slices;
+use slices::{Confines, Slices};
 use subnet::Reserved;
 
 /// The place of the cooling subnets among those that dynamic choice must avoid; those before it are held.
@@ -129,8 +129,9 @@ impl Plan {
         self.settings = settings;
         self.reserved = subnet::merged(self.settings.reserved.iter().chain(&self.settings.reserved_by_hand));
         self.spaces = PoolSpaces::new(&self.settings.pools, &self.standing, &self.slices);
+        let limits = Confines { reserved: &self.reserved, spaces: &self.spaces, slices: &self.slices };
         for subnet in self.subnets.values_mut() {
-            subnet.bound(&self.reserved);
+            subnet.bound(&limits);
         }
     }
 

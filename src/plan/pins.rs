@@ -18,6 +18,7 @@ use super::prefix::{AddressRange, Prefix, number};
 use super::release::the_one;
 use super::request::{Dead, Mac, Space};
 use super::settings::Millis;
+use super::slices::Confines;
 use super::subnet::Subnet;
 use super::{Plan, ReservedBy};
 
@@ -221,6 +222,9 @@ impl Plan {
                 _ => "is reserved by the configuration".to_owned(),
             });
         }
+        if subnet.foreign().contains(address) {
+            return Some("does not lie in a slice of this host".to_owned());
+        }
         (subnet.slot() == address).then(|| "is the gateway's address".to_owned())
     }
 
@@ -257,7 +261,11 @@ impl Plan {
         for serial in serials {
             if let Some(subnet) = self.subnets.get_mut(&serial) {
                 subnet.pins = pins.clone();
-                subnet.bound(&self.reserved);
+                subnet.bound(&Confines {
+                    reserved: &self.reserved,
+                    spaces: &self.spaces,
+                    slices: &self.slices,
+                });
             }
         }
     }

@@ -11,7 +11,7 @@ use super::change::Serial;
 use super::free_space::{FreeSpace, Standing};
 use super::prefix::{Family, Prefix, meeting};
 use super::prefix_index::PrefixIndex;
-use super::settings::PoolSettings;
+use super::settings::{PoolSettings, Shared};
 use super::slices::{Occupied, Slices};
 
 /// The kind of room to look for.
@@ -34,8 +34,10 @@ pub(super) struct PoolSpace {
     /// Length of a subnet if the request does not give one.
     size: u8,
     closed: bool,
-    /// The length of a slice, if the base is shared with other hosts: what lies outside of this host's slices is occupied.
+    /// The length of a slice, if the base is divided among several hosts.
     slice: Option<u8>,
+    /// The base is one subnet of several hosts.
+    shared: Option<Shared>,
     /// The free parts, by vacancy.
     parts: [FreeSpace; 2],
     /// How many held subnets lie inside.
@@ -48,9 +50,19 @@ impl PoolSpace {
         &self.parts[kind as usize]
     }
 
-    /// The length of a slice, if the base is shared with other hosts.
+    /// The length of a slice, if the base is divided among several hosts.
     pub(super) const fn slice(&self) -> Option<u8> {
         self.slice
+    }
+
+    /// How the base is shared, if it is one subnet of several hosts.
+    pub(super) const fn shared(&self) -> Option<&Shared> {
+        self.shared.as_ref()
+    }
+
+    /// Whether subnets are cut only from this host's slices, so that all other space counts as occupied.
+    pub(super) const fn cut_from_slices(&self) -> bool {
+        self.slice.is_some() && self.shared.is_none()
     }
 
     const fn base(&self) -> Prefix {
@@ -66,9 +78,9 @@ impl PoolSpace {
         self.note(kind, rooms, before, after);
     }
 
-    /// Updates the index; a closed pool does not count as having room.
+    /// Updates the index; a closed pool does not count as having room, and a shared one is given only to those who name it.
     fn note(&self, kind: Vacancy, rooms: &mut Rooms, before: Option<u8>, after: Option<u8>) {
-        if !self.closed {
+        if !self.closed && self.shared.is_none() {
             rooms[kind as usize][self.base().family() as usize].note(self.pool, self.size, before, after);
         }
     }
@@ -123,7 +135,9 @@ pub(super) struct PoolSpaces {
     spaces: BTreeMap<Prefix, PoolSpace>,
     /// The number of bases, by family.
     counts: [usize; 2],
-    /// The open pools that are sliced, by family.
+    /// Whether any base is divided among several hosts.
+    divided: bool,
+    /// The open pools whose subnets are cut from slices, by family.
     sliced: [BTreeSet<usize>; 2],
     rooms: Rooms,
 }
@@ -136,13 +150,14 @@ impl PoolSpaces {
         for (number, pool) in pools.iter().enumerate() {
             all.by_name.entry(pool.name.clone()).or_insert(number);
             for base in Family::BOTH.into_iter().filter_map(|family| pool.base(family)) {
-                let owned = base.slice.map(|_| slices);
+                let owned = (base.slice.is_some() && base.shared.is_none()).then_some(slices);
                 let free = |standing| FreeSpace::new(base.base, &Occupied { standing, owned });
                 let space = PoolSpace {
                     pool: number,
                     size: base.size,
                     closed: pool.closed,
                     slice: base.slice,
+                    shared: base.shared,
                     parts: [free(&standing[..]), free(held)],
                     held: held.iter().map(|held| held.all_inside(base.base).count() as u64).sum(),
                 };
@@ -151,7 +166,8 @@ impl PoolSpaces {
                 }
                 let family = base.base.family() as usize;
                 all.counts[family] += 1;
-                if base.slice.is_some() && !pool.closed {
+                all.divided |= base.slice.is_some();
+                if owned.is_some() && !pool.closed {
                     all.sliced[family].insert(number);
                 }
                 all.spaces.insert(base.base, space);
@@ -191,7 +207,15 @@ impl PoolSpaces {
         self.spaces.range(meeting(&self.spaces, prefix)).map(|(_, space)| space)
     }
 
-    /// The open pools of a family that are sliced, in order.
+    /// The base around a prefix, if it is divided among several hosts.
+    pub(super) fn divided_around(&self, prefix: Prefix) -> Option<&PoolSpace> {
+        if !self.divided {
+            return None;
+        }
+        self.around(prefix).filter(|space| space.slice.is_some())
+    }
+
+    /// The open pools of a family whose subnets are cut from slices, in order.
     pub(super) fn sliced(&self, family: Family) -> impl Iterator<Item = usize> {
         self.sliced[family as usize].iter().copied()
     }
@@ -226,7 +250,7 @@ impl PoolSpaces {
         let others = if alone { &[] } else { &standing[..] };
         let Self { spaces, rooms, .. } = self;
         each(spaces, prefix, |space| {
-            let owned = space.slice.map(|_| slices);
+            let owned = space.cut_from_slices().then_some(slices);
             space.change(Vacancy::Free, rooms, |part| {
                 part.vacate(prefix, &Occupied { standing: others, owned })
             });
@@ -250,7 +274,7 @@ impl PoolSpaces {
     ) {
         let Self { spaces, rooms, .. } = self;
         each(spaces, prefix, |space| {
-            if space.slice.is_none() {
+            if !space.cut_from_slices() {
                 return;
             }
             for (kind, standing) in

@@ -125,6 +125,8 @@ pub struct AddressRequest {
     pub dead: Arc<Dead>,
     /// Set if the IPv6 request of this endpoint was refused a moment ago.
     pub half: Option<Half>,
+    /// What cannot be claimed, and why: the search goes on without it.
+    pub cannot: Cannot,
 }
 
 impl AddressRequest {
@@ -177,9 +179,12 @@ pub enum Request {
 impl Request {
     /// Records that something cannot be claimed for this request, and why.
     pub fn note_cannot(&mut self, want: Want, why: &str) {
-        if let Self::Subnet(request) = self {
-            Arc::make_mut(&mut request.cannot).insert(want, why.into());
-        }
+        let (Self::Subnet(SubnetRequest { cannot, .. }) | Self::Address(AddressRequest { cannot, .. })) =
+            self
+        else {
+            return;
+        };
+        Arc::make_mut(cannot).insert(want, why.into());
     }
 }
 

@@ -52,14 +52,47 @@ pub struct Base {
     pub size: u8,
     /// Order of dynamic addresses.
     pub addresses: AddressOrder,
-    /// The pool is shared with other hosts in slices of this length, and this host gives only from its own slices.
+    /// The pool is divided among several hosts in slices of this length, and this host gives only from its own slices.
     pub slice: Option<u8>,
+    /// The whole base is one subnet that networks of several hosts share, so slices contain addresses instead of subnets.
+    pub shared: Option<Shared>,
+}
+
+/// A subnet that networks of several hosts share: one LAN, with macvlan or ipvlan networks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shared {
+    /// The gateway on every host, usually the LAN's router; never given to a container.
+    pub gateway: Option<u128>,
+    /// In this part every address is a slice of its own: given only by number, so that a service can move between hosts.
+    pub by_number: Option<Prefix>,
+}
+
+impl Shared {
+    /// Why a base cannot be shared in this way.
+    fn wrong(self, base: Option<&Base>) -> Option<String> {
+        let Base { base, size, addresses, slice, .. } = *base?;
+        let outside = |part: Prefix| (!base.contains(part)).then(|| format!("{part} lies outside {base}"));
+        if slice.is_none() {
+            return Some(format!("{base} is shared between hosts, so it also needs slice = LENGTH"));
+        }
+        if size != base.length() {
+            return Some(format!(
+                "{base} is shared, so it is one subnet: leave size out, or set it to {}",
+                base.length()
+            ));
+        }
+        if addresses != AddressOrder::Sequential {
+            return Some(format!("{base} is shared, so its addresses must be sequential"));
+        }
+        let gateway = self.gateway.map(|gateway| Prefix::host(base.address(gateway)));
+        gateway.and_then(outside).or_else(|| self.by_number.and_then(outside))
+    }
 }
 
 impl Base {
     /// A base that belongs to this host alone.
     pub const fn new(base: Prefix, size: u8, addresses: AddressOrder) -> Self {
-        Self { base, size, addresses, slice: None }
+        Self { base, size, addresses, slice: None, shared: None }
     }
 }
 
@@ -219,7 +252,7 @@ impl<'a> Checked<'a> {
                 format!("pool {name} has neither v4 nor v6; give it a prefix of at least one of them"),
             );
         }
-        for (family, Base { base, size, slice, .. }) in
+        for (family, Base { base, size, slice, shared, .. }) in
             Family::BOTH.into_iter().filter_map(|family| Some((family, pool.base(family)?)))
         {
             let (least, most) = (base.length(), family.bits());
@@ -232,11 +265,15 @@ impl<'a> Checked<'a> {
                 );
                 return pool.refused(None, text);
             }
-            if let Some(slice) = slice.filter(|slice| *slice < least || *slice > *size) {
+            let longest = if shared.is_some() { most } else { *size };
+            if let Some(slice) = slice.filter(|slice| *slice < least || *slice > longest) {
                 let text = format!(
-                    "pool {name}: slice /{slice} does not fit {base} with subnets of /{size}; give a length from {least} to {size}"
+                    "pool {name}: slice /{slice} does not fit {base}; give a length from {least} to {longest}"
                 );
                 return pool.refused(None, text);
+            }
+            if let Some(text) = shared.and_then(|shared| shared.wrong(pool.base(family))) {
+                return pool.refused(Some(*base), format!("pool {name}: {text}"));
             }
             if let Some((never, what)) = never_serves(*base) {
                 let text = format!(

@@ -11,9 +11,13 @@ use super::Plan;
 use super::change::{Change, Serial};
 use super::error::Refusal;
 use super::free_space::Standing;
+use super::intervals::Intervals;
+use super::pool_spaces::{PoolSpace, PoolSpaces};
 use super::prefix::{Prefix, meeting};
 use super::prefix_index::PrefixIndex;
-use super::request::Decision;
+use super::request::{Decision, Space};
+use super::settings::Shared;
+use super::subnet::{Reserved, Subnet};
 
 /// What this host may do with a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,16 +153,66 @@ impl Standing for Occupied<'_> {
     }
 }
 
+/// What limits dynamic choice inside subnets.
+pub(super) struct Confines<'a> {
+    pub(super) reserved: &'a Reserved,
+    pub(super) spaces: &'a PoolSpaces,
+    pub(super) slices: &'a Slices,
+}
+
+impl Subnet {
+    /// How this subnet is shared with other hosts, if it is.
+    pub(super) fn shared_in<'a>(&self, spaces: &'a PoolSpaces) -> Option<&'a Shared> {
+        let local = self.state.space == Space::Local;
+        spaces.divided_around(self.state.prefix).filter(|_| local).and_then(PoolSpace::shared)
+    }
+}
+
+impl Confines<'_> {
+    /// The addresses of a shared subnet that this host does not give dynamically: those of other hosts or of nobody, and those
+    /// that are given only by number.
+    pub(super) fn foreign(&self, prefix: Prefix, shared: &Shared) -> Intervals {
+        let mut foreign = Intervals::default();
+        foreign.insert(prefix.first(), prefix.last());
+        let by_number = |slice: &Prefix| shared.by_number.is_some_and(|part| part.contains(*slice));
+        for slice in self.slices.held(prefix).filter(|slice| !by_number(slice)) {
+            foreign.cut(slice.first(), slice.last());
+        }
+        foreign
+    }
+}
+
 impl Plan {
     /// The slices of this host.
     pub const fn slices(&self) -> &Slices {
         &self.slices
     }
 
-    /// What this host would have to own to hold this prefix; `None` if it does, or if no sliced pool contains the prefix.
-    pub(super) fn unowned(&self, prefix: Prefix) -> Option<Want> {
-        let sliced = self.spaces.around(prefix).is_some_and(|space| space.slice().is_some());
-        (sliced && !self.slices.cover(prefix)).then_some(Want::These(prefix))
+    /// What this host has to own before it grants this subnet; `None` if it owns that already, or if the subnet is not
+    /// cut from slices.
+    pub(super) fn unowned_subnet(&self, prefix: Prefix) -> Option<Want> {
+        let cut = self.spaces.divided_around(prefix).is_some_and(PoolSpace::cut_from_slices);
+        (cut && !self.slices.cover(prefix)).then_some(Want::These(prefix))
+    }
+
+    /// What this host has to own before it grants this address of a subnet by number; `None` if it owns that already, or if
+    /// the subnet is not shared.
+    pub(super) fn unowned_address(&self, subnet: &Subnet, address: u128) -> Option<Want> {
+        subnet.shared_in(&self.spaces)?;
+        let address = Prefix::host(subnet.state.prefix.address(address));
+        (!self.slices.cover(address)).then_some(Want::These(address))
+    }
+
+    /// What this host can claim to get another address of a subnet; `None` if the subnet is not shared, or if this host owns
+    /// all of it.
+    pub(super) fn more_addresses(&self, subnet: &Subnet) -> Option<Want> {
+        let slice = self.spaces.divided_around(subnet.state.prefix).and_then(PoolSpace::slice)?;
+        subnet.shared_in(&self.spaces)?;
+        let part = subnet.state.range.unwrap_or(subnet.state.prefix);
+        if self.slices.cover(part) {
+            return None;
+        }
+        Some(if part.length() <= slice { Want::Room { base: part } } else { Want::These(part) })
     }
 
     /// Decides a change of the slices.
@@ -221,8 +275,14 @@ impl Plan {
             None => self.slices.remove(prefix),
         }
         let after = held(&self.slices);
-        if before != after {
-            self.spaces.slice_changed(prefix, after, &self.standing, &self.slices);
+        if before == after {
+            return;
+        }
+        self.spaces.slice_changed(prefix, after, &self.standing, &self.slices);
+        if self.spaces.divided_around(prefix).is_some_and(|space| space.shared().is_some()) {
+            let limits = Confines { reserved: &self.reserved, spaces: &self.spaces, slices: &self.slices };
+            let met = self.subnets.values_mut().filter(|subnet| subnet.state.prefix.overlaps(prefix));
+            met.for_each(|subnet| subnet.bound(&limits));
         }
     }
 }

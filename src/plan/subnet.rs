@@ -9,6 +9,7 @@ use super::intervals::Intervals;
 use super::pins::Pins;
 use super::prefix::{AddressRange, Family, Prefix};
 use super::settings::Millis;
+use super::slices::Confines;
 
 /// Reservations by family, merged.
 pub type Reserved = [Intervals; 2];
@@ -32,6 +33,8 @@ pub struct Subnet {
     pub(super) pins: Pins,
     /// The reservations that have an effect in it.
     reserved: Intervals,
+    /// The addresses that other hosts may have; empty unless networks of several hosts share the subnet.
+    foreign: Intervals,
     /// The address where the gateway is, or would be.
     slot: u128,
 }
@@ -64,10 +67,11 @@ pub(super) fn reserved_inside(prefix: Prefix, reserved: &Reserved) -> Intervals 
 
 impl Subnet {
     /// A subnet without records.
-    pub fn new(state: SubnetState, reserved: &Reserved, pins: Pins) -> Self {
+    pub(super) fn new(state: SubnetState, limits: &Confines<'_>, pins: Pins) -> Self {
         let (addresses, slot) = (Addresses::default(), 0);
-        let mut subnet = Self { state, addresses, pins, reserved: Intervals::default(), slot };
-        subnet.bound(reserved);
+        let (reserved, foreign) = (Intervals::default(), Intervals::default());
+        let mut subnet = Self { state, addresses, pins, reserved, foreign, slot };
+        subnet.bound(limits);
         subnet
     }
 
@@ -79,24 +83,35 @@ impl Subnet {
         &self.reserved
     }
 
+    /// The addresses that other hosts may have.
+    pub const fn foreign(&self) -> &Intervals {
+        &self.foreign
+    }
+
     pub const fn slot(&self) -> u128 {
         self.slot
     }
 
     /// Updates the gateway's slot and the bounds of dynamic choice, after a change of the state, the pins or the reservations.
-    pub(super) fn bound(&mut self, reserved: &Reserved) {
+    pub(super) fn bound(&mut self, limits: &Confines<'_>) {
         let (prefix, range) = (self.state.prefix, self.state.range);
-        self.reserved = reserved_inside(prefix, reserved);
+        self.reserved = reserved_inside(prefix, limits.reserved);
+        let shared = self.shared_in(limits.spaces);
+        self.foreign = shared.map_or_else(Intervals::default, |shared| limits.foreign(prefix, shared));
+        let common = shared.and_then(|shared| shared.gateway).filter(|it| prefix.contains_number(*it));
         // The requested gateway, else the first usable address that is not reserved: in the range, as with Docker's own driver
         // (P31), or in the whole subnet if the range has none.
         let (first, last) = usable(prefix);
         let open = |first: u128, last: u128| self.reserved.first_absent(first, last);
         let in_range = |range: Prefix| open(first.max(range.first()), last.min(range.last()));
-        let gateway = self.state.marks.gateway.or_else(|| range.and_then(in_range));
+        let gateway = self.state.marks.gateway.or(common).or_else(|| range.and_then(in_range));
         self.slot = gateway.or_else(|| open(first, last)).unwrap_or(first);
         let mut excluded = self.excluded_beside(Some(self.slot));
         for pinned in self.pins.keys() {
             excluded.insert(*pinned, *pinned);
+        }
+        for (first, last) in self.foreign.overlapping(prefix.first(), prefix.last()) {
+            excluded.insert(first, last);
         }
         let range = range.unwrap_or(prefix);
         let bounds = Bounds { first: range.first(), last: range.last(), excluded: excluded.into() };

@@ -120,5 +120,7 @@ CREATE INDEX IF NOT EXISTS names_by_network ON names (network);
 const SLICES: &str = "
 ALTER TABLE pools ADD COLUMN v4_slice INTEGER;
 ALTER TABLE pools ADD COLUMN v6_slice INTEGER;
+ALTER TABLE pools ADD COLUMN v4_shared TEXT;
+ALTER TABLE pools ADD COLUMN v6_shared TEXT;
 CREATE TABLE slices (prefix TEXT PRIMARY KEY, state TEXT NOT NULL, claim TEXT NOT NULL) STRICT, WITHOUT ROWID;
 ";

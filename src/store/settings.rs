@@ -4,13 +4,13 @@
 
 use rusqlite::{Row, params};
 
-use super::load::{Clear, Unclear, parsed};
+use super::load::{Clear, Unclear, number_in, parsed};
 use super::old_gipam::hexadecimal;
 use super::sqlite::{Books, CommitError, StoreError, Tables};
 use super::write::{Written, signed};
 use crate::plan::change::Change;
 use crate::plan::prefix::{AddressRange, Family, Prefix};
-use crate::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
+use crate::plan::settings::{AddressOrder, Base, PoolSettings, Settings, Shared};
 use crate::plan::shown::EngineIdentity;
 
 impl AddressOrder {
@@ -59,7 +59,7 @@ impl Books {
             let base = |family| pool.base(family).map(|base| base.base.to_string());
             let size = |family| pool.base(family).map(|base| base.size);
             self.execute(
-                "INSERT INTO pools VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                "INSERT INTO pools VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
                 params![
                     position,
                     pool.name,
@@ -72,7 +72,9 @@ impl Books {
                     signed(pool.subnet_cooling),
                     pool.closed,
                     pool.v4.and_then(|base| base.slice),
-                    pool.v6.and_then(|base| base.slice)
+                    pool.v6.and_then(|base| base.slice),
+                    pool.v4.and_then(|base| shared_text(&base)),
+                    pool.v6.and_then(|base| shared_text(&base))
                 ],
             )?;
         }
@@ -179,9 +181,11 @@ fn pool(row: &Row<'_>) -> Clear<PoolSettings> {
         base(Family::V4, row.get("v4_base")?, row.get("v4_size")?, AddressOrder::default())?,
         base(Family::V6, row.get("v6_base")?, row.get("v6_size")?, order)?,
     ];
-    for (base, column) in [(&mut v4, "v4_slice"), (&mut v6, "v6_slice")] {
+    for (base, slice, shared) in [(&mut v4, "v4_slice", "v4_shared"), (&mut v6, "v6_slice", "v6_shared")] {
         if let Some(base) = base {
-            base.slice = row.get(column)?;
+            let text: Option<String> = row.get(shared)?;
+            (base.slice, base.shared) =
+                (row.get(slice)?, text.map(|text| self::shared(base, &text)).transpose()?);
         }
     }
     Ok(PoolSettings {
@@ -193,6 +197,26 @@ fn pool(row: &Row<'_>) -> Clear<PoolSettings> {
         closed: row.get("closed")?,
     })
 }
+
+/// How a base is shared, as text: the gateway and the part that is given by number, `-` for none.
+fn shared_text(base: &Base) -> Option<String> {
+    let Shared { gateway, by_number } = base.shared?;
+    let gateway = gateway.map_or_else(|| NONE.to_owned(), |gateway| base.base.address(gateway).to_string());
+    let by_number = by_number.map_or_else(|| NONE.to_owned(), |part| part.to_string());
+    Some(format!("{gateway} {by_number}"))
+}
+
+fn shared(base: &Base, text: &str) -> Clear<Shared> {
+    let (gateway, by_number) = text
+        .split_once(' ')
+        .ok_or_else(|| Unclear(format!("{text:?} does not say how {} is shared", base.base)))?;
+    Ok(Shared {
+        gateway: (gateway != NONE).then(|| number_in(base.base, gateway)).transpose()?,
+        by_number: (by_number != NONE).then(|| super::load::prefix(by_number)).transpose()?,
+    })
+}
+
+const NONE: &str = "-";
 
 /// Reads one family of a pool, if the pool has it.
 fn base(

@@ -29,7 +29,7 @@ pub fn explained(plan: &Plan, request: &Request, decision: &Decision) -> Held {
         Ok(Reply::Address { address, length }) => Ok(format!("{address}/{length}")),
         Ok(Reply::Subnet { prefix, .. }) => Ok(prefix.to_string()),
         Ok(Reply::Wait(until)) => Ok(format!("an answer at {}, when something has cooled", rfc3339(*until))),
-        Ok(Reply::Claim(want)) => Ok(format!("a subnet of a slice that this host first claims: {want}")),
+        Ok(Reply::Claim(want)) => Ok(format!("an answer after this host has claimed {want}")),
         Ok(_) => return Ok(()),
         Err(refusal) => Err(refusal.text.clone()),
     };

@@ -3,11 +3,12 @@
 //! Promises: a violation says which invariant and where. *durable* and *fenced* do not concern the plan; see `tests/ledger`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use gipam::plan::change::{Change, Kind, Record, SubnetState};
 use gipam::plan::counts::AddressCounts;
 use gipam::plan::prefix::number;
-use gipam::plan::request::{Decision, Reply, Request, Space, Wanted};
+use gipam::plan::request::{AddressRequest, Decision, Reply, Request, Space, Wanted};
 use gipam::plan::slices::SliceState;
 use gipam::plan::{Plan, Subnet, never_given};
 
@@ -145,11 +146,15 @@ pub fn inside(plan: &Plan, request: &Request, decision: &Decision) -> Held {
 
 /// A network of this host that lies in a pool shared with others is cut from slices that this host holds.
 pub fn owned(plan: &Plan, request: &Request, decision: &Decision) -> Held {
+    if let (Request::Address(request), Ok(Reply::Address { address, .. })) = (request, &decision.reply) {
+        return owned_address(plan, request, *address);
+    }
     let (Request::Subnet(request), Ok(Reply::Subnet { prefix, .. })) = (request, &decision.reply) else {
         return Ok(());
     };
     let mut bases = plan.settings().pools.iter().flat_map(|pool| pool.bases());
-    let sliced = bases.any(|base| base.slice.is_some() && base.base.contains(*prefix));
+    let sliced =
+        bases.any(|base| base.slice.is_some() && base.shared.is_none() && base.base.contains(*prefix));
     let by_others = request.space == Space::Global && request.wanted == Wanted::Exact(*prefix);
     let held: Vec<_> = plan.slices().iter().filter(|slice| slice.state == SliceState::Held).collect();
     let is_held = |address| {
@@ -158,6 +163,17 @@ pub fn owned(plan: &Plan, request: &Request, decision: &Decision) -> Held {
     };
     let all = (prefix.first()..=prefix.last()).all(is_held);
     ensure(!sliced || by_others || all, || format!("owned: {prefix} lies in {held:?}"))
+}
+
+/// A container's address in a subnet that hosts share lies in a slice of this host.
+fn owned_address(plan: &Plan, request: &AddressRequest, address: IpAddr) -> Held {
+    let Some(state) = plan.held(&request.id).map(|subnet| &subnet.state) else { return Ok(()) };
+    let mut bases = plan.settings().pools.iter().flat_map(|pool| pool.bases());
+    let shared = bases.any(|base| base.shared.is_some() && base.base.contains(state.prefix));
+    let chosen = request.address.is_none() && !request.gateway && state.space == Space::Local;
+    let mut held = plan.slices().iter().filter(|slice| slice.state == SliceState::Held);
+    let owned = held.any(|slice| slice.prefix.contains_address(address));
+    ensure(!shared || !chosen || owned, || format!("owned: {address} of {}", state.prefix))
 }
 
 /// Releasing something that is free succeeds and changes nothing; so does a release with an unknown or former PoolID.

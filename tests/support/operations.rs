@@ -18,7 +18,7 @@ use gipam::plan::request::{
     AddressRequest, Dead, Fence, InUse, InUseKind, Mac, Repair, Request, ShownLease, SliceRequest, Space,
     SubnetRequest, Undo, Wanted,
 };
-use gipam::plan::settings::{AddressOrder, Base, Millis, PoolSettings, Settings};
+use gipam::plan::settings::{AddressOrder, Base, Millis, PoolSettings, Settings, Shared};
 use proptest::prelude::*;
 
 #[path = "evidence.rs"]
@@ -183,7 +183,18 @@ pub fn settings(number: usize) -> Settings {
             let sliced = |base: Option<Base>| base.map(|base| Base { slice: Some(29), ..base });
             let a = PoolSettings { v4: sliced(a.v4), subnet_cooling: 5_000, ..a };
             let b = PoolSettings { v4: sliced(b.v4), ..b };
-            Settings { pools: vec![b, a, c], reserved: ranges(&["192.0.2.8/30"]), ..usual }
+            let shared = Shared {
+                gateway: Some(prefix("203.0.113.1/32").first()),
+                by_number: Some(prefix("203.0.113.6/31")),
+            };
+            let lan = Base {
+                slice: Some(31),
+                shared: Some(shared),
+                ..Base::new(prefix("203.0.113.0/29"), 29, next)
+            };
+            let d = pool("d", Some(lan), None);
+            let reserved = ranges(&["192.0.2.8/30", "203.0.113.3"]);
+            Settings { pools: vec![b, a, c, d], reserved, ..usual }
         }
         1 => Settings {
             pools: vec![PoolSettings { closed: true, ..a }, b],
@@ -225,7 +236,18 @@ fn host(number: usize) -> HostUse {
 }
 
 /// Slices of the pools in `settings(4)`.
-pub const SLICES: [&str; 4] = ["192.0.2.0/29", "192.0.2.8/29", "198.51.100.0/29", "198.51.100.8/29"];
+pub const SLICES: [&str; 10] = [
+    "192.0.2.0/29",
+    "192.0.2.8/29",
+    "198.51.100.0/29",
+    "198.51.100.8/29",
+    "203.0.113.0/31",
+    "203.0.113.2/31",
+    "203.0.113.4/31",
+    "203.0.113.6/32",
+    "203.0.113.7/32",
+    "203.0.113.6/31",
+];
 
 /// The pools of each driver name; any further driver has all of them.
 const DRIVERS: [&[&str]; 3] = [&["b"], &["c", "a"], &["a"]];
@@ -430,6 +452,7 @@ fn plain_request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
         Op::Address { subnet, number, gateway, name, mac, serial } => {
             let state = pick(*subnet)?;
             Request::Address(AddressRequest {
+                cannot: Default::default(),
                 id: state.id.clone(),
                 address: number.map(|number| match state.marks.gateway.filter(|_| number >= 17) {
                     Some(gateway) => state.prefix.address(gateway),

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use gipam::plan::change::{Kind, Marks, Record, SubnetState};
 use gipam::plan::pins::{Holder, Pin};
-use gipam::plan::prefix::{Family, number};
-use gipam::plan::request::{AddressRequest, Decision, Mac, Reply, Space};
+use gipam::plan::prefix::{Family, Prefix, number};
+use gipam::plan::request::{AddressRequest, Decision, Mac, Reply, Space, Want};
 use gipam::plan::settings::AddressOrder;
 
 use super::subnets::{replaced_the_dead, usable};
@@ -17,10 +17,12 @@ use super::{Entry, Expected, Grant, Model};
 struct Choice {
     among: BTreeSet<u128>,
     warns: bool,
+    /// Somebody else may still expect the address.
+    late: bool,
 }
 
 fn only(address: u128, warns: bool) -> Choice {
-    Choice { among: BTreeSet::from([address]), warns }
+    Choice { among: BTreeSet::from([address]), warns, late: warns }
 }
 
 impl Model {
@@ -31,7 +33,9 @@ impl Model {
         let open = |address: &u128| none || !self.reserved(state.prefix, *address);
         let in_range = |address: &u128| state.range.is_some_and(|range| range.contains_number(*address));
         let within = (first..=last).find(|address| in_range(address) && open(address));
-        state.marks.gateway.or(within).or_else(|| (first..=last).find(open)).unwrap()
+        let common = self.shared(state).and_then(|(_, shared)| shared.gateway);
+        let common = common.filter(|common| state.prefix.contains_number(*common));
+        state.marks.gateway.or(common).or(within).or_else(|| (first..=last).find(open)).unwrap()
     }
 
     /// Addresses that dynamic choice may give to any holder: neither the slot nor pinned ones.
@@ -65,6 +69,13 @@ impl Model {
 
     /// All addresses that may be given dynamically.
     pub fn open(&self, state: &SubnetState, whole: bool) -> Vec<u128> {
+        let mut open = self.open_to_all(state, whole);
+        open.retain(|address| self.may_choose(state, *address));
+        open
+    }
+
+    /// The same, if this host owned all slices.
+    fn open_to_all(&self, state: &SubnetState, whole: bool) -> Vec<u128> {
         let (first, last) = usable(state.prefix);
         let range = state.range.filter(|_| !whole).unwrap_or(state.prefix);
         let (slot, none) = (self.slot(state), self.wholly_reserved(state.prefix));
@@ -110,8 +121,12 @@ impl Model {
             (true, None) => (Kind::Gateway, self.gateway(entry)),
             (false, _) => (Kind::Endpoint, self.dynamic(entry, request)),
         };
+        let late = choice.as_ref().is_none_or(|choice| choice.late) && kind == Kind::Endpoint;
+        if let Some(want) = self.more(&entry.state).filter(|_| late) {
+            return self.expect(seen, &Expected::Reply(Reply::Claim(want)), false, false);
+        }
         match choice {
-            Some(Choice { among, warns }) => self.granted_address(at, among, kind, request, seen, warns),
+            Some(Choice { among, warns, .. }) => self.granted_address(at, among, kind, request, seen, warns),
             None => self.expect(seen, &Expected::Refused("NoAvailableAddresses"), false, false),
         }
     }
@@ -137,6 +152,15 @@ impl Model {
             let Some((sibling, record)) =
                 sibling.filter(|_| kind != Kind::Gateway || !self.is_router(entry, address))
             else {
+                let of_host = Prefix::host(asked);
+                let router =
+                    self.shared(&entry.state).is_none_or(|(_, shared)| shared.gateway == Some(address));
+                let common =
+                    if request.gateway { router } else { sets_up && self.is_reserved_in(entry, address) };
+                if self.shared(&entry.state).is_some() && !self.owns(of_host) && !common {
+                    let claim = Reply::Claim(Want::These(of_host));
+                    return self.expect(seen, &Expected::Reply(claim), false, false);
+                }
                 return self.granted_address(at, BTreeSet::from([address]), kind, request, seen, false);
             };
             let key = (sibling.state.serial, Some(address), record.generation);
@@ -211,7 +235,7 @@ impl Model {
         let known = by_name.or_else(by_mac);
         let generation = known.map_or(0, |known| entry.records[&known].generation);
         if let Some((_, dead)) = self.own_dead(entry, request).filter(|(of, _)| *of > generation) {
-            return Some(only(dead, true));
+            return Some(Choice { late: false, ..only(dead, true) });
         }
         if let Some(own) = known.filter(|own| allowed.contains(own)) {
             return Some(only(own, false));
@@ -228,7 +252,7 @@ impl Model {
         if let Some(first) = unused.first() {
             let stable = self.is_stable(&entry.state, request);
             return Some(if stable {
-                Choice { among: unused.into_iter().collect(), warns: false }
+                Choice { among: unused.into_iter().collect(), warns: false, late: false }
             } else {
                 only(*first, false)
             });
@@ -290,13 +314,20 @@ impl Model {
         }
     }
 
+    /// Whether a reservation has an effect on this address.
+    fn is_reserved_in(&self, entry: &Entry, address: u128) -> bool {
+        self.reserved(entry.state.prefix, address) && !self.wholly_reserved(entry.state.prefix)
+    }
+
     /// The gateway's slot, which is given only if no other address is left.
     fn last_resort(&self, entry: &Entry) -> Option<Choice> {
         let (state, slot) = (&entry.state, self.slot(&entry.state));
         let in_range = state.range.unwrap_or(state.prefix).contains_number(slot);
         let reserved = self.reserved(state.prefix, slot) && !self.wholly_reserved(state.prefix);
         let sibling = self.sibling_with(entry, slot).is_some();
-        (in_range && !reserved && !sibling && entry.leased(slot).is_none()).then(|| only(slot, true))
+        let shared = self.shared(state).is_some();
+        (in_range && !shared && !reserved && !sibling && entry.leased(slot).is_none())
+            .then(|| only(slot, true))
     }
 
     fn is_stable(&self, state: &SubnetState, request: &AddressRequest) -> bool {
@@ -319,8 +350,8 @@ impl Model {
         let length = state.prefix.length();
         // A gateway that leaves no address of the range to containers causes a warning.
         let marks = Marks { gateway: among.first().copied(), ..state.marks.clone() };
-        let filled =
-            kind == Kind::Gateway && self.open(&SubnetState { marks, ..state.clone() }, false).is_empty();
+        let filled = kind == Kind::Gateway
+            && self.open_to_all(&SubnetState { marks, ..state.clone() }, false).is_empty();
         self.expect(seen, &Expected::AddressAmong(among, length), true, warns || filled)?;
         let Ok(Reply::Address { address, .. }) = &seen.reply else { return Err("no address".to_owned()) };
         let (address, generation, now) = (number(*address), self.generation(), self.now);

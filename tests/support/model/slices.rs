@@ -2,8 +2,10 @@
 //!
 //! Promises: checks address by address. Does not claim anything.
 
+use gipam::plan::change::SubnetState;
 use gipam::plan::prefix::Prefix;
-use gipam::plan::request::{Decision, Reply, SliceRequest};
+use gipam::plan::request::{Decision, Reply, SliceRequest, Space, Want};
+use gipam::plan::settings::{Base, Shared};
 use gipam::plan::slices::SliceState;
 
 use super::{Expected, Model};
@@ -19,10 +21,38 @@ impl Model {
             .all(|address| held.iter().any(|slice| slice.contains_number(address)))
     }
 
-    /// Whether a prefix lies in a pool that is shared with other hosts.
+    /// Whether subnets are cut from slices where this prefix lies.
     pub fn is_sliced(&self, prefix: Prefix) -> bool {
         let bases = self.settings.pools.iter().flat_map(|pool| pool.bases());
-        bases.into_iter().any(|base| base.slice.is_some() && base.base.contains(prefix))
+        bases
+            .into_iter()
+            .any(|base| base.slice.is_some() && base.shared.is_none() && base.base.contains(prefix))
+    }
+
+    /// The base around a subnet, if networks of several hosts share it.
+    pub fn shared(&self, state: &SubnetState) -> Option<(Base, Shared)> {
+        let bases = self.settings.pools.iter().flat_map(|pool| pool.bases());
+        let mut shared = bases.into_iter().filter_map(|base| base.shared.map(|shared| (*base, shared)));
+        shared.find(|(base, _)| state.space == Space::Local && base.base.contains(state.prefix))
+    }
+
+    /// Whether this host may choose an address of a subnet by itself, as far as slices are concerned.
+    pub fn may_choose(&self, state: &SubnetState, address: u128) -> bool {
+        self.shared(state).is_none_or(|(_, shared)| {
+            let held = self.slices.iter().filter(|(_, (state, _))| *state == SliceState::Held);
+            let choice = |slice: &Prefix| shared.by_number.is_none_or(|part| !part.contains(*slice));
+            let family = state.prefix.family();
+            held.into_iter()
+                .any(|(slice, _)| slice.family() == family && slice.contains_number(address) && choice(slice))
+        })
+    }
+
+    /// What a subnet without a good address would ask for.
+    pub fn more(&self, state: &SubnetState) -> Option<Want> {
+        let (base, _) = self.shared(state)?;
+        let part = state.range.unwrap_or(state.prefix);
+        let want = if part.length() <= base.slice? { Want::Room { base: part } } else { Want::These(part) };
+        (!self.owns(part)).then_some(want)
     }
 
     pub fn slice(&mut self, request: &SliceRequest, seen: &Decision) -> Result<(), String> {
@@ -34,6 +64,11 @@ impl Model {
             })
         };
         match request {
+            SliceRequest::Owned { prefix, .. }
+                if self.slices.keys().any(|other| other != prefix && other.overlaps(*prefix)) =>
+            {
+                self.expect(seen, &Expected::Refused("InvalidRequest"), false, false)?;
+            }
             SliceRequest::Owned { prefix, claim } => {
                 let owned = (SliceState::Held, claim.clone());
                 let changes = self.slices.get(prefix) != Some(&owned);

@@ -216,6 +216,7 @@ impl Model {
         if places.is_empty() {
             let all = || self.settings.pools.iter().map(|pool| pool.name.clone()).collect();
             places = open(&request.pools.as_deref().map_or_else(all, <[String]>::to_vec));
+            places.retain(|place| request.pools.is_some() || place.base.shared.is_none());
         }
         if places.is_empty() { Err("NoAvailablePool") } else { Ok(places) }
     }
@@ -242,7 +243,7 @@ impl Model {
         let place = places.iter().find(|place| place.base.base.contains(prefix))?;
         let held = self.subnets.iter().any(|entry| entry.held() && entry.state.prefix.overlaps(prefix));
         let no = held
-            || (place.base.slice.is_some() && !self.owns(prefix))
+            || (self.is_sliced(prefix) && !self.owns(prefix))
             || self.hopeless(place, &request.in_use)
             || self.blocked(place.base.base, &request.in_use, prefix);
         (!no && place.length == prefix.length()).then(|| (prefix, place.pool.clone()))
@@ -257,7 +258,8 @@ impl Model {
             if let Some(prefix) = self.best(place, &request.in_use, &occupied) {
                 return Found::Free(prefix, place.pool.clone(), false);
             }
-            let fits = place.base.slice.is_some_and(|slice| slice <= place.length);
+            let cut = place.base.slice.filter(|_| place.base.shared.is_none() && !self.owns(place.base.base));
+            let fits = cut.is_some_and(|slice| slice <= place.length);
             if fits && request.space == Space::Local {
                 return Found::Claim(Want::Room { base: place.base.base });
             }
@@ -282,7 +284,7 @@ impl Model {
     /// Best fit: the free candidate in the smallest free block, the lowest of several.
     fn best(&self, place: &Place, in_use: &HostUse, occupied: &[&SubnetState]) -> Option<Prefix> {
         let base = place.base.base;
-        let owned = |prefix: Prefix| place.base.slice.is_none() || self.owns(prefix);
+        let owned = |prefix: Prefix| !self.is_sliced(prefix) || self.owns(prefix);
         let free =
             |prefix: Prefix| owned(prefix) && !occupied.iter().any(|state| state.prefix.overlaps(prefix));
         let block = |candidate: Prefix| {

@@ -15,6 +15,7 @@ pub(super) fn operation() -> impl Strategy<Value = Op> {
         Just(("key", "blog")),
         Just(("key", "shop")),
         Just(("pool", "b")),
+        Just(("pool", "d")),
         Just(("pool", "c,a")),
         Just(("v4.size", "31")),
         Just(("v6.size", "127")),
@@ -80,7 +81,7 @@ pub(super) fn operation() -> impl Strategy<Value = Op> {
         2 => hands::operation().prop_map(Op::Hand),
         1 => (0..EXACT.len(), 0u128..8, any::<u16>())
             .prop_map(|(pool, beyond, leases)| Op::TakeOver { pool, beyond, leases }),
-        3 => (0usize..4, 0u8..6).prop_map(|(pick, what)| Op::Slice { pick, what }),
+        3 => (0usize..10, 0u8..6).prop_map(|(pick, what)| Op::Slice { pick, what }),
         2 => repairs(),
     ]
 }
