@@ -28,5 +28,6 @@ mod routes;
 mod shapes;
 mod sharing;
 mod siblings;
+mod slices;
 mod spaces;
 mod storms;
