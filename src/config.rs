@@ -20,7 +20,7 @@ mod error;
 pub mod hooks;
 pub mod keys;
 pub mod keys_page;
-mod locate;
+pub(crate) mod locate;
 mod options;
 mod origin;
 mod pools;
@@ -30,6 +30,7 @@ mod tests;
 pub mod value;
 
 pub use books_file::{BooksFile, Content, ResolvedFile};
+pub(crate) use document::reworded;
 pub use door::{DoorSettings, TcpAddress, Tls};
 pub use error::ConfigError;
 pub use hooks::Hook;

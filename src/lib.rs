@@ -30,13 +30,15 @@
 //! 9. [`admin`] is the daemon's interface for people: views, changes by hand, import and export.
 //! 10. [`web`] serves browsers and Prometheus: the page, metrics, health.
 //! 11. [`hooks`] sends events from the books to programs and web addresses.
-//! 12. [`view`] prepares what people see from the ledger's plan; [`watch`] warns when a pool or subnet fills
+//! 12. [`claims`] knows which slices of shared pools belong to this host, and tells the ledger.
+//! 13. [`view`] prepares what people see from the ledger's plan; [`watch`] warns when a pool or subnet fills
 //!     up.
-//! 13. [`daemon`] assembles all of it; [`clock`] is its only clock; [`processes`] identifies processes;
+//! 14. [`daemon`] assembles all of it; [`clock`] is its only clock; [`processes`] identifies processes;
 //!     [`json`] parses JSON, and [`text`] makes texts from outside safe to display; [`cli`] contains the
 //!     commands.
 
 pub mod admin;
+pub mod claims;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -213,11 +213,11 @@ fn unquoted(message: &str) -> String {
 }
 
 /// The parser's message, reworded if a key is unknown or a value has the wrong type.
-fn reworded(message: &str, key: &str) -> Problem {
+pub(crate) fn reworded(message: &str, key: &str) -> Problem {
     if let Some((start, known)) = message.split_once("`, expected ")
         && start.starts_with("unknown field")
     {
-        let known = known.trim_start_matches("one of ").replace('`', "");
+        let known = known.trim_start_matches("one of ").replace("` or `", ", ").replace('`', "");
         return problem!("unknown key; the keys here are: {known}");
     }
     mistyped(message, key).unwrap_or_else(|| Problem::Value(message.replace('\n', "; ")))

@@ -1,4 +1,4 @@
-//! Converts a byte position in the configuration file to its line, column and key.
+//! Converts a byte position in the configuration file, or in another TOML file, to its line, column and key.
 //!
 //! Promises: lines and columns count from 1, columns in characters; the key is the innermost one around the byte,
 //! dotted, with entries of `[[pool]]` numbered from 1. Does not interpret values.
@@ -10,16 +10,16 @@ use toml::de::{DeTable, DeValue};
 
 /// The byte positions at which the lines of a text begin.
 #[derive(Debug, Default)]
-pub(super) struct Lines(Vec<usize>);
+pub(crate) struct Lines(Vec<usize>);
 
 impl Lines {
     /// Finds the lines of this text.
-    pub(super) fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         Self(std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect())
     }
 
     /// Line and column of a byte of the text.
-    pub(super) fn position(&self, text: &str, byte: usize) -> (usize, usize) {
+    pub(crate) fn position(&self, text: &str, byte: usize) -> (usize, usize) {
         let byte = if text.is_char_boundary(byte) { byte } else { text.len() };
         let line = self.0.partition_point(|start| *start <= byte);
         let start = line.checked_sub(1).and_then(|at| self.0.get(at)).copied().unwrap_or(0);
@@ -28,7 +28,7 @@ impl Lines {
 }
 
 /// The key around this byte range; `None` if the text is not valid TOML or no key is there.
-pub(super) fn key(text: &str, span: &Range<usize>) -> Option<String> {
+pub(crate) fn key(text: &str, span: &Range<usize>) -> Option<String> {
     in_table(DeTable::parse(text).ok()?.get_ref(), span)
 }
 
