@@ -15,6 +15,7 @@ pub mod meant;
 mod named;
 mod places;
 pub mod query;
+pub mod routes;
 pub mod rows;
 pub mod sink;
 pub mod source;
