@@ -13,7 +13,7 @@ use super::subnet::{Subnet, never_given, usable};
 pub struct AddressCounts {
     /// Network, broadcast and all-zero host part, unless leased anyway.
     pub never_given: u128,
-    /// Reserved and not leased.
+    /// Reserved, or not in a slice of this host, and not leased.
     pub reserved: u128,
     /// The gateway's slot, unless it is leased.
     pub slot: u128,
@@ -76,7 +76,7 @@ impl Plan {
     /// Counts the addresses of a subnet; takes time proportional to its cooling addresses and reservations.
     pub fn count_addresses(&self, subnet: &Subnet) -> AddressCounts {
         let (prefix, addresses) = (subnet.state.prefix, &subnet.addresses);
-        let mut special = subnet.reserved().clone();
+        let mut special = subnet.aside().into_owned();
         let (low, high) = never_given(prefix);
         let never: Vec<u128> = [low, high].into_iter().flatten().collect();
         let slot = Some(subnet.slot()).filter(|slot| !never.contains(slot));

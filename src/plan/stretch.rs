@@ -140,7 +140,7 @@ impl Plan {
             return Stretch::plain(from, shade);
         }
         let Some(behind) = from.checked_add(1).filter(|behind| *behind <= last) else {
-            return Stretch::open(subnet.reserved(), from, from);
+            return Stretch::open(&subnet.aside(), from, from);
         };
         let next = [
             subnet.addresses.records_from(behind).next().map(|(address, _)| address),
@@ -150,6 +150,6 @@ impl Plan {
             high,
         ];
         let next = next.into_iter().flatten().filter(|next| *next >= behind).min();
-        Stretch::open(subnet.reserved(), from, next.map_or(last, |next| last.min(next - 1)))
+        Stretch::open(&subnet.aside(), from, next.map_or(last, |next| last.min(next - 1)))
     }
 }

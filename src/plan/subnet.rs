@@ -3,6 +3,8 @@
 //! Promises: the arithmetic of RFC 950 (network and broadcast), RFC 3021 (/31), RFC 4291 (subnet-router anycast) and
 //! RFC 6164 (/127) is in one place. Does not choose.
 
+use std::borrow::Cow;
+
 use super::addresses::{Addresses, Bounds};
 use super::change::{Kind, Record, SubnetState};
 use super::intervals::Intervals;
@@ -86,6 +88,18 @@ impl Subnet {
     /// The addresses that other hosts may have.
     pub const fn foreign(&self) -> &Intervals {
         &self.foreign
+    }
+
+    /// The addresses that this host never gives dynamically: reserved ones, and those that other hosts may have.
+    pub fn aside(&self) -> Cow<'_, Intervals> {
+        let (first, last) = (self.state.prefix.first(), self.state.prefix.last());
+        let mut foreign = self.foreign.overlapping(first, last).peekable();
+        if foreign.peek().is_none() {
+            return Cow::Borrowed(&self.reserved);
+        }
+        let mut aside = self.reserved.clone();
+        foreign.for_each(|(first, last)| aside.insert(first, last));
+        Cow::Owned(aside)
     }
 
     pub const fn slot(&self) -> u128 {

@@ -233,7 +233,9 @@ fn classified(plan: &Plan, subnet: &Subnet) -> AddressCounts {
             &mut counts.never_given
         } else if address == slot {
             &mut counts.slot
-        } else if reserved.iter().any(|(first, last)| (*first..=*last).contains(&address)) {
+        } else if subnet.foreign().contains(address)
+            || reserved.iter().any(|(first, last)| (*first..=*last).contains(&address))
+        {
             &mut counts.reserved
         } else if record.is_some_and(|record| record.since.saturating_add(cooling) > plan.now()) {
             &mut counts.cooling
