@@ -1,7 +1,8 @@
 //! PICTURES: two line charts as SVG, drawn without a library.
 //!
-//! Promises: readable in light and in dark pages, without scripts, and without fonts or colours of the page around them; the
-//! name of each line is at its end. Receives the measurements as points, and does not make any.
+//! Promises: the charts are readable on light and on dark pages and need neither scripts nor fonts or colours
+//! of the page around them; the name of each line is at its end. Receives the measurements as points, and
+//! does not measure anything.
 
 use std::fmt::Write as _;
 

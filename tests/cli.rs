@@ -312,7 +312,7 @@ fn history_requests_the_name_as_it_was_typed() {
 }
 
 #[test]
-fn a_filter_that_matches_nothing_is_a_message_and_an_empty_list_is_not_a_table() {
+fn a_filter_without_matches_and_an_empty_list_print_a_message_instead_of_a_table() {
     let filtered = [
         (&["leases", "--holder", "web", "--since", "2h"][..], "no lease matches --holder web, --since 2h"),
         (&["leases", "192.0.2.0/24"], "no lease matches 192.0.2.0/24"),

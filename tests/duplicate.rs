@@ -46,7 +46,7 @@ fn one_address_in_two_containers_is_reported_everywhere() {
          [[hook]]\nname = \"test\"\ncommand = [\"./hook.sh\"]\nevents = [\"duplicate\"]\n",
         house.path("engine.sock")
     ));
-    fs::write(house.path("hook.sh"), "#!/bin/sh\ncat >>\"${0%/*}/told\"\n").unwrap();
+    fs::write(house.path("hook.sh"), "#!/bin/sh\ncat >>\"${0%/*}/delivered\"\n").unwrap();
     fs::set_permissions(house.path("hook.sh"), fs::Permissions::from_mode(0o755)).unwrap();
     let daemon = house.start();
     let mut wire = daemon.wire();
@@ -94,11 +94,11 @@ fn one_address_in_two_containers_is_reported_everywhere() {
     let rule = rules.split("- alert: ").find(|rule| rule.contains(&format!("expr: {sample} > 0"))).unwrap();
     assert!(rule.contains("severity: critical"), "{rule}");
 
-    let told = until("the hook gets the event", || {
-        fs::read_to_string(house.path("told")).ok().filter(|told| told.ends_with('\n'))
+    let delivered = until("the hook gets the event", || {
+        fs::read_to_string(house.path("delivered")).ok().filter(|delivered| delivered.ends_with('\n'))
     });
-    let told: Value = serde_json::from_str(told.lines().next().unwrap()).unwrap();
-    assert_eq!(told["event"], "duplicate", "{told}");
-    assert!(both(told["why"].as_str().unwrap()), "{told}");
+    let delivered: Value = serde_json::from_str(delivered.lines().next().unwrap()).unwrap();
+    assert_eq!(delivered["event"], "duplicate", "{delivered}");
+    assert!(both(delivered["why"].as_str().unwrap()), "{delivered}");
     daemon.stop();
 }

@@ -130,7 +130,7 @@ fn the_restart_window_is_as_configured_after_a_reload_and_after_restarts() {
 }
 
 #[test]
-fn a_mistake_changes_nothing_and_is_named() {
+fn a_mistake_is_reported_and_changes_nothing() {
     let house = House::with_toml(BEFORE);
     let daemon = house.start();
     let before = pools(&house);

@@ -159,7 +159,7 @@ fn an_interrupted_restore_that_had_named_the_old_books_twice_does_not_block_the_
 }
 
 #[test]
-fn a_source_that_is_not_complete_books_of_this_version_replaces_nothing() {
+fn a_source_that_is_not_complete_books_of_this_version_does_not_replace_the_books() {
     let place = tempfile::tempdir().unwrap();
     let at = place.path().join("gipam.db");
     books(&at, 0..9, false);
@@ -210,7 +210,7 @@ fn a_source_that_is_not_complete_books_of_this_version_replaces_nothing() {
 
 /// Such a copy opens, loads and counts as if nothing were wrong: only the page-by-page check finds the fault.
 #[test]
-fn a_copy_whose_index_lacks_rows_replaces_nothing() {
+fn a_copy_whose_index_lacks_rows_does_not_replace_the_books() {
     let place = tempfile::tempdir().unwrap();
     let (copy, at) = (place.path().join("copy.db"), place.path().join("gipam.db"));
     books(&copy, 0..3, false);

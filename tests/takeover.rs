@@ -258,7 +258,7 @@ fn the_old_unit_keeps_working() {
 }
 
 #[test]
-fn a_fresh_old_unit_needs_no_lease_file() {
+fn a_new_installation_with_the_old_unit_works_without_a_lease_file() {
     let mut house = House::new(&[]);
     house.arguments.clear();
     for (variable, value) in

@@ -158,7 +158,7 @@ proptest! {
     })]
 
     #[test]
-    fn faithful_what_is_committed_comes_back_as_it_was_served(
+    fn faithful_committed_changes_are_read_back_as_they_were_served(
         operations in operations(60), batch in 1usize..8, tail in 1usize..40
     ) {
         let mut trial = Trial::new();
@@ -183,7 +183,7 @@ proptest! {
 }
 
 #[test]
-fn durable_what_was_committed_survives_a_process_that_is_killed() {
+fn durable_committed_changes_survive_a_killed_process() {
     let mut trial = Trial::new();
     let id = trial.subnet("203.0.113.0/24");
     trial.address(&id, "web");
@@ -234,7 +234,7 @@ fn faithful_leases_of_unknown_kind_end_with_their_subnet() {
 }
 
 #[test]
-fn settings_come_back_in_their_order() {
+fn settings_are_read_back_in_their_order() {
     for number in 0..4 {
         let mut trial = Trial::new();
         let ranges = ["10.0.0.0/8", "9.0.0.1", "9.0.0.1", "2001:db8::5-2001:db8::7", "192.0.2.0/24"];
@@ -335,7 +335,7 @@ fn history_shows_each_holder_from_grant_to_release() {
 
 /// Both grants have the same subnet number and the same batch: each row of history still belongs to the right grant.
 #[test]
-fn repeatable_a_prefix_that_is_granted_again_at_once_has_a_history_of_its_own() {
+fn repeatable_a_prefix_that_is_granted_again_at_once_has_its_own_history() {
     let mut trial = Trial::new();
     let first = trial.subnet("203.0.113.0/24");
     trial.address(&first, "web");

@@ -52,7 +52,7 @@ fn stable_is_the_same_for_the_same_holder_subnet_and_secret() {
 }
 
 #[test]
-fn stable_goes_by_name_else_by_mac_else_next_fit() {
+fn stable_uses_the_name_else_the_mac_else_next_fit() {
     let (mut desk, id) = desk(AddressOrder::Stable, 1);
     let by_mac = desk.host(mac(&id, 1));
     assert!(by_mac.starts_with("2001:db8::") && by_mac != "2001:db8::2");
@@ -92,7 +92,7 @@ fn serial_in_the_options_of_a_subnet_means_next_fit_too() {
 }
 
 #[test]
-fn derived_addresses_of_a_subnet_taken_over_lie_beyond_its_counter_too() {
+fn derived_addresses_of_a_taken_over_subnet_also_lie_beyond_its_counter() {
     let (mut desk, id) = desk(AddressOrder::Stable, 1);
     let mut state = desk.plan.held(&id).unwrap().state.clone();
     state.range = Some(prefix("2001:db8::/124"));

@@ -195,7 +195,7 @@ impl Trial {
 }
 
 #[test]
-fn explained_what_would_be_given_is_given_by_the_way_that_is_named() {
+fn explained_the_predicted_answer_is_given_in_the_way_that_is_named() {
     let config = ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() };
     let trials = (
         prop::collection::vec(prop::sample::select(&ORDERS[..]), 2),

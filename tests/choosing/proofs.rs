@@ -71,7 +71,7 @@ fn everything_that_a_view_shows_is_alive() {
 }
 
 #[test]
-fn a_partial_unreadable_or_nameless_view_proves_nothing() {
+fn a_partial_unreadable_or_nameless_view_does_not_prove_anything() {
     let (desk, _) = books();
     let mut shown = complete();
     shown.unclear.push("network x shows \"?\" for a subnet".into());
@@ -85,7 +85,7 @@ fn a_partial_unreadable_or_nameless_view_proves_nothing() {
 }
 
 #[test]
-fn another_engine_or_another_data_root_proves_nothing() {
+fn another_engine_or_another_data_root_does_not_prove_anything() {
     let (mut desk, _) = books();
     let mine = complete().engine.unwrap();
     desk.ask(Request::Repair(Box::new(Repair::Engine(Box::new(mine.clone()))))).unwrap();
@@ -105,7 +105,7 @@ fn another_engine_or_another_data_root_proves_nothing() {
 }
 
 #[test]
-fn everything_dead_in_one_view_proves_nothing() {
+fn a_view_in_which_everything_is_dead_does_not_prove_anything() {
     let (desk, _) = books();
     for shown in [lists([]), lists([prefix("203.0.113.0/24")])] {
         assert!(!proves(&desk, &shown) && !proves_subnet(&desk, &shown));

@@ -18,7 +18,7 @@ fn release_address(id: &str, text: &str, generation: Option<u64>) -> Request {
 }
 
 #[test]
-fn repeatable_releasing_what_is_free_succeeds_and_changes_nothing() {
+fn repeatable_releasing_something_free_succeeds_and_changes_nothing() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
     desk.gave(address(&id));

@@ -235,7 +235,7 @@ fn one_auxiliary_request_for_the_gateways_address_succeeds_and_so_do_both_releas
 }
 
 #[test]
-fn an_address_under_an_id_that_names_no_grant_says_what_to_do() {
+fn a_request_under_an_id_without_a_grant_is_refused_with_the_remedy() {
     let mut desk = Desk::new(lan());
     let id = desk.subnet(any(V4));
     desk.release(&id);

@@ -88,7 +88,7 @@ fn the_ends_of_both_families_do_not_overflow() {
 }
 
 #[test]
-fn a_gateway_in_a_subnet_of_one_address_is_refused_as_no_container_could_start() {
+fn a_gateway_in_a_subnet_of_one_address_is_refused_because_a_container_could_not_start() {
     for (family, size, prefix) in [(V4, 32, "10.0.0.0/32"), (V6, 128, "2001:db8::/128")] {
         let mut desk = Desk::new(lan());
         let id = desk.subnet(sized(family, size));

@@ -129,7 +129,7 @@ fn a_listener_that_was_never_served_leaves_no_file() {
 }
 
 #[test]
-fn a_file_that_is_no_longer_ours_is_left_alone() {
+fn a_file_that_another_process_has_replaced_is_left_alone() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("d.sock");
     let ours = open(&path).unwrap();

@@ -149,7 +149,7 @@ async fn undo_at_the_deadline_of_a_shutdown() {
 }
 
 #[tokio::test]
-async fn undo_and_delivery_exclude_each_other_however_the_client_goes() {
+async fn undo_and_delivery_exclude_each_other_however_the_client_disconnects() {
     // Clients disconnect at every possible moment. Each request that reached the handler ends in exactly one way;
     // an answer that was undone was never seen by its client, not even in part.
     let mut server = Running::unix();

@@ -15,7 +15,11 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario("adoption_after_the_books_are_lost", "P18 P19 P26 D7", lost_books),
         scenario("adoption_after_an_old_copy_is_restored", "P18 P19 P26 D7", old_copy),
         scenario("adoption_of_two_macvlans_that_share_a_lan", "P19 P31 D4 D7", shared_lan),
-        scenario("adoption_of_a_macvlan_whose_subnet_nobody_else_gets", "P19 P31 D1 D7", nobody_elses),
+        scenario(
+            "adoption_of_a_macvlan_whose_subnet_is_not_given_to_others",
+            "P19 P31 D1 D7",
+            not_given_to_others,
+        ),
         scenario("adoption_of_what_docker_network_inspect_prints", "P18 P19 D7", inspected),
         scenario("adoption_by_hand_of_an_opaque_id", "P18 P19 D7", opaque),
         scenario("adoption_of_a_network_that_is_removed_at_once", "P17 P19 D7", gone_at_once),
@@ -187,7 +191,7 @@ fn shared_lan(w: &mut World) {
 }
 
 /// Only the Engine shows that these subnets are in use; the host's routes do not.
-fn nobody_elses(w: &mut World) {
+fn not_given_to_others(w: &mut World) {
     for parent in ["mv0", "mv1", "mv2"] {
         let make = format!(
             "ip link add {parent} type veth peer name {parent}x; ip link set {parent} up; ip link set {parent}x up"
@@ -233,13 +237,16 @@ fn inspected(w: &mut World) {
     let networks = w.docker("network ls -q").split_whitespace().collect::<Vec<_>>().join(" ");
     let printed = w.docker(&format!("network inspect {networks}"));
     w.write("/tmp/inspected", &printed);
-    let told = w.inside("gipam import --inspect - </tmp/inspected");
+    let printed = w.inside("gipam import --inspect - </tmp/inspected");
     for part in
         ["network n1", "network n2", "would be adopted", "nothing was changed; --apply adds 4 subnets"]
     {
-        assert!(told.contains(part), "{part} is missing: {told}");
+        assert!(printed.contains(part), "{part} is missing: {printed}");
     }
-    assert!(told.contains("network bridge") && told.contains("left: "), "networks of other drivers: {told}");
+    assert!(
+        printed.contains("network bridge") && printed.contains("left: "),
+        "networks of other drivers: {printed}"
+    );
     assert!(w.subnets().is_empty(), "without --apply nothing may be imported");
     let done = w.inside("gipam import --inspect --apply /tmp/inspected");
     assert!(done.contains("were added to the books"), "{done}");

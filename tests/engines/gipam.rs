@@ -68,8 +68,8 @@ impl Gipam {
 
     /// Sends a signal and waits until the process has ended.
     pub fn end(mut self, engine: &Engine, signal: Signal) -> ExitStatus {
-        let told = kill_process(self.pid, signal);
-        assert!(told.is_ok(), "gipam ended before the test stopped it: {}", engine.log_tail(LOG, "3"));
+        let sent = kill_process(self.pid, signal);
+        assert!(sent.is_ok(), "gipam ended before the test stopped it: {}", engine.log_tail(LOG, "3"));
         let mut status = None;
         until("gipam ends", Duration::from_secs(20), || {
             status = self.child.try_wait().unwrap();

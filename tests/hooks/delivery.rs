@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::daemon::{PATIENCE, until};
-use super::support::{HOOK, WRITES, events, hook, house, ids, leases, script, told, until_delivered};
+use super::support::{HOOK, WRITES, delivered, events, hook, house, ids, leases, script, until_delivered};
 
 #[test]
 fn hooks_get_everything_in_order_with_json_and_variables() {
@@ -15,7 +15,7 @@ fn hooks_get_everything_in_order_with_json_and_variables() {
     script(
         &house,
         "hook.sh",
-        "printf '%s %s %s %s\\n' \"$EVENT\" \"$EVENT_ID\" \"$EVENT_ADDRESS\" \"$EVENT_HOOK\" >>\"${0%/*}/variables\"; cat >>\"${0%/*}/told\"",
+        "printf '%s %s %s %s\\n' \"$EVENT\" \"$EVENT_ID\" \"$EVENT_ADDRESS\" \"$EVENT_HOOK\" >>\"${0%/*}/variables\"; cat >>\"${0%/*}/delivered\"",
     );
     let daemon = house.start();
     let mut wire = daemon.wire();
@@ -24,12 +24,12 @@ fn hooks_get_everything_in_order_with_json_and_variables() {
     let address = wire.address(&id, "", options);
     wire.release(&id, &address);
     wire.release_pool(&id);
-    let told = until_delivered(&house, 4);
-    assert_eq!(events(&told), ["subnet_granted", "leased", "released", "subnet_released"]);
-    let ids = ids(&told);
+    let delivered = until_delivered(&house, 4);
+    assert_eq!(events(&delivered), ["subnet_granted", "leased", "released", "subnet_released"]);
+    let ids = ids(&delivered);
     assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
     let bare = address.split('/').next().unwrap();
-    let leased = &told[1];
+    let leased = &delivered[1];
     for (key, value) in [
         ("subnet", prefix.as_str()),
         ("address", bare),
@@ -41,7 +41,7 @@ fn hooks_get_everything_in_order_with_json_and_variables() {
     ] {
         assert_eq!(leased[key], value, "{key} of {leased}");
     }
-    assert_eq!(told[0]["address"], Value::Null, "a missing value is null");
+    assert_eq!(delivered[0]["address"], Value::Null, "a missing value is null");
     let variables = fs::read_to_string(house.path("variables")).unwrap();
     let expected = format!("leased {} {bare} test", ids[1]);
     assert_eq!(variables.lines().nth(1), Some(&*expected), "{variables}");
@@ -64,8 +64,8 @@ fn hooks_get_reservations_and_pins() {
     ] {
         assert!(house.gipam(arguments).status.success(), "{arguments:?}");
     }
-    let told = until_delivered(&house, 5);
-    assert_eq!(events(&told), ["subnet_granted", "reserved", "pinned", "unpinned", "unreserved"]);
+    let delivered = until_delivered(&house, 5);
+    assert_eq!(events(&delivered), ["subnet_granted", "reserved", "pinned", "unpinned", "unreserved"]);
     let of = |row: &Value| {
         ["subnet", "pool_id", "address", "holder", "range", "family"].map(|key| row[key].clone())
     };
@@ -74,9 +74,9 @@ fn hooks_get_reservations_and_pins() {
         [json!("198.51.100.0/28"), json!(id), json!("198.51.100.5"), json!("web"), none.clone(), v4.clone()];
     let reservation =
         [none.clone(), none.clone(), none.clone(), none, json!("198.51.100.8-198.51.100.9"), v4];
-    assert_eq!([of(&told[1]), of(&told[4])], [reservation.clone(), reservation]);
-    assert_eq!([of(&told[2]), of(&told[3])], [pin.clone(), pin]);
-    assert!(told[1..].iter().all(|row| row["why"] == "by hand"), "{told:?}");
+    assert_eq!([of(&delivered[1]), of(&delivered[4])], [reservation.clone(), reservation]);
+    assert_eq!([of(&delivered[2]), of(&delivered[3])], [pin.clone(), pin]);
+    assert!(delivered[1..].iter().all(|row| row["why"] == "by hand"), "{delivered:?}");
     daemon.stop();
 }
 
@@ -84,25 +84,25 @@ fn hooks_get_reservations_and_pins() {
 fn hooks_at_least_once_after_kill() {
     let house = house(HOOK);
     // After the second event and the last lease, the hook kills the daemon, which cannot know that the event was delivered.
-    let kills = "cat >>\"${0%/*}/told\"\n[ \"$(wc -l <\"${0%/*}/told\")\" = 2 ] || exit 0\n\
+    let kills = "cat >>\"${0%/*}/delivered\"\n[ \"$(wc -l <\"${0%/*}/delivered\")\" = 2 ] || exit 0\n\
         while [ ! -e \"${0%/*}/leased\" ]; do sleep 0.01; done\nkill -9 $PPID";
     script(&house, "hook.sh", kills);
     let mut daemon = house.start();
     let (id, addresses) = leases(&mut daemon.wire(), 5);
     std::fs::write(house.path("leased"), "").unwrap();
     assert!(!daemon.wait().success(), "the hook killed the daemon");
-    assert_eq!(told(&house).len(), 2);
+    assert_eq!(delivered(&house).len(), 2);
     script(&house, "hook.sh", WRITES);
     let daemon = house.start();
     daemon.wire().release(&id, &addresses[0]);
-    let told = until_delivered(&house, 8);
-    let ids = ids(&told);
+    let delivered = until_delivered(&house, 8);
+    let ids = ids(&delivered);
     assert_eq!(ids[2], ids[1], "possibly undelivered events are delivered again: {ids:?}");
     assert!(
         ids[2..].windows(2).all(|pair| pair[1] == pair[0] + 1),
         "the events must be in order and complete: {ids:?}"
     );
-    assert_eq!(events(&told)[7], "released");
+    assert_eq!(events(&delivered)[7], "released");
     daemon.stop();
 }
 
@@ -116,11 +116,11 @@ fn hooks_continue_after_any_stop_and_do_not_repeat_recorded_deliveries() {
     daemon.kill();
     let daemon = house.start();
     leases(&mut daemon.wire(), 2);
-    let told = until_delivered(&house, 7);
-    let ids = ids(&told);
+    let delivered = until_delivered(&house, 7);
+    let ids = ids(&delivered);
     assert!(ids.windows(2).all(|pair| pair[1] == pair[0] + 1), "{ids:?}");
     daemon.stop();
-    assert_eq!(super::support::told(&house).len(), 7);
+    assert_eq!(super::support::delivered(&house).len(), 7);
 }
 
 #[test]
@@ -209,10 +209,13 @@ fn a_hook_gets_only_its_events_and_a_new_hook_only_later_ones() {
     daemon.stop();
     let all = HOOK.replace("test", "second") + "from = \"start\"\n";
     house.configure(&(super::support::POOLS.to_owned() + &all));
-    fs::remove_file(house.path("told")).unwrap();
+    fs::remove_file(house.path("delivered")).unwrap();
     let daemon = house.start();
-    let told = until_delivered(&house, 6);
-    assert_eq!(events(&told), ["subnet_granted", "leased", "subnet_granted", "leased", "leased", "released"]);
+    let delivered = until_delivered(&house, 6);
+    assert_eq!(
+        events(&delivered),
+        ["subnet_granted", "leased", "subnet_granted", "leased", "leased", "released"]
+    );
     daemon.stop();
 }
 
@@ -238,15 +241,15 @@ fn events_pruned_before_delivery_are_reported_as_a_gap() {
     daemon.wire().release_pool(&id);
     script(&house, "hook.sh", WRITES);
     let gap =
-        until("the gap is delivered", || told(&house).into_iter().find(|event| event["event"] == "gap"));
-    let told = until("the last event is delivered", || {
-        Some(told(&house)).filter(|told| events(told).last() == Some(&"subnet_released"))
+        until("the gap is delivered", || delivered(&house).into_iter().find(|event| event["event"] == "gap"));
+    let delivered = until("the last event is delivered", || {
+        Some(delivered(&house)).filter(|delivered| events(delivered).last() == Some(&"subnet_released"))
     });
-    let at = told.iter().position(|event| *event == gap).unwrap();
+    let at = delivered.iter().position(|event| *event == gap).unwrap();
     // There is no event before the gap if pruning was faster than the first read.
-    let before = at.checked_sub(1).map_or(0, |before| told[before]["id"].as_u64().unwrap());
+    let before = at.checked_sub(1).map_or(0, |before| delivered[before]["id"].as_u64().unwrap());
     assert_eq!(gap["first"].as_u64().unwrap(), before + 1);
-    assert_eq!(gap["last"].as_u64().unwrap() + 1, told[at + 1]["id"].as_u64().unwrap());
+    assert_eq!(gap["last"].as_u64().unwrap() + 1, delivered[at + 1]["id"].as_u64().unwrap());
     assert!(house.log().contains("were pruned before they were delivered"), "{}", house.log());
     daemon.stop();
 }
@@ -279,9 +282,9 @@ fn hooks_follow_a_reload() {
     let line = format!("hook test is added: {}, from now on", house.path("./hook.sh").display());
     assert_eq!(house.json(&["reload"]), json!([line]));
     daemon.wire().subnet(true);
-    let told = until_delivered(&house, 3);
-    assert_eq!(told.len(), 3);
-    assert!(told[2]["subnet"].as_str().unwrap().starts_with("2001:db8:"), "{}", told[2]);
+    let delivered = until_delivered(&house, 3);
+    assert_eq!(delivered.len(), 3);
+    assert!(delivered[2]["subnet"].as_str().unwrap().starts_with("2001:db8:"), "{}", delivered[2]);
     daemon.stop();
 }
 

@@ -4,14 +4,14 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use super::daemon::until;
-use super::support::{HOOK, WRITES, house, leases, script, told};
+use super::support::{HOOK, WRITES, delivered, house, leases, script};
 
 /// One base of two subnets, each with fourteen usable addresses.
 const TWO: &str = "[gc]\nengine = \"\"\n[[pool]]\nname = \"lan\"\nv4 = { base = \"198.51.100.0/27\", size = 28 }\n\
     cooling = \"0\"\nsubnet_cooling = \"0\"\n";
 
-fn of(told: &[Value], event: &str) -> Vec<Value> {
-    told.iter().filter(|row| row["event"] == event).cloned().collect()
+fn of(delivered: &[Value], event: &str) -> Vec<Value> {
+    delivered.iter().filter(|row| row["event"] == event).cloned().collect()
 }
 
 #[test]
@@ -27,13 +27,13 @@ fn filling_up_is_logged_once_sent_to_hooks_and_cleared_well_below_the_threshold(
         let rows = daemon.view("/v1/status")["filling"].clone();
         (rows[0]["percent"] == 84 && rows[0]["subnet"] == "198.51.100.0/28").then_some(())
     });
-    let filling = until("the hook gets the event", || of(&told(&house), "subnet_filling").pop());
+    let filling = until("the hook gets the event", || of(&delivered(&house), "subnet_filling").pop());
     assert_eq!((&filling["percent"], &filling["pool"]), (&84.into(), &"lan".into()), "{filling}");
     assert_eq!((&filling["subnet"], &filling["id"]), (&"198.51.100.0/28".into(), &Value::Null), "{filling}");
     // One more subnet and one more address: the pool is full now, and the subnet's state does not change.
     let (second, _) = wire.subnet(false);
     wire.address(&id, "", Value::Null);
-    let pool = until("the hook gets the pool's event", || of(&told(&house), "pool_filling").pop());
+    let pool = until("the hook gets the pool's event", || of(&delivered(&house), "pool_filling").pop());
     assert_eq!((&pool["percent"], &pool["family"]), (&100.into(), &"v4".into()), "{pool}");
     let text = String::from_utf8(house.gipam(&["status"]).stdout).unwrap();
     assert!(text.contains("pool lan (v4) is 100% full (warn_at is 80%)"), "{text}");
@@ -48,11 +48,12 @@ fn filling_up_is_logged_once_sent_to_hooks_and_cleared_well_below_the_threshold(
         wire.release(&id, address);
     }
     until("neither is filling up any more", || {
-        let told = told(&house);
-        (of(&told, "pool_relieved").len() == 1 && of(&told, "subnet_relieved").len() == 1).then_some(())
+        let delivered = delivered(&house);
+        (of(&delivered, "pool_relieved").len() == 1 && of(&delivered, "subnet_relieved").len() == 1)
+            .then_some(())
     });
     assert_eq!(daemon.view("/v1/status")["filling"], serde_json::json!([]));
-    assert_eq!(of(&told(&house), "subnet_filling").len(), 1, "once");
+    assert_eq!(of(&delivered(&house), "subnet_filling").len(), 1, "once");
     daemon.stop();
 }
 

@@ -6,8 +6,8 @@ use rusqlite::Connection;
 use serde_json::json;
 
 use super::daemon::{PATIENCE, until};
-use super::support::{HOOK, POOLS, WRITES, events, hook, house, leases, script, told, until_delivered};
-use super::webhook::{receiver, told as told_of};
+use super::support::{HOOK, POOLS, WRITES, delivered, events, hook, house, leases, script, until_delivered};
+use super::webhook::{delivered as told_of, receiver};
 
 #[test]
 fn an_event_that_a_command_never_accepts_is_reported_and_skipped() {
@@ -15,14 +15,14 @@ fn an_event_that_a_command_never_accepts_is_reported_and_skipped() {
     script(
         &house,
         "hook.sh",
-        "[ \"$EVENT\" != leased ] || { echo 'what is this?' >&2; exit 65; }\ncat >>\"${0%/*}/told\"",
+        "[ \"$EVENT\" != leased ] || { echo 'what is this?' >&2; exit 65; }\ncat >>\"${0%/*}/delivered\"",
     );
     let daemon = house.start();
     let mut wire = daemon.wire();
     let (id, addresses) = leases(&mut wire, 2);
     wire.release(&id, &addresses[0]);
-    let told = until_delivered(&house, 2);
-    assert_eq!(events(&told), ["subnet_granted", "released"]);
+    let delivered = until_delivered(&house, 2);
+    assert_eq!(events(&delivered), ["subnet_granted", "released"]);
     let row = until("no event is queued", || Some(hook(&daemon)).filter(|row| row["behind"] == 0));
     assert_eq!((&row["passed_over"], &row["failing_since"]), (&json!(2), &json!(null)));
     let status = String::from_utf8(house.gipam(&["status"]).stdout).unwrap();
@@ -51,7 +51,7 @@ fn an_argument_list_that_is_too_long_does_not_block_the_hook() {
 #[test]
 fn any_other_failure_is_retried_and_no_event_is_skipped() {
     let house = house(HOOK);
-    script(&house, "hook.sh", "[ -e \"${0%/*}/well\" ] || exit 1\ncat >>\"${0%/*}/told\"");
+    script(&house, "hook.sh", "[ -e \"${0%/*}/well\" ] || exit 1\ncat >>\"${0%/*}/delivered\"");
     let daemon = house.start();
     leases(&mut daemon.wire(), 1);
     until("the hook fails", || hook(&daemon)["failing_since"].is_string().then_some(()));
@@ -121,7 +121,7 @@ fn p33_a_name_of_any_length_and_with_any_characters_reaches_a_command_cut_and_on
         assert!(!text.contains(bad) && !text.contains("\nforged"), "{arguments:?}: {text:?}");
     }
     assert_eq!(hook(&daemon)["passed_over"], 0);
-    assert!(told(&house).len() >= 2);
+    assert!(delivered(&house).len() >= 2);
 }
 
 /// A hook whose output contains terminal control characters or a forged log line.

@@ -14,7 +14,7 @@ use super::certificates::{Authority, Identity};
 use super::daemon::{Daemon, House, until};
 use super::receiver::{arrived, listening, received_nothing, receiver, settings};
 use super::support::{POOLS, events, hook, house, leases};
-use super::webhook::told;
+use super::webhook::delivered;
 
 /// A house with these files and a hook.
 fn hooked(url: &str, keys: &str, files: &[(&str, &str)]) -> House {
@@ -50,9 +50,9 @@ fn a_hook_over_tls_gets_events_at_an_address_that_the_certificate_names() {
         assert_eq!(name, None, "the client does not send an address as a server name");
         assert!(head.starts_with("post /in?a=1 http/1.1\r\n"), "{head}");
         assert!(head.contains(&format!("\r\nhost: {address}\r\n")), "{head}");
-        let mut all = told(&asked);
+        let mut all = delivered(&asked);
         while all.len() < 2 {
-            all.extend(told(&arrived(&came).1.1));
+            all.extend(delivered(&arrived(&came).1.1));
         }
         assert_eq!(events(&all), ["subnet_granted", "leased"]);
         leases(&mut daemon.wire(), 1);
@@ -81,7 +81,7 @@ fn a_hook_with_a_name_gets_events_at_the_address_of_connect() {
 }
 
 #[test]
-fn a_server_of_an_unknown_issuer_gets_nothing_until_a_reload_names_the_right_ca() {
+fn a_server_of_an_unknown_issuer_gets_no_event_until_a_reload_names_the_right_ca() {
     let (stranger, authority) = (Authority::named("somebody else"), Authority::new());
     let (address, came) = receiver(&authority.signs_loopback());
     let url = format!("https://{address}/");
@@ -98,7 +98,7 @@ fn a_server_of_an_unknown_issuer_gets_nothing_until_a_reload_names_the_right_ca(
         json!([format!("hook web is changed: {url}; it continues where it left off")])
     );
     let (_, (_, asked)) = arrived(&came);
-    assert_eq!(told(&asked)[0]["event"], "subnet_granted", "queued events are delivered");
+    assert_eq!(delivered(&asked)[0]["event"], "subnet_granted", "queued events are delivered");
     until("the hook works again", || hook(&daemon)["last_error"].is_null().then_some(()));
     daemon.stop();
 }
@@ -392,6 +392,6 @@ fn a_hook_whose_authorities_appear_later_gets_all_events_after_a_reload() {
     fs::write(house.path("ca.pem"), authority.pem()).unwrap();
     assert!(house.gipam(&["reload"]).status.success());
     let (_, (_, asked)) = arrived(&came);
-    assert_eq!(told(&asked)[0]["event"], "subnet_granted", "queued events are delivered");
+    assert_eq!(delivered(&asked)[0]["event"], "subnet_granted", "queued events are delivered");
     daemon.stop();
 }

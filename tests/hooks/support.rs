@@ -29,30 +29,30 @@ pub fn script(house: &House, name: &str, text: &str) -> PathBuf {
 /// A `[[hook]]` that runs `./hook.sh`.
 pub const HOOK: &str = "[[hook]]\nname = \"test\"\ncommand = [\"./hook.sh\"]\n";
 
-/// A program that appends each event to the file `told` in its own directory.
-pub const WRITES: &str = "cat >>\"${0%/*}/told\"";
+/// A program that appends each event to the file `delivered` in its own directory.
+pub const WRITES: &str = "cat >>\"${0%/*}/delivered\"";
 
 /// The events delivered so far, without a line that is still being written.
-pub fn told(house: &House) -> Vec<Value> {
-    let text = fs::read_to_string(house.path("told")).unwrap_or_default();
+pub fn delivered(house: &House) -> Vec<Value> {
+    let text = fs::read_to_string(house.path("delivered")).unwrap_or_default();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The kind of each event.
-pub fn events(told: &[Value]) -> Vec<&str> {
-    told.iter().map(|event| event["event"].as_str().unwrap()).collect()
+pub fn events(delivered: &[Value]) -> Vec<&str> {
+    delivered.iter().map(|event| event["event"].as_str().unwrap()).collect()
 }
 
 /// The number of each event.
-pub fn ids(told: &[Value]) -> Vec<u64> {
-    told.iter().map(|event| event["id"].as_u64().unwrap()).collect()
+pub fn ids(delivered: &[Value]) -> Vec<u64> {
+    delivered.iter().map(|event| event["id"].as_u64().unwrap()).collect()
 }
 
 /// Waits until this many events were delivered.
 pub fn until_delivered(house: &House, count: usize) -> Vec<Value> {
     until(&format!("{count} events; the log says: {}", house.log()), || {
-        Some(told(house)).filter(|told| told.len() >= count)
+        Some(delivered(house)).filter(|delivered| delivered.len() >= count)
     })
 }
 

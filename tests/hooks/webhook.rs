@@ -55,7 +55,7 @@ fn hooked(address: SocketAddr, more: &str) -> String {
     format!("[[hook]]\nname = \"web\"\nurl = \"http://{address}/events?from=gipam\"\n{more}")
 }
 
-pub fn told(asked: &Value) -> Vec<Value> {
+pub fn delivered(asked: &Value) -> Vec<Value> {
     asked["events"].as_array().unwrap().clone()
 }
 
@@ -74,9 +74,9 @@ fn a_webhook_gets_events_in_order_and_again_until_it_accepts_them() {
     leases(&mut daemon.wire(), 1);
     let (_, again) = asked.recv_timeout(PATIENCE).unwrap();
     assert_eq!(again, refused, "the same events are sent again with the same numbers");
-    let mut all = told(&again);
+    let mut all = delivered(&again);
     while all.len() < 4 {
-        all.extend(told(&asked.recv_timeout(PATIENCE).unwrap().1));
+        all.extend(delivered(&asked.recv_timeout(PATIENCE).unwrap().1));
     }
     assert_eq!(events(&all), ["subnet_granted", "leased", "subnet_granted", "leased"]);
     assert!(ids(&all).windows(2).all(|pair| pair[1] == pair[0] + 1));
@@ -93,7 +93,8 @@ fn a_webhook_catches_up_in_batches() {
     daemon.stop();
     house.configure(&(POOLS.to_owned() + &hooked(address, "batch = 5\nfrom = \"start\"\n")));
     let daemon = house.start();
-    let sizes: Vec<usize> = (0..3).map(|_| told(&asked.recv_timeout(PATIENCE).unwrap().1).len()).collect();
+    let sizes: Vec<usize> =
+        (0..3).map(|_| delivered(&asked.recv_timeout(PATIENCE).unwrap().1).len()).collect();
     assert_eq!(sizes, [5, 5, 2]);
     daemon.stop();
 }

@@ -100,7 +100,7 @@ fn a_batch_costs_one_commit() {
 }
 
 #[test]
-fn durable_no_answer_leaves_before_its_change_is_in_the_books() {
+fn durable_an_answer_leaves_only_after_its_change_is_in_the_books() {
     let house = House::new(&settings("10.0.0.0/16", 24));
     let (id, _) = house.subnet();
     let leases = || {

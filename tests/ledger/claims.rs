@@ -27,14 +27,14 @@ fn owned(text: &str) -> Request {
     Request::Slice(Box::new(SliceRequest::Owned { prefix: prefix(text), claim: "mine".into() }))
 }
 
-/// The wants that were passed on so far.
+/// The wants that the ledger has passed on so far.
 fn passed_on(house: &House, wants: &mut UnboundedReceiver<Want>) -> Vec<Want> {
     house.look();
     std::iter::from_fn(|| wants.try_recv().ok()).collect()
 }
 
 #[test]
-fn a_request_waits_for_its_claim_and_nobody_else_does() {
+fn a_request_waits_for_its_claim_and_other_requests_do_not() {
     let mut house = House::new(&sliced());
     let mut wants = house.ledger.wants();
     let mut first = house.begin(any_subnet());
@@ -72,14 +72,14 @@ fn a_claim_that_is_impossible_is_refused_with_its_reason() {
 }
 
 #[test]
-fn without_anybody_who_claims_a_request_is_refused_at_once() {
+fn without_a_claimer_a_request_is_refused_at_once() {
     let house = House::new(&sliced());
     let refusal = house.ask(any_subnet()).unwrap_err();
     assert!(refusal.text.contains("this host has no [plan]"), "{}", refusal.text);
 }
 
 #[test]
-fn a_claim_that_nobody_answers_holds_a_request_for_five_seconds() {
+fn an_unanswered_claim_holds_a_request_for_five_seconds() {
     let house = House::new(&sliced());
     let mut wants = house.ledger.wants();
     let mut pending = house.begin(any_subnet());
@@ -94,7 +94,7 @@ fn a_claim_that_nobody_answers_holds_a_request_for_five_seconds() {
 }
 
 #[test]
-fn a_caller_that_left_gets_nothing_when_the_claim_succeeds() {
+fn a_caller_that_left_does_not_get_a_subnet_when_the_claim_succeeds() {
     let house = House::new(&sliced());
     let mut wants = house.ledger.wants();
     drop(house.begin(any_subnet()));

@@ -39,7 +39,7 @@ fn a_request_whose_caller_has_gone_is_dropped_undecided() {
 }
 
 #[test]
-fn a_caller_who_leaves_between_decision_and_commit_leaves_no_trace() {
+fn a_caller_that_leaves_between_decision_and_commit_leaves_no_trace() {
     let house = House::new(&settings("10.0.0.0/16", 24));
     let (id, _) = house.subnet();
     let first = house.gate();
@@ -56,7 +56,7 @@ fn a_caller_who_leaves_between_decision_and_commit_leaves_no_trace() {
 }
 
 #[test]
-fn a_caller_who_leaves_with_the_answer_in_the_channel_leaves_no_trace() {
+fn a_caller_that_leaves_with_the_answer_in_the_channel_leaves_no_trace() {
     let house = House::new(&settings("10.0.0.0/16", 24));
     let (id, _) = house.subnet();
     let (address, subnet) = (house.begin(by_number(&id, "10.0.0.9")), house.begin(any_subnet()));

@@ -72,10 +72,10 @@ impl House {
         let mut books = Books::open(path).unwrap();
         books.put_settings(settings).unwrap();
         books.commit().unwrap();
-        let (told, clock) = Clock::by_hand(START);
+        let (times, clock) = Clock::by_hand(START);
         let plan = load(&books, START);
         let (sender, ended) = mpsc::channel();
-        let (ledger, thread) = start(plan, books, told, move |outcome| sender.send(outcome).unwrap());
+        let (ledger, thread) = start(plan, books, times, move |outcome| sender.send(outcome).unwrap());
         Self { ledger, clock, path: path.to_owned(), ended, thread: Some(thread), directory: None }
     }
 

@@ -182,7 +182,9 @@ pub fn keyboard(browser: &mut Browser) {
     tab.until(
         "document.querySelector('#map-detail').innerText.includes('neither in a pool nor in a subnet')",
     );
-    tab.troubles();
+    // The browser itself logs the 404 for a prefix that gipam does not know.
+    let troubles = tab.troubles();
+    assert!(troubles.len() == 1 && troubles[0].contains("/v1/map?of=203.0.113.128"), "{troubles:?}");
 }
 
 /// Stories open from the page's search, and from any name shown on the page.
@@ -288,7 +290,8 @@ pub fn files(browser: &mut Browser) {
     assert_eq!(tab.troubles(), Vec::<String>::new());
 }
 
-/// The network, the holder and the address under the pointer; and a single, fully explained scale of fullness.
+/// The map names the network, the holder and the address under the pointer, and its legend explains every
+/// colour.
 pub fn pointing(browser: &mut Browser) {
     let site = Site::with_names();
     let mut tab = site.open(browser, 1280, 900, false);
@@ -310,7 +313,7 @@ pub fn pointing(browser: &mut Browser) {
     assert!(said.starts_with("198.51.100.31") && said.contains("198.51.100.16/28 web"), "{said}");
     let spans = "(() => { const cells = [...document.querySelectorAll('#areas .grid')[0].querySelectorAll('rect.c')]; \
         const wide = cells.map((cell) => Math.round(cell.getBoundingClientRect().width)); return Math.round(wide.at(-1) / wide[0]); })()";
-    assert_eq!(tab.value(spans), 13, "to scale");
+    assert_eq!(tab.value(spans), 13, "free space is drawn to scale");
     let states = "[...new Set([...document.querySelectorAll('#areas .cell')].map((cell) => cell.classList[1]))].every((state) => document.querySelector(`#legend .c.${state}`))";
     assert_eq!(tab.value(states), true, "the legend has every state");
     tab.value("location.hash = 'map=198.51.100.16/28'");

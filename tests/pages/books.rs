@@ -45,14 +45,14 @@ fn the_page_of_the_books_names_every_table_and_column_of_the_schema() {
         .map(|name| (name.to_owned(), columns(name).lines().map(str::to_owned).collect()))
         .collect();
     let rows = PAGE.lines().filter_map(|line| line.strip_prefix("| `"));
-    let told: BTreeMap<String, Vec<String>> = rows
+    let shown: BTreeMap<String, Vec<String>> = rows
         .map(|row| {
             let (name, rest) = row.split_once('`').unwrap();
             let listed = rest.split_once(" | ").unwrap().1.split([':', '|']).next().unwrap();
             (name.to_owned(), listed.split('`').skip(1).step_by(2).map(str::to_owned).collect())
         })
         .collect();
-    assert_eq!(told, schema);
+    assert_eq!(shown, schema);
     let version = shell(&books, "PRAGMA user_version");
     assert!(PAGE.contains(&format!("`PRAGMA user_version` is {}.", version.trim())), "{version}");
 }

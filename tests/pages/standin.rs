@@ -168,8 +168,9 @@ impl Stand {
             (self.house.admin(), "/run/gipam/admin.sock"),
             (self.house.path("gipam.db"), "/var/lib/gipam/gipam.db"),
         ];
-        let told = places.iter().fold(text, |text, (from, to)| text.replace(&from.display().to_string(), to));
-        told.replace(&format!("{}/", here.display()), "")
+        let shown =
+            places.iter().fold(text, |text, (from, to)| text.replace(&from.display().to_string(), to));
+        shown.replace(&format!("{}/", here.display()), "")
     }
 
     /// Makes a call; returns its answer or the text that Docker shows. A daemon that is down does not answer.

@@ -237,7 +237,7 @@ async fn an_adopted_network_is_released_by_hand_before_its_id_is_known() {
 
 /// A macvlan network does not leave a route on the host that would reveal its subnet.
 #[tokio::test]
-async fn unique_no_network_gets_the_subnet_of_one_that_the_engine_has_and_the_books_lack() {
+async fn unique_a_network_never_gets_a_subnet_that_the_engine_has_and_the_books_lack() {
     clock!(CLOCK, now);
     let world = World::new(now, false);
     world.show("lost", "10.9.0.0/24", &[("one", "10.9.0.2/24")]);

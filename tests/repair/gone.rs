@@ -106,7 +106,7 @@ async fn fenced_a_lease_adopted_before_any_dockerd_called_does_not_belong_to_a_g
 
 /// The packaged unit may hide the name of the boot: a start by hand and then by the unit, within one boot.
 #[tokio::test]
-async fn where_the_name_of_the_boot_cannot_be_read_no_dockerd_counts_as_gone() {
+async fn where_the_name_of_the_boot_cannot_be_read_a_dockerd_never_counts_as_gone() {
     for name in [Some("boot".to_owned()), None] {
         clock!(CLOCK, now);
         let (world, first, id) = leased(now).await;

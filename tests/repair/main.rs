@@ -158,7 +158,7 @@ async fn the_engines_name_for_a_nameless_holder_is_an_event_and_changes_nothing_
     assert_eq!(of(&world.plan()), of(&before), "the rows of the plan have not changed");
     world.ask(Request::Release { id, address: Some(address), generation: None }).await.unwrap();
     let lines = Reader::open(&world.books).unwrap().lines_after(0, 100).unwrap();
-    let told: Vec<_> = lines
+    let rows: Vec<_> = lines
         .iter()
         .map(|line| (line.event.as_str(), line.container.as_deref(), line.network.as_deref()))
         .collect();
@@ -169,7 +169,7 @@ async fn the_engines_name_for_a_nameless_holder_is_an_event_and_changes_nothing_
         ("named", web.0, web.1),
         ("released", web.0, web.1),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(rows, expected);
     assert_eq!(lines[2].why.as_deref(), Some("the Engine shows web in front"));
 }
 

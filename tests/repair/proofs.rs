@@ -44,7 +44,7 @@ async fn a_lease_that_a_complete_view_lacks_is_freed() {
 }
 
 #[tokio::test]
-async fn unreadable_filtered_foreign_and_partial_views_free_nothing() {
+async fn unreadable_filtered_foreign_and_partial_views_do_not_free_anything() {
     type Change = fn(&World);
     let cases: [(&str, Change); 15] = [
         ("no id", |world| world.info.lock().unwrap()["ID"] = json!("")),
@@ -95,7 +95,7 @@ async fn unreadable_filtered_foreign_and_partial_views_free_nothing() {
 }
 
 #[tokio::test]
-async fn another_data_root_another_engine_and_everything_dead_are_reported_and_free_nothing() {
+async fn another_data_root_another_engine_and_everything_dead_are_reported_and_do_not_free_anything() {
     for (key, value) in [("ID", "another"), ("DockerRootDir", "/mnt/docker")] {
         clock!(CLOCK, now);
         let world = leaked(now).await;
@@ -148,7 +148,7 @@ async fn p28_a_subnet_shown_as_a_size_is_identified_by_its_endpoints() {
 }
 
 #[tokio::test]
-async fn p28_a_template_and_a_family_that_is_off_hold_nothing() {
+async fn p28_a_template_and_a_family_that_is_off_do_not_hold_a_prefix() {
     clock!(CLOCK, now);
     let world = World::witnessed(now, true).await;
     world.show("template", "10.9.5.0/24", &[]);
@@ -263,8 +263,8 @@ async fn one_address_at_two_live_endpoints_is_a_finding_and_an_event() {
         assert!(findings[0].why.contains("container one in network web and container two in network web"));
     }
     assert_eq!(world.handle.meters().last().found[0], 1);
-    let told = world.history("10.9.0.9").into_iter().filter(|(event, _)| event == "duplicate").count();
-    assert_eq!(told, 1, "only one event per duplicate");
+    let events = world.history("10.9.0.9").into_iter().filter(|(event, _)| event == "duplicate").count();
+    assert_eq!(events, 1, "only one event per duplicate");
     world.show("web", "10.9.0.0/24", &[("one", "10.9.0.9")]);
     world.look().await;
     assert_eq!(world.handle.meters().last().found[0], 0);
@@ -283,8 +283,8 @@ async fn one_address_at_two_endpoints_is_an_event_even_if_the_books_get_the_subn
     for _ in 0..2 {
         assert_eq!(world.look().await[0].what, "duplicate");
     }
-    let told = world.history("10.9.0.9").into_iter().filter(|(event, _)| event == "duplicate").count();
-    assert_eq!(told, 1);
+    let events = world.history("10.9.0.9").into_iter().filter(|(event, _)| event == "duplicate").count();
+    assert_eq!(events, 1);
 }
 
 /// A duplicate is also found at an address that the books lacked, and in a subnet that they lack altogether.

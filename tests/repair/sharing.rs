@@ -33,7 +33,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn after_lost_books_networks_that_share_a_prefix_are_adopted_and_no_address_is_given_twice() {
+async fn after_lost_books_networks_that_share_a_prefix_are_adopted_and_an_address_is_never_given_twice() {
     clock!(CLOCK, now);
     let world = World::new(now, false);
     // One of the second's addresses is in the first's range, as --ip allows.

@@ -24,7 +24,7 @@ pub fn explained(plan: &Plan, request: &Request, decision: &Decision) -> Held {
     if !matches!(request, Request::Subnet(_) | Request::Address(_)) {
         return Ok(());
     }
-    let told = plan.explain(request);
+    let explanation = plan.explain(request);
     let given = match &decision.reply {
         Ok(Reply::Address { address, length }) => Ok(format!("{address}/{length}")),
         Ok(Reply::Subnet { prefix, .. }) => Ok(prefix.to_string()),
@@ -33,12 +33,15 @@ pub fn explained(plan: &Plan, request: &Request, decision: &Decision) -> Held {
         Ok(_) => return Ok(()),
         Err(refusal) => Err(refusal.text.clone()),
     };
-    if told.depends.is_some() {
-        return ensure(depends(plan, request), &told, || "it should not depend on the caller".to_owned());
+    if explanation.depends.is_some() {
+        return ensure(depends(plan, request), &explanation, || {
+            "it should not depend on the caller".to_owned()
+        });
     }
-    let said = told.given.clone().ok_or_else(|| told.refused.clone().unwrap_or_default());
-    ensure(said == given, &told, || format!("it is {given:?}"))?;
-    let marked: Vec<&ExplainStep> = told.steps.iter().filter(|step| step.found.ends_with(MARK)).collect();
+    let said = explanation.given.clone().ok_or_else(|| explanation.refused.clone().unwrap_or_default());
+    ensure(said == given, &explanation, || format!("it is {given:?}"))?;
+    let marked: Vec<&ExplainStep> =
+        explanation.steps.iter().filter(|step| step.found.ends_with(MARK)).collect();
     let chosen = match (request, &decision.reply) {
         (Request::Address(request), Ok(Reply::Address { address, .. })) if request.address.is_none() => {
             Some(address.to_string())
@@ -52,14 +55,14 @@ pub fn explained(plan: &Plan, request: &Request, decision: &Decision) -> Held {
     };
     let Some(chosen) = chosen else {
         let more = || format!("{} steps give something", marked.len());
-        return ensure(marked.is_empty(), &told, more);
+        return ensure(marked.is_empty(), &explanation, more);
     };
     let [step] = marked.as_slice() else {
-        return ensure(false, &told, || format!("{chosen} is given by {} steps", marked.len()));
+        return ensure(false, &explanation, || format!("{chosen} is given by {} steps", marked.len()));
     };
     let word = step.found.split([' ', ',', ':']).next().unwrap_or_default();
     let text = if chosen.contains(':') { step.found.starts_with(&chosen) } else { word == chosen };
-    ensure(text, &told, || format!("{chosen} is given"))?;
+    ensure(text, &explanation, || format!("{chosen} is given"))?;
     let way = step.what.split_once(". ").map_or(step.what.as_str(), |(_, way)| way);
     let good = match (request, &decision.reply) {
         (Request::Address(request), Ok(Reply::Address { address, .. })) => plan
@@ -70,7 +73,7 @@ pub fn explained(plan: &Plan, request: &Request, decision: &Decision) -> Held {
         }
         _ => false,
     };
-    ensure(good, &told, || format!("{chosen} is not {way:?}"))
+    ensure(good, &explanation, || format!("{chosen} is not {way:?}"))
 }
 
 fn order(plan: &Plan, subnet: &Subnet) -> AddressOrder {

@@ -132,7 +132,7 @@ fn settle_leases(book: &mut Book, seen: &Seen, found: &mut Found) {
         match book.leases.get(word) {
             None => found.strange.push(format!("lease {address} of {word} in {subnet}")),
             Some(lease) => {
-                if lease.subnet != *subnet || lease.address.is_some_and(|told| told != *address) {
+                if lease.subnet != *subnet || lease.address.is_some_and(|granted| granted != *address) {
                     found.broken.push(format!("{word} got {lease:?} and has {address} in {subnet}"));
                 }
                 found.uncertain += u64::from(lease.state == State::Asked);

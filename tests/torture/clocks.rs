@@ -40,7 +40,7 @@ pub fn run(long: bool) -> Counts {
     let journal = Journal::default();
     let mut dice = Dice::new(rounds);
     let mut step = move || clock.set(SHIFTS[dice.below(SHIFTS.len() as u64) as usize]);
-    let (mut stepped, mut told, mut compared, mut hung) = (0, 0, 0, 0);
+    let (mut stepped, mut logged, mut compared, mut hung) = (0, 0, 0, 0);
     let mut daemon = house.start();
     meeting_place(&house.socket(), &journal);
     for round in 0..rounds {
@@ -54,7 +54,7 @@ pub fn run(long: bool) -> Counts {
         crew.work(25);
         crew.stop();
         hung += journal.book().dropped - dropped;
-        told += house.log().matches("the wall clock stepped").count() as u64;
+        logged += house.log().matches("the wall clock stepped").count() as u64;
         if round % 2 == 0 {
             daemon.kill();
         } else {
@@ -71,7 +71,7 @@ pub fn run(long: bool) -> Counts {
     let book = journal.book();
     vec![
         ("steps", stepped),
-        ("of them logged", told),
+        ("of them logged", logged),
         ("restarts", rounds),
         ("answers acknowledged", book.acknowledged),
         ("grants compared", compared),

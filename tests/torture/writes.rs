@@ -129,19 +129,19 @@ fn sweep(fault: &str, calls: &[&str], judge: impl Fn(&Run, &str) -> bool + Sync)
             points.extend((1..=trace::most(&recorded.house, call)).map(|n| (when, call, n)));
         }
     }
-    let (next, told) = (AtomicUsize::new(0), AtomicU64::new(0));
+    let (next, cut_short) = (AtomicUsize::new(0), AtomicU64::new(0));
     let work = || {
         while let Some((when, call, n)) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
             let what = format!("{fault} at {call} number {n} ({when:?})");
             let run = run(*when, &["-e", &trace, "-e", &format!("inject={call}:{fault}:when={n}")]);
             assert!(run.injected, "{what} did not happen");
-            told.fetch_add(u64::from(judge(&run, &what)), Ordering::Relaxed);
+            cut_short.fetch_add(u64::from(judge(&run, &what)), Ordering::Relaxed);
             recover(&run, &what);
         }
     };
     std::thread::scope(|scope| (0..WORKERS).for_each(|_| drop(scope.spawn(work))));
-    let told = told.into_inner();
-    vec![("calls struck", points.len() as u64), ("runs cut short", told), ("!acknowledged lost", 0)]
+    let cut_short = cut_short.into_inner();
+    vec![("calls struck", points.len() as u64), ("runs cut short", cut_short), ("!acknowledged lost", 0)]
 }
 
 /// The n-th call kills the process before it is carried out.

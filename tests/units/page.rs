@@ -33,7 +33,7 @@ fn blocks(heading: &str) -> Vec<String> {
     found
 }
 
-/// One block.
+/// The block with this number under a heading.
 pub fn block(heading: &str, number: usize) -> String {
     let mut all = blocks(heading);
     assert!(number < all.len(), "docs/install.md has no block {number} under {heading:?}");

@@ -64,20 +64,20 @@ pub fn exit_code_2(m: &mut Machine) {
 pub fn hook(m: &mut Machine) {
     page::install(m);
     m.sh("docker network create --ipam-driver gipam before");
-    let hook = r#"[[hook]]\nname = "test"\ncommand = ["sh", "-c", "env >>told"]\n"#;
+    let hook = r#"[[hook]]\nname = "test"\ncommand = ["sh", "-c", "env >>events"]\n"#;
     m.sh(&format!("printf '{hook}' >>{TOML}; systemctl reload gipam"));
     m.sh("docker network create --ipam-driver gipam after");
-    let told = "/var/lib/gipam/told";
+    let events = "/var/lib/gipam/events";
     until("the hook gets the second network", SOON, || {
-        m.try_sh(&format!("grep -x EVENT=subnet_granted {told} && grep -x EVENT=leased {told}")).ok
+        m.try_sh(&format!("grep -x EVENT=subnet_granted {events} && grep -x EVENT=leased {events}")).ok
     });
-    let granted = m.sh(&format!("grep -cx EVENT=subnet_granted {told}"));
+    let granted = m.sh(&format!("grep -cx EVENT=subnet_granted {events}"));
     assert_eq!(granted, m.prefixes("after").len().to_string(), "the hook must not get the first network");
-    assert!(!m.try_sh(&format!("grep -E '^(NOTIFY_SOCKET|LISTEN_)' {told}")).ok);
+    assert!(!m.try_sh(&format!("grep -E '^(NOTIFY_SOCKET|LISTEN_)' {events}")).ok);
     assert_eq!(m.show("gipam.service", "ActiveState"), "active");
 
     // A hook that changes this machine needs the drop-in of docs/hooks.md.
-    m.sh(&format!("sed -i 's|env >>told|ip route replace blackhole $EVENT_SUBNET metric 4242|' {TOML}; systemctl reload gipam"));
+    m.sh(&format!("sed -i 's|env >>events|ip route replace blackhole $EVENT_SUBNET metric 4242|' {TOML}; systemctl reload gipam"));
     m.sh("docker network create --ipam-driver gipam routed");
     let subnet = m.prefixes("routed")[0].clone();
     let family = if subnet.contains(':') { "-6" } else { "-4" };

@@ -197,11 +197,11 @@ fn p1_tls_with_a_client_certificate_as_the_json_file_says() {
     assert!(wire.address(&id, "", gateway()).ends_with("::1/64"));
     // A client without a certificate does not get an answer; neither does plain HTTP.
     let mut stranger = engine_client(&spec, false);
-    let told = stranger.write_all(&Wire::request("", "Plugin.Activate", b"")).and_then(|()| {
+    let reply = stranger.write_all(&Wire::request("", "Plugin.Activate", b"")).and_then(|()| {
         let mut answer = Vec::new();
         stranger.read_to_end(&mut answer).map(|_| answer)
     });
-    assert!(told.is_err() || told.is_ok_and(|answer| answer.is_empty()));
+    assert!(reply.is_err() || reply.is_ok_and(|answer| answer.is_empty()));
     let mut plain = Wire::over(tcp(spec["Addr"].as_str().unwrap().strip_prefix("https://").unwrap()));
     assert!(plain.try_call("Plugin.Activate", "").is_none());
     drop(wire);
@@ -222,11 +222,11 @@ fn p1_a_name_that_another_program_serves_is_not_taken_from_it() {
     let house = engine_house("");
     fs::create_dir_all(house.path("specs")).unwrap();
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let told = format!("tcp://{}\n", other.local_addr().unwrap());
-    fs::write(house.path("specs/gipam.spec"), &told).unwrap();
+    let spec = format!("tcp://{}\n", other.local_addr().unwrap());
+    fs::write(house.path("specs/gipam.spec"), &spec).unwrap();
     let (code, text) = house.refuse();
     assert_eq!(code, 1);
     assert!(text.contains("already served at"), "{text}");
-    assert_eq!(fs::read_to_string(house.path("specs/gipam.spec")).unwrap(), told);
+    assert_eq!(fs::read_to_string(house.path("specs/gipam.spec")).unwrap(), spec);
     assert!(!house.path("sockets/gipam.sock").exists());
 }

@@ -77,7 +77,7 @@ fn e29_p13_a_name_gets_its_address_back_in_both_families() {
 }
 
 #[test]
-fn e29_size_requests_name_a_size_and_nothing_else() {
+fn e29_size_requests_name_only_a_size() {
     let daemon = House::new(&POOLS).start();
     let mut wire = daemon.wire();
     for (pool, v6, start) in [

@@ -229,15 +229,15 @@ fn systemd_learns_when_the_listeners_are_open_and_when_they_close() {
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     house.variables.push(("NOTIFY_SOCKET".to_owned(), notified.display().to_string()));
     let mut daemon = house.spawn();
-    let told = || {
+    let notices = || {
         let mut bytes = [0; 4096];
         let length = socket.recv(&mut bytes).unwrap();
         String::from_utf8_lossy(&bytes[..length]).into_owned()
     };
-    assert!(told().lines().any(|line| line == "READY=1"));
+    assert!(notices().lines().any(|line| line == "READY=1"));
     daemon.wire().call("Plugin.Activate", "").ok();
     daemon.signal(Signal::TERM);
-    assert!(told().lines().any(|line| line == "STOPPING=1"));
+    assert!(notices().lines().any(|line| line == "STOPPING=1"));
     assert!(daemon.wait().success());
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{EXACT, NAMES, Op, RANGES, hands, networks};
 
-/// Operations, with the everyday ones more often.
+/// Operations; the common ones occur more often.
 pub(super) fn operation() -> impl Strategy<Value = Op> {
     let space = || prop_oneof![4 => Just(Space::Local), 1 => Just(Space::Global)];
     let family = prop_oneof![Just(Family::V4), Just(Family::V6)];
