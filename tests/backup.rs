@@ -181,10 +181,10 @@ fn each_step_is_shown_before_it_is_done() {
         });
     };
     let size = backup(&trial.path, &copy, &tell).unwrap();
-    let steps = steps.take();
-    let most: u64 = steps[0].strip_prefix("copy.db.part ").unwrap().parse().unwrap();
+    let copied = steps.take();
+    let most: u64 = copied[0].strip_prefix("copy.db.part ").unwrap().parse().unwrap();
     assert!((size..2 * size).contains(&most), "{size} of at most {most}");
-    assert_eq!(steps[1..], ["Syncing"]);
+    assert_eq!(copied[1..], ["Syncing"]);
     trial.books.take().unwrap().close().unwrap();
     restore(&copy, &trial.path, &tell).unwrap();
     let written = format!("gipam.db.restoring {size}");
