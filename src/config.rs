@@ -1,7 +1,7 @@
 //! The configuration: flags, variables, a TOML file and defaults are merged into one [`Config`].
 //!
-//! Promises: everything the daemon needs is resolved and checked here, with the precedence of R69; every error
-//! names where the mistake is (flag, variable, or file, line, column and key); the process's environment is read
+//! Promises: everything the daemon needs is resolved and checked here, with the precedence of R69; every error names
+//! the place of the mistake (flag, variable, or file, line, column and key); the process's environment is read
 //! only through [`Surroundings`], so that every rule can be tested. Paths are absolute, times are in milliseconds.
 //! Does not open books, sockets or listeners' certificates, and does not know which pools the books already have, so
 //! missing pools are not an error here. Reads the certificates of hooks, so that a reload applies new ones or is refused.

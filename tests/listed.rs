@@ -130,7 +130,7 @@ fn mistakes_in_a_table_are_named_by_line_and_column_and_change_nothing() {
         ),
         ("subnet,Subnet\n", "line 1, column 2: duplicate column subnet"),
         ("address\n192.0.2.1\n", "line 1: column subnet is missing"),
-        ("subnet,address\n192.0.2.0/24\n", "line 2: 1 fields, but the first line names 2"),
+        ("subnet,address\n192.0.2.0/24\n", "line 2: 1 field, but the first line names 2 columns"),
         ("subnet,address\n192.0.2.0/24,\"192.0.2.1\n\n", "line 2, column 2: unclosed quote"),
         ("HEAD\n192.0.2.0/99,,,,,\n", "line 4, column 1 (subnet): \"192.0.2.0/99\" is not a prefix"),
         (

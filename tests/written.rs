@@ -126,7 +126,7 @@ fn a_refused_prefix_or_range_names_the_mistake() {
             format!("reserved = [\"10.0.0.0/8\"]\n{}", pool("10.0.0.0/16", "")),
             "all of 10.0.0.0/16 is reserved",
         ),
-        (format!("cooling = 600\n{}", pool("10.0.0.0/16", "")), "write \"10m\" for 600 seconds"),
+        (format!("cooling = 600\n{}", pool("10.0.0.0/16", "")), "write \"10m\" for 600 s"),
         (format!("socket_mode = 600\n{}", pool("10.0.0.0/16", "")), "write \"0600\""),
         (format!("http = 9468\n{}", pool("10.0.0.0/16", "")), "write \"9468\""),
         (format!("history = \"7\"\n{}", pool("10.0.0.0/16", "")), "write 7 without quotes"),

@@ -1,7 +1,7 @@
 //! Requests for changes: the arguments of `gipam reserve`, `pin`, `unpin` and `pool`, which are also the bodies of these
 //! requests to the admin socket.
 //!
-//! Promises: every change has `--dry-run`. Resolves nothing.
+//! Promises: every change has `--dry-run`. Does not resolve anything.
 
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ pub struct ReservationArgs {
 /// What to pin.
 #[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
 pub struct PinArgs {
-    /// a container's name, or a MAC: Engines before 29 do not send names
+    /// a container's name, or a MAC (Engines before 29 do not send names)
     #[arg(value_name = "NAME|MAC")]
     pub holder: String,
     #[command(flatten)]

@@ -84,7 +84,8 @@ pub(super) async fn reserve(ledger: &Ledger, asked: ReservationArgs) -> Result<C
             )
         }));
         if whole.len() > MET {
-            row.notes.push(format!("this also reserves all of {} more subnets", whole.len() - MET));
+            row.notes
+                .push(format!("this also reserves all of {}", counted(whole.len() - MET, "other subnet")));
         }
         let leases = plan.leases_in(range);
         if !leases.is_empty() {

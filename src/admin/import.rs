@@ -1,4 +1,4 @@
-//! Imports and exports old lease files by hand: `gipam import` and `gipam export`.
+//! Imports and exports lease files of the old gipam: `gipam import` and `gipam export`.
 //!
 //! Promises: a file that cannot be parsed changes nothing; books that hold subnets are replaced only on request, and the
 //! history records this; the digest of an imported or exported file is stored, so that the next start recognizes the file.

@@ -20,7 +20,7 @@ use crate::view::views::View;
 
 pub use crate::store::backup::BackupStep;
 
-/// Number of leading bytes that are enough to recognise a database.
+/// How many leading bytes are enough to recognize a database.
 const HEAD: u64 = 16;
 
 /// Answers `GET path_and_query` from the books. `hand_over` receives all pieces of a long answer except the last.

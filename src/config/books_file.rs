@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_defaults_are_the_state_directory_then_roots_then_the_working_directory() {
+    fn the_other_defaults_are_the_state_directory_then_var_lib_then_the_working_directory() {
         assert_eq!(in_directory_with(&[], true, Some("/s:/t")).0, "/s/gipam.db");
         assert_eq!(in_directory_with(&[], true, None).0, "/var/lib/gipam/gipam.db");
         assert_eq!(in_directory_with(&[], false, None).0, "gipam.db");

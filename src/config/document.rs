@@ -240,7 +240,7 @@ fn mistyped(message: &str, key: &str) -> Option<Problem> {
     let seconds = matches!(key, "cooling" | "subnet_cooling" | "restart_window" | "grace" | "timeout");
     let wanted = match number.parse::<u64>() {
         Ok(number) if seconds => format!(
-            "{:?} for {number} seconds",
+            "{:?} for {number} s",
             value::duration_text(number.checked_mul(1_000).unwrap_or_default())
         ),
         Ok(number) if key.ends_with("_mode") => format!("\"{number:04}\""),

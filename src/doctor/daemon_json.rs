@@ -112,7 +112,7 @@ fn compare(report: &mut DoctorReport, own: &Own, pools: &[PoolSettings]) -> bool
     for (prefix, from) in &own.subnets {
         for (pool, base) in bases(pools).filter(|(_, base)| base.overlaps(*prefix)) {
             clashes = true;
-            let found = format!("{prefix} of {from} overlaps pool {} ({base})", pool.name);
+            let found = format!("{prefix} ({from}) overlaps pool {} ({base})", pool.name);
             if from.starts_with("Docker's built-in") {
                 let advice = "Docker and gipam may give the same addresses; set default-address-pools in daemon.json to other prefixes";
                 report.warning(CHECK, found, advice);
@@ -128,7 +128,7 @@ fn compare(report: &mut DoctorReport, own: &Own, pools: &[PoolSettings]) -> bool
     for (address, from) in &own.addresses {
         for (pool, base) in bases(pools).filter(|(_, base)| base.contains_address(*address)) {
             clashes = true;
-            let found = format!("{address} of {from} lies in pool {} ({base})", pool.name);
+            let found = format!("{address} ({from}) is in pool {} ({base})", pool.name);
             let advice = format!("a container could get this address; reserve it: gipam reserve {address}");
             report.warning(CHECK, found, advice);
         }

@@ -19,6 +19,7 @@ use crate::plan::prefix::{Family, Prefix};
 use crate::plan::settings::{Base, Millis, PoolSettings};
 use crate::plan::stretch::{Shade, Stretch};
 use crate::plan::{Plan, Subnet};
+use crate::text::counted;
 
 /// How many stretches are drawn between two checks of the budget.
 const STEP: usize = 16;
@@ -265,7 +266,7 @@ fn of_subnet(plan: &Plan, subnet: &Subnet, piece: Piece) -> Piece {
     let counts = plan.count_addresses(subnet);
     let all = counts.leased + counts.cooling + counts.free;
     let text = match counts.leased {
-        leased if all > COUNTABLE => format!("used, {leased} addresses used"),
+        leased if all > COUNTABLE => format!("used, {} used", counted(leased, "address")),
         leased => format!("used, {leased} of {all} addresses used"),
     };
     Piece {

@@ -83,7 +83,7 @@ impl View {
             });
         }
         if found.is_empty() && pool.is_none() && nowhere.history.is_empty() {
-            let text = format!("{address} is outside all pools and subnets, and the books do not know it");
+            let text = format!("{address} is outside all pools and subnets, and the books do not contain it");
             return Err(Refusal::new(ErrorKind::Missing, text));
         }
         Ok(if found.is_empty() { vec![nowhere] } else { found })

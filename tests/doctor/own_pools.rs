@@ -21,23 +21,23 @@ fn own_pools(json: &[u8]) -> Vec<(Verdict, String)> {
 #[test]
 fn every_key_of_daemon_json_that_takes_addresses_counts() {
     for (json, verdict, words) in [
-        (r#"{"ipv6":true,"bip6":"2001:db8:77:9::1/64"}"#, Verdict::Wrong, "2001:db8:77:9::/64 of bip6"),
+        (r#"{"ipv6":true,"bip6":"2001:db8:77:9::1/64"}"#, Verdict::Wrong, "2001:db8:77:9::/64 (bip6"),
         (r#"{"fixed-cidr-v6":"2001:db8:77:9::/64"}"#, Verdict::Wrong, "fixed-cidr-v6"),
-        (r#"{"bip":"198.18.3.1/24"}"#, Verdict::Wrong, "198.18.3.0/24 of bip"),
-        (r#"{"bip":"172.30.0.1/24","bip":"198.18.3.1/24"}"#, Verdict::Wrong, "198.18.3.0/24 of bip"),
+        (r#"{"bip":"198.18.3.1/24"}"#, Verdict::Wrong, "198.18.3.0/24 (bip"),
+        (r#"{"bip":"172.30.0.1/24","bip":"198.18.3.1/24"}"#, Verdict::Wrong, "198.18.3.0/24 (bip"),
         (r#"{"fixed-cidr":"198.18.3.0/24"}"#, Verdict::Wrong, "fixed-cidr"),
         (
             r#"{"default-address-pools":[{"Base":"198.18.0.0/15","SIZE":24}]}"#,
             Verdict::Wrong,
             "198.18.0.0/15",
         ),
-        (r#"{"default-gateway":"198.18.3.9"}"#, Verdict::Warning, "198.18.3.9 of default-gateway"),
+        (r#"{"default-gateway":"198.18.3.9"}"#, Verdict::Warning, "198.18.3.9 (default-gateway"),
         (r#"{"default-gateway-v6":"2001:db8:77::9"}"#, Verdict::Warning, "default-gateway-v6"),
-        (r#"{"dns":["192.0.2.1","198.18.3.9"]}"#, Verdict::Warning, "198.18.3.9 of dns"),
+        (r#"{"dns":["192.0.2.1","198.18.3.9"]}"#, Verdict::Warning, "198.18.3.9 (dns"),
         (r#"{"host-gateway-ip":"198.18.3.9"}"#, Verdict::Warning, "host-gateway-ip"),
         (r#"{"host-gateway-ips":["192.0.2.1","2001:db8:77::9"]}"#, Verdict::Warning, "host-gateway-ips"),
-        (r#"{"ip":"198.18.3.9"}"#, Verdict::Warning, "198.18.3.9 of ip"),
-        (r#"{"dns":["2001:db8:77::9%eth0"]}"#, Verdict::Warning, "2001:db8:77::9 of dns"),
+        (r#"{"ip":"198.18.3.9"}"#, Verdict::Warning, "198.18.3.9 (ip"),
+        (r#"{"dns":["2001:db8:77::9%eth0"]}"#, Verdict::Warning, "2001:db8:77::9 (dns"),
     ] {
         let found = own_pools(json.as_bytes());
         let right = found.iter().any(|(it, text)| *it == verdict && text.contains(words));
@@ -124,11 +124,11 @@ fn flags_of_dockerd_count_as_its_file_does() {
     let unit = "[Service]\nExecStart=/usr/bin/dockerd -H fd:// \\\n  --bip 198.18.3.1/24\n";
     put(&house, "lib/systemd/system/docker.service", unit);
     let found = of(&diagnose(&house), "Docker's own pools")[0].1.to_owned();
-    assert!(found.contains("198.18.3.0/24 of --bip"), "{found}");
+    assert!(found.contains("198.18.3.0/24 (--bip"), "{found}");
     let more = "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd --default-address-pool=base=198.18.0.0/16,size=24\n";
     put(&house, "etc/systemd/system/docker.service.d/10-pools.conf", more);
     let found = of(&diagnose(&house), "Docker's own pools")[0].1.to_owned();
-    assert!(found.contains("198.18.0.0/16 of --default-address-pool"), "{found}");
+    assert!(found.contains("198.18.0.0/16 (--default-address-pool"), "{found}");
     // Docker's configured pools replace the built-in ones.
     house.configure("[gc]\nengine = \"\"\n[[pool]]\nname = \"x\"\nv4 = \"172.20.0.0/16\"\n");
     assert_eq!(of(&diagnose(&house), "Docker's own pools")[0].0, Verdict::Well);
@@ -162,7 +162,7 @@ fn every_flag_of_dockerd_that_takes_addresses_counts() {
             let [(found, text)] = of(&findings, "Docker's own pools")[..] else {
                 panic!("{line}: {findings:?}")
             };
-            assert!(found == verdict && text.contains(&format!("of --{name} of dockerd")), "{line}: {text}");
+            assert!(found == verdict && text.contains(&format!("(--{name} of dockerd)")), "{line}: {text}");
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Promises: the content of a file, not its name, determines its form; without `apply`, an import is only a preview, which
 //! uses the same rules on the same books. A table is imported completely or not at all; of the networks in an inspect list,
-//! all that use this driver and can be imported are imported, in one durable step. A network of another driver keeps calling
-//! that driver, so it is not imported.
+//! all that use this driver and can be imported are imported, in one durable step. For a network of another driver, Docker
+//! keeps calling that driver, so the network is not imported.
 
 mod inspect;
 mod table;

@@ -12,6 +12,7 @@ use crate::plan::change::Kind;
 use crate::plan::listed::ListedSubnet;
 use crate::plan::prefix::{Prefix, number};
 use crate::plan::request::{Adoption, Fence, Mac, ShownLease};
+use crate::text::counted;
 
 /// The columns; only the first is required.
 const COLUMNS: [&str; 7] = ["subnet", "pool_id", "range", "address", "kind", "holder", "mac"];
@@ -31,9 +32,9 @@ pub(super) fn read(content: &str) -> Result<File, String> {
     for (at, fields) in lines {
         if fields.len() != names.len() {
             return Err(format!(
-                "line {at}: {} fields, but the first line names {}",
-                fields.len(),
-                names.len()
+                "line {at}: {}, but the first line names {}",
+                counted(fields.len(), "field"),
+                counted(names.len(), "column")
             ));
         }
         let row = Fields { at, columns: &columns, fields: &fields };

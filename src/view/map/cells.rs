@@ -8,6 +8,7 @@ use super::Drawn;
 use super::rows::{CellRow, name, sign_of};
 use crate::plan::prefix::{Family, Prefix, number};
 use crate::plan::stretch::Shade;
+use crate::text::counted;
 use crate::view::fold::{DrawnLine, Piece, Whose};
 use crate::view::{Fullness, Size, digits};
 
@@ -87,22 +88,22 @@ impl Cells<'_> {
         if let Some(text) = &piece.text {
             return text.clone();
         }
-        let nouns = if matches!(self.drawn, Drawn::Subnet(_)) { "addresses" } else { "subnets" };
+        let noun = if matches!(self.drawn, Drawn::Subnet(_)) { "address" } else { "subnet" };
         match (piece.things, piece.counts) {
             (1, _) | (_, [0, 0]) => {}
-            (_, [used, 0]) => return format!("{used} {nouns} used"),
-            (_, [used, cooling]) => return format!("{used} {nouns} used, {cooling} cooling"),
+            (_, [used, 0]) => return format!("{} used", counted(used, noun)),
+            (_, [used, cooling]) => return format!("{} used, {cooling} cooling", counted(used, noun)),
         }
         let words = match piece.shade {
             Shade::Reserved => "reserved: never given dynamically",
-            Shade::Never if nouns == "addresses" => "never given: network or broadcast address",
+            Shade::Never if noun == "address" => "never given: network or broadcast address",
             Shade::Never => "never given: this host uses it (see the pool)",
             shade => sign_of(name(shade)).1,
         };
         let host = self.region.family().bits() - self.unit;
         match ((number(piece.last) - number(piece.first)) >> host.min(127)).saturating_add(1) {
             1 => words.to_owned(),
-            units if nouns == "subnets" => {
+            units if noun == "subnet" => {
                 format!("{words}, room for {} subnets of /{}", digits(units), self.unit)
             }
             units => format!("{words}, {} addresses", digits(units)),

@@ -23,7 +23,7 @@ function summary() {
   return [
     tile("Subnets", count(status.subnets)), tile("Leases", count(status.leases)), tile("Cooling addresses", count(status.cooling)),
     tile("Books", ...books), tile("Docker Engine", ...engine),
-    tile("Findings of repair", status.repair ? count(status.findings) : "off", status.findings ? "warn" : status.repair ? "" : "small"),
+    tile("Repair findings", status.repair ? count(status.findings) : "off", status.findings ? "warn" : status.repair ? "" : "small"),
   ];
 }
 
