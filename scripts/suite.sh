@@ -1,10 +1,9 @@
 #!/bin/bash
 # suite.sh [STEP...] - what `make test` runs: all steps, or only those named, and then a table of the time that each took.
 #
-# A failed step does not stop the later ones, unless it is the build. The last lines of failed steps are printed again
-# at the end.
-# The output of every step and the logs of failed scenarios are in target/tmp/suite. While the tests run, which often only wait,
-# the packaged program is built and the root file systems for later steps are prepared.
+# A failed step does not stop the later ones, unless it is the build. The last lines of failed steps are printed again at
+# the end. The output of every step and the logs of failed scenarios are in target/tmp/suite. The tests often only wait;
+# meanwhile the script builds the packaged program and the root file systems for later steps.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 

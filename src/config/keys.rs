@@ -186,7 +186,7 @@ keys! {
         max_connections: At<NonZeroU16> = "512", &[], Start,
             "connections that one listener serves at a time; further connections wait, and gipam closes idle ones for them";
         http: Option<At<PageAddress>> = "none", &[HTTP], Start,
-            "where the page and the metrics are served: `PORT` or `:PORT` on loopback, or `HOST:PORT`; see page.md";
+            "where the page and the metrics are served: `PORT` or `:PORT` on loopback, or `HOST:PORT`; see [page.md](page.md)";
         http_hosts: At<Vec<At<HostName>>> = "[]", &[], Start,
             "host names by which a browser may request the page, in addition to IP addresses and `localhost`: those of this host, or of a proxy in front of it";
         metrics_subnets: At<u16> = "100", &[], Start,

@@ -21,8 +21,8 @@ An option overrides its variable, a variable overrides the file, and the file ov
 the file override those of a lease file that is taken over, which override those in the books, which override `-v4` and `-v6`.
 An empty variable counts as absent; an empty option (`-address \"\"`) takes the default, even if the variable is set.
 
-Durations are written `\"10m\"`, `\"90s\"`, `\"1h30m\"`, `\"2d\"` or `\"0\"`. Relative paths start at the file's directory; those of
-options and variables at the working directory.
+Durations are written `\"10m\"`, `\"90s\"`, `\"1h30m\"`, `\"2d\"` or `\"0\"`. In the file, relative paths start at
+the file's directory; in options and variables, at the working directory.
 ";
 
 const AFTER: &str = "
