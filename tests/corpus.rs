@@ -45,7 +45,7 @@ fn conversations() -> Vec<Vec<u8>> {
         });
         let calls = text.lines().filter(|line| line.starts_with("Re")).filter_map(recorded);
         let calls: Vec<String> = calls.chain(bodies).collect();
-        assert!(calls.len() > 5, "no calls in a fixture");
+        assert!(calls.len() > 5, "a fixture does not contain calls");
         seeds.extend(calls.chunks(12).map(|calls| calls.join("\n").into_bytes()));
     }
     seeds

@@ -137,7 +137,11 @@ fn pools_that_overlap_dockers_own_are_wrong() {
 #[test]
 fn p3_gipam_must_start_before_docker() {
     let house = house();
-    assert_eq!(of(&diagnose(&house), "boot order")[0].0, Verdict::Unknown, "no systemd");
+    assert_eq!(
+        of(&diagnose(&house), "boot order")[0].0,
+        Verdict::Unknown,
+        "the machine does not run systemd"
+    );
     fs::create_dir_all(house.path("root/run/systemd/system")).unwrap();
     assert!(of(&diagnose(&house), "boot order")[0].1.contains("gipam.service is not installed"));
     put(&house, "lib/systemd/system/gipam.service", "[Unit]\nDescription=x\n");

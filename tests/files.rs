@@ -192,7 +192,7 @@ fn a_family_that_the_books_lack_is_never_ignored_silently() {
         assert_eq!(pools, lan, "a pool that was closed by hand would come back: {log}");
         assert!(
             log.contains(who) && log.contains("lan (198.51.100.0/24 in /28)"),
-            "a warning names both: {log}"
+            "a warning names both settings: {log}"
         );
         assert!(log.contains("gipam pool add default --v6 2001:db8:77::/48"), "{log}");
     }

@@ -107,7 +107,7 @@ fn docker_continues_with_the_pool_id_of_a_table_and_holders_get_their_addresses_
     assert_eq!(wire.address(id, "", named("other")), "198.18.7.4/24");
     assert_eq!(wire.address(id, "", named("web; the first")), "198.18.7.2/24");
     let (_, prefix) = wire.subnet(false);
-    assert_ne!(prefix, "198.18.7.0/24", "disjoint: elsewhere");
+    assert_ne!(prefix, "198.18.7.0/24", "disjoint: the new subnet lies elsewhere");
     // Without a PoolID in the table, the subnet gets it from the first request.
     let later = "local/2001:db8::/64#00112233445566ff";
     assert_eq!(wire.address(later, "", named("db2")), "2001:db8::2/64");

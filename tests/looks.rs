@@ -206,7 +206,7 @@ fn who_distinguishes_leased_cooling_and_free() {
     assert_eq!(who("192.0.2.200")["reserved"], true);
     let unknown = whole_answer(&trial.path, "/v1/who?address=198.51.100.1").unwrap_err();
     assert_eq!(unknown.kind, ErrorKind::Missing);
-    assert_eq!(who("web")["address"], "192.0.2.2", "by the name that Docker sent");
+    assert_eq!(who("web")["address"], "192.0.2.2", "`who` finds the holder by the name that Docker sent");
     assert_eq!(who("db")["state"], "cooling", "a former holder is shown with its last address");
     let nobody = whole_answer(&trial.path, "/v1/who?address=nobody").unwrap_err();
     assert!(nobody.text.contains("gipam history nobody"), "{nobody}");
@@ -251,7 +251,7 @@ fn the_engines_names_find_holders_and_networks_everywhere() {
     let line = |event: &str, address: &str| (format!("{event:?}"), format!("{address:?}"));
     let cache = [line("named", "192.0.2.9"), line("leased", "192.0.2.9")];
     assert_eq!(lines(&trial, "cache"), cache);
-    assert_eq!(lines(&trial, &id[..12]), cache, "by the beginning of its id");
+    assert_eq!(lines(&trial, &id[..12]), cache, "the history finds the container by the beginning of its id");
     assert_eq!(lines(&trial, "front"), [cache.as_slice(), &[line("leased", "192.0.2.2")]].concat());
     assert!(lines(&trial, &id[..11]).is_empty());
     let who = |of: &str| trial.look(&format!("/v1/who?address={of}"));

@@ -201,7 +201,7 @@ fn a_source_that_is_not_complete_books_of_this_version_does_not_replace_the_book
         assert!(fs::read(&at).unwrap() == before, "{name}");
     }
     fs::hard_link(&at, file("hard.db")).unwrap();
-    assert!(restore_books(&file("hard.db"), &at).is_err(), "the same file under another name");
+    assert!(restore_books(&file("hard.db"), &at).is_err(), "the source is the same file under another name");
     fs::remove_file(file("hard.db")).unwrap();
     assert_eq!(held(&at), 9);
     let left = names(place.path());
@@ -315,10 +315,10 @@ fn one_daemon_under_every_path_of_the_books() {
     symlink(&at, place.path().join("link.db")).unwrap();
     symlink(place.path(), place.path().join("directory")).unwrap();
     let locked = |path: &Path| matches!(Books::open(path), Err(StoreError::Locked(_)));
-    assert!(locked(&place.path().join("link.db")), "by a symbolic link");
-    assert!(locked(&place.path().join("directory/gipam.db")), "by a linked directory");
+    assert!(locked(&place.path().join("link.db")), "the lock holds under a symbolic link");
+    assert!(locked(&place.path().join("directory/gipam.db")), "the lock holds under a linked directory");
     fs::hard_link(&at, place.path().join("hard.db")).unwrap();
-    assert!(Books::open(&place.path().join("hard.db")).is_err(), "by a hard link");
+    assert!(Books::open(&place.path().join("hard.db")).is_err(), "the lock holds under a hard link");
     fs::remove_file(place.path().join("hard.db")).unwrap();
     // The attempts above did not drop the lock: closing a shell leaves the WAL in place.
     trial.subnet(2);

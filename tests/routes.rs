@@ -91,7 +91,7 @@ fn p12_a_request_sees_every_change_before_it() {
         ip("route add 10.9.0.0/24 dev eth7");
         let house = house();
         let daemon = house.start();
-        assert_eq!(next(&daemon, false), "10.9.1.0/24", "a route from before the start");
+        assert_eq!(next(&daemon, false), "10.9.1.0/24", "the daemon knows a route from before its start");
         for (come, gone, v6, passed) in [
             ("route add 10.9.1.0/24 dev eth7", "route del 10.9.1.0/24 dev eth7", false, "10.9.2.0/24"),
             ("address add 10.9.1.7/32 dev eth7", "address del 10.9.1.7/32 dev eth7", false, "10.9.2.0/24"),
@@ -133,7 +133,7 @@ fn p12_a_request_sees_every_change_before_it() {
         assert_eq!(next(&daemon, false), "10.9.1.0/24");
         the_removal_of_a_part_of_a_route_is_noticed(&daemon);
         std::fs::write("/etc/resolv.conf", "nameserver 10.9.1.53\n").unwrap();
-        assert_eq!(next(&daemon, false), "10.9.2.0/24", "a nameserver");
+        assert_eq!(next(&daemon, false), "10.9.2.0/24", "the subnet with the nameserver is skipped");
         std::fs::write("/etc/resolv.conf", "").unwrap();
         assert_eq!(next(&daemon, false), "10.9.1.0/24");
     });

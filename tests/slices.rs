@@ -1,4 +1,4 @@
-//! THE ROUTES TO OTHER HOSTS' SLICES, applied by the real `ip` in network namespaces of its own.
+//! THE ROUTES TO OTHER HOSTS' SLICES, applied by the real `ip` in separate network namespaces.
 //!
 //! Promises: what `gipam routes --format ip` prints can be applied again and after a slice has changed hands, and packets
 //! then go where it says. Each namespace ends with its process. Needs root or user namespaces, util-linux and iproute2.
@@ -83,7 +83,7 @@ apply \"$1\" >&2; ip route get 10.8.0.9; ip -6 route get 2001:db8:8::9"
 }
 
 #[test]
-fn packets_to_another_hosts_slice_reach_it_and_those_to_unused_space_of_its_own_are_discarded() {
+fn packets_to_another_hosts_slice_reach_it_and_those_to_its_own_unused_space_are_discarded() {
     let [before, _] = before_and_after();
     // The other host is a second namespace, kept by a process that ends with its standard input.
     let script = format!(

@@ -43,7 +43,7 @@ fn networks_of_the_second_generation_keep_working() {
     let house = with_file("leases.json", SECOND, &[]);
     let daemon = house.start();
     assert!(house.path("leases.db").exists());
-    assert_eq!(fs::read_to_string(house.path("leases.json")).unwrap(), SECOND, "untouched");
+    assert_eq!(fs::read_to_string(house.path("leases.json")).unwrap(), SECOND, "the lease file is unchanged");
     assert_eq!(
         pools_of(&daemon),
         [pool("default", "198.51.100.0/24", 28), pool("default", "2001:db8::/56", 64)]
@@ -78,7 +78,7 @@ fn networks_of_the_second_generation_keep_working() {
     daemon.kill();
     let daemon = house.start();
     assert_eq!(daemon.view("/v1/subnets").as_array().unwrap().len(), 4);
-    assert_eq!(fs::read_to_string(house.path("leases.json")).unwrap(), SECOND, "untouched");
+    assert_eq!(fs::read_to_string(house.path("leases.json")).unwrap(), SECOND, "the lease file is unchanged");
 }
 
 #[test]
@@ -100,7 +100,10 @@ fn settings_of_the_file_override_flags_and_a_family_that_it_lacks_is_added() {
     let both = [pool("default", "10.0.0.0/16", 24), pool("default", "2001:db8:77::/48", 64)];
     assert_eq!(pools_of(&daemon), both);
     let log = house.log();
-    assert!(log.contains("198.18.0.0/16") && log.contains("10.0.0.0/16"), "a warning names both: {log}");
+    assert!(
+        log.contains("198.18.0.0/16") && log.contains("10.0.0.0/16"),
+        "a warning names both prefixes: {log}"
+    );
     drop(daemon);
     // From then on the books override flags.
     let mut later = House::new(&["-v4", "203.0.113.0/24"]);

@@ -174,11 +174,11 @@ proptest! {
         }
         committed.advance(trial.now);
         trial.books.rollback().unwrap();
-        prop_assert_eq!(&load(&trial.books, trial.now), &committed, "rolled back");
+        prop_assert_eq!(&load(&trial.books, trial.now), &committed, "after a rollback");
         let now = trial.now;
         trial.plan = committed.clone();
         let trial = trial.reopen();
-        prop_assert_eq!(&load(&trial.books, now), &committed, "reopened");
+        prop_assert_eq!(&load(&trial.books, now), &committed, "after the books were reopened");
     }
 }
 

@@ -121,7 +121,7 @@ fn reservations_of_the_configuration_are_removed_there_and_bad_input_is_refused(
     let text = String::from_utf8(
         house.gipam(&["reserve", "--file", house.path("gipam.db").to_str().unwrap()]).stdout,
     );
-    assert!(text.unwrap().contains("by hand"), "without a daemon the books show it");
+    assert!(text.unwrap().contains("by hand"), "without a daemon the books show the reservation");
 }
 
 #[test]

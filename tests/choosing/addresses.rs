@@ -34,7 +34,7 @@ fn the_order_is_own_never_used_cooled_cooling_pinned_slot() {
     desk.free(&id, "10.0.0.3");
     desk.pass(10 * MINUTE);
     desk.free(&id, "10.0.0.4");
-    assert_eq!(desk.host(named(&id, "b")), "10.0.0.4", "its own address, although it cools");
+    assert_eq!(desk.host(named(&id, "b")), "10.0.0.4", "b gets its own address back, although it is cooling");
     desk.free(&id, "10.0.0.4");
     desk.pass(15_000); // A restarted container would be back by now.
     let expected = [

@@ -159,10 +159,10 @@ fn fenced_a_subnet_released_after_or_just_before_the_check_is_not_adopted() {
     desk.pass(1);
     let id = desk.subnet(exact(PREFIX));
     let refused = |desk: &mut Desk| adopt(desk, before.clone()).unwrap_err().text;
-    assert!(refused(&mut desk).starts_with("pool overlaps"), "granted since");
+    assert!(refused(&mut desk).starts_with("pool overlaps"), "the subnet was granted since the check");
     desk.pass(MINUTE);
     desk.release(&id);
-    assert!(refused(&mut desk).starts_with("not now"), "released since");
+    assert!(refused(&mut desk).starts_with("not now"), "the subnet was released since the check");
     desk.pass(4_999);
     let after = seen(&desk, PREFIX, &[]);
     let text = adopt(&mut desk, after).unwrap_err().to_string();
@@ -187,7 +187,7 @@ fn a_remembered_prefix_is_adopted_with_its_memory_and_pins() {
     let found = seen(&desk, PREFIX, &[("192.0.2.77", Kind::Endpoint)]);
     adopt(&mut desk, found).unwrap();
     assert_eq!(desk.plan.subnets().map(|subnet| subnet.state.serial).collect::<Vec<_>>(), [serial]);
-    assert_eq!(desk.host(named(DOCKERS, "web")), "192.0.2.2", "its own last address");
+    assert_eq!(desk.host(named(DOCKERS, "web")), "192.0.2.2", "web gets its own last address");
     assert!(desk.record(DOCKERS, "192.0.2.77").unwrap().asked_by_number);
 }
 
@@ -283,7 +283,10 @@ fn a_restart_in_an_adopted_subnet_gets_the_address_that_it_gave_back_under_the_u
 fn p19_a_kept_release_counts_for_its_own_id_and_its_own_lease_only() {
     let mut desk = smallest();
     desk.free("local/192.0.2.0/30#0123456789abcdef", "192.0.2.2");
-    assert!(desk.gave(address(SMALL)).starts_with("no available addresses"), "another grant's release");
+    assert!(
+        desk.gave(address(SMALL)).starts_with("no available addresses"),
+        "the kept release belongs to another grant"
+    );
     assert_eq!(ids(&desk), [SMALL]);
 
     let mut desk = smallest();

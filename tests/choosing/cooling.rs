@@ -107,7 +107,7 @@ fn a_released_address_cools_for_ten_minutes_while_others_are_free() {
     desk.pass(1);
     desk.free(&id, "10.0.0.3");
     desk.pass(10 * MINUTE);
-    assert_eq!(desk.host(address(&id)), "10.0.0.5", "the longest cooled");
+    assert_eq!(desk.host(address(&id)), "10.0.0.5", "the address that has cooled longest is given");
     assert!(desk.warnings.is_empty());
 }
 

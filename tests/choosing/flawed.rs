@@ -113,12 +113,19 @@ fn a_flawed_view_never_proves_a_live_lease_dead() {
         let seen = through(&truth, flaw, at);
         for (n, subnet) in desk.plan.subnets().enumerate() {
             let gone = twice(&desk.plan, &seen, |view| view.subnet_absent(subnet));
-            prop_assert!(gone.is_none(), "{flaw:?} at {at}: the subnet {}", subnet.state.prefix);
+            prop_assert!(
+                gone.is_none(),
+                "{flaw:?} at {at}: proves that subnet {} is dead",
+                subnet.state.prefix
+            );
             for (address, record) in subnet.addresses.records().filter(|(_, record)| record.leased) {
                 let here = subnet.state.prefix.address(address);
                 let lives = truth.networks[n].endpoints.iter().any(|it| it.addresses.contains(&here));
                 let death = twice(&desk.plan, &seen, |view| view.lease_absent(subnet, address, record));
-                prop_assert!(!(lives && death.is_some()), "{flaw:?} at {at}: {address} is alive");
+                prop_assert!(
+                    !(lives && death.is_some()),
+                    "{flaw:?} at {at}: proves that {address} is dead, which is alive"
+                );
                 if matches!(flaw, Flaw::None) {
                     prop_assert_eq!(
                         death.is_some(),

@@ -25,7 +25,7 @@ fn mac(id: &str, last: u8) -> AddressRequest {
 fn eui64_comes_from_the_mac_and_without_one_is_next_fit() {
     let (mut desk, id) = desk(AddressOrder::Eui64, 1);
     assert_eq!(desk.host(mac(&id, 0xde)), "2001:db8::3656:78ff:fe9a:bcde");
-    assert_eq!(desk.host(mac(&id, 0xde)), "2001:db8::2", "taken: next-fit");
+    assert_eq!(desk.host(mac(&id, 0xde)), "2001:db8::2", "the derived address is taken, so next-fit applies");
     assert_eq!(desk.host(named(&id, "web")), "2001:db8::3");
     assert_eq!(desk.host(AddressRequest { serial: true, ..mac(&id, 1) }), "2001:db8::4");
 }

@@ -34,7 +34,7 @@ fn a_name_with_a_live_lease_gets_back_only_free_addresses() {
     assert_eq!(desk.host(named(&id, "web")), first);
     desk.free(&id, &second);
     desk.free(&id, &first);
-    assert_eq!(desk.host(named(&id, "web")), first, "the newer of its two addresses");
+    assert_eq!(desk.host(named(&id, "web")), first, "web gets the newer of its two addresses");
 }
 
 #[test]

@@ -123,7 +123,7 @@ fn best_fit_leaves_large_blocks_whole_and_releases_coalesce() {
     let mut desk = Desk::new(pools(&[PoolSettings { subnet_cooling: 0, ..pool("a", "10.0.0.0/24:28", "") }]));
     let small: Vec<String> = (0..3).map(|_| desk.subnet(sized(V4, 28))).collect();
     assert_eq!(desk.said(sized(V4, 25)), "10.0.0.128/25");
-    assert_eq!(desk.said(sized(V4, 28)), "10.0.0.48/28", "fills the gap after the small ones");
+    assert_eq!(desk.said(sized(V4, 28)), "10.0.0.48/28", "the subnet fills the gap after the small ones");
     assert_eq!(desk.said(sized(V4, 27)), "10.0.0.64/27");
     desk.release(&small[1]);
     assert_eq!(desk.said(sized(V4, 27)), "10.0.0.96/27");

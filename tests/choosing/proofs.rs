@@ -78,7 +78,7 @@ fn a_partial_unreadable_or_nameless_view_does_not_prove_anything() {
     assert!(!proves(&desk, &shown) && !proves_subnet(&desk, &Lists { networks: vec![], ..shown }));
     let mut shown = complete();
     shown.networks[0].complete = false;
-    assert!(!proves(&desk, &shown), "not inspected, or not all of it could be read");
+    assert!(!proves(&desk, &shown), "the network was not inspected, or not read completely");
     let mut shown = complete();
     shown.engine = None;
     assert!(!proves(&desk, &shown));
@@ -180,7 +180,7 @@ fn a_new_grant_is_alive_and_one_view_never_counts_as_two() {
         let view = CompleteView::of(sight, Moment { steady, wall: 9 }, settled).unwrap();
         view.lease_absent(subnet, address, record)
     };
-    assert!(seen(5, record.generation).is_none(), "granted less than a minute ago");
+    assert!(seen(5, record.generation).is_none(), "the lease was granted less than a minute ago");
     let [first, again, later] = [5, 5, 9].map(|at| seen(at, record.generation + 1).unwrap());
     assert!(Death::of(&first, &again, 0).is_none());
     assert!(Death::of(&later, &first, 0).is_none(), "the views must be in the order of the checks");

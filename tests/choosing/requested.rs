@@ -202,7 +202,7 @@ fn the_kind_is_gateway_by_type_else_endpoint_at_any_time() {
     desk.gave(AddressRequest { gateway: true, ..number(&id, "10.0.0.254") });
     assert_eq!(desk.kind(&id, "10.0.0.254"), Kind::Gateway);
     desk.gave(AddressRequest { mac: Some(Mac([2; 6])), ..number(&id, "10.0.0.9") });
-    assert_eq!(desk.kind(&id, "10.0.0.9"), Kind::Endpoint, "with a MAC");
+    assert_eq!(desk.kind(&id, "10.0.0.9"), Kind::Endpoint, "the request has a MAC");
 }
 
 #[test]

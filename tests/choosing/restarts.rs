@@ -118,7 +118,7 @@ fn released_by_a_person_or_by_repair_does_not_count() {
     let death = crate::evidence::dead_lease(&desk.plan, subnet, number, record.generation).unwrap();
     let free = Repair::Free(death);
     assert_eq!(desk.ask(Request::Repair(Box::new(free))), Ok(Reply::Done));
-    assert_eq!(desk.host(address(&id)), "10.0.0.5", "neither of the two released addresses");
+    assert_eq!(desk.host(address(&id)), "10.0.0.5", "neither of the two released addresses is given");
     desk.free(&id, &web);
     assert_eq!(desk.host(address(&id)), web, "the two released addresses do not count");
 }
@@ -265,7 +265,7 @@ fn after_a_rename_that_the_engine_shows_the_new_name_keeps_the_address() {
     for address in [&old, &new] {
         desk.free(&id, address);
     }
-    assert_eq!(desk.host(named(&id, "web-old")), old, "under its new name");
+    assert_eq!(desk.host(named(&id, "web-old")), old, "the container gets its address under its new name");
     assert_eq!(desk.host(named(&id, "web")), new);
     // If the request had no name, the Engine's name is only shown to people and does not affect the choice.
     let nameless = desk.host(address(&id));
@@ -291,7 +291,7 @@ fn p20_a_retry_after_a_refused_ipv6_half_gets_its_own_lease_back() {
     }
     // A refusal has a time of day, which may differ by less than a second from the plan's clock.
     let early = half(&desk, Some("web"), 8).map(|half| Half { at: half.at - 900 - 999, ..half });
-    assert_eq!(desk.host(AddressRequest { half: early, ..web(8) }), first, "a refusal dated too early");
+    assert_eq!(desk.host(AddressRequest { half: early, ..web(8) }), first, "the refusal was dated too early");
     let half_of_8 = half(&desk, Some("web"), 8);
     let by_number = AddressRequest { half: half_of_8, address: Some(ip(&first)), ..web(9) };
     assert_eq!(desk.host(by_number), first, "a request by number gets the lease, too");
@@ -319,7 +319,7 @@ fn p20_a_live_container_never_shares_its_lease_whatever_was_refused() {
     assert_ne!(desk.host(asks(other_endpoint)), renamed, "the refused request was another endpoint's");
     desk.pass(4_000);
     let late = half(&desk, 1);
-    assert_ne!(desk.host(asks(late)), renamed, "granted long before the refusal");
+    assert_ne!(desk.host(asks(late)), renamed, "the lease was granted long before the refusal");
     // Two leases with the same fixed MAC: gipam cannot know which one belongs to the refused request.
     let twins: Vec<String> =
         (0..2).map(|_| desk.host(AddressRequest { mac: Some(mac(9)), ..named(&id, "web") })).collect();

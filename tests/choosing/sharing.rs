@@ -88,7 +88,7 @@ fn p19_a_pool_id_of_one_of_several_is_never_guessed() {
     assert_eq!(ids, [FIRST, SECOND]);
     assert!(
         desk.gave(number(SECOND, "10.77.0.65")).starts_with("address already in use"),
-        "unique over both"
+        "an address is leased in only one of the two networks"
     );
     desk.release(SECOND);
     assert_eq!(

@@ -63,7 +63,7 @@ fn p31_a_range_without_addresses_for_containers_is_reported_at_creation_and_at_a
     ] {
         let mut desk = Desk::new(reserve(lan(), &["10.9.0.16-10.9.0.22"]));
         let id = desk.subnet(exact(subnet).range(range));
-        assert_eq!(desk.host(gateway(&id)), gateway_at, "as with Docker's own driver");
+        assert_eq!(desk.host(gateway(&id)), gateway_at, "Docker's own driver chooses the same gateway");
         let left = if why == "none" { "none that may be given" } else { why };
         let next = if why == "none" {
             filled.replace(", or with a --gateway outside of it", "")
@@ -136,7 +136,7 @@ fn unique_over_both_dynamic_by_number_and_gateways() {
     // An address by number in the other subnet's range, and one outside both ranges.
     assert_eq!(desk.host(by_number(&first, "10.77.0.129", false)), "10.77.0.129");
     assert_eq!(desk.host(by_number(&first, "10.77.0.5", false)), "10.77.0.5");
-    assert_eq!(desk.host(address(&second)), "10.77.0.130", "not the other network's address");
+    assert_eq!(desk.host(address(&second)), "10.77.0.130", "the other network's address is not given");
     for taken in ["10.77.0.129", "10.77.0.5", "10.77.0.64"] {
         for as_gateway in [false, true].into_iter().filter(|gateway| !gateway || taken != "10.77.0.64") {
             let said = desk.gave(by_number(&second, taken, as_gateway));
@@ -146,7 +146,11 @@ fn unique_over_both_dynamic_by_number_and_gateways() {
         }
     }
     desk.free(&first, "10.77.0.129");
-    assert_eq!(desk.host(by_number(&second, "10.77.0.129", false)), "10.77.0.129", "free again");
+    assert_eq!(
+        desk.host(by_number(&second, "10.77.0.129", false)),
+        "10.77.0.129",
+        "the address is free again"
+    );
 }
 
 #[test]
@@ -211,8 +215,16 @@ fn unique_an_address_that_the_other_network_has_is_not_given_as_the_holders_own(
         desk.free(&first, taken);
         assert_eq!(&desk.host(by_number(&second, taken, false)), taken);
     }
-    assert_ne!(desk.host(named(&first, "web")), web, "remembered by its name");
-    assert_ne!(desk.host(made_up(2)), anonymous, "the only one that was just released");
+    assert_ne!(
+        desk.host(named(&first, "web")),
+        web,
+        "the address of this name is leased in the other network"
+    );
+    assert_ne!(
+        desk.host(made_up(2)),
+        anonymous,
+        "the address that was just released is leased in the other network"
+    );
 }
 
 #[test]

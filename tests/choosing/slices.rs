@@ -1,6 +1,7 @@
 //! Pools that several hosts share: what a host gives from its own slices, and what it has to claim first.
 //!
-//! Promises: the invariant *owned*, with examples. Claims nothing: each test decides which slices the host owns.
+//! Promises: the invariant *owned*, with examples. Does not claim anything: each test decides which slices
+//! the host owns.
 
 use gipam::plan::prefix::Prefix;
 use gipam::plan::request::{AddressRequest, Reply, Request, SliceRequest, SubnetRequest, Want};
@@ -74,14 +75,18 @@ fn owned_subnets_come_only_from_slices_of_this_host() {
     desk.own("10.20.48.0/20");
     let given: Vec<String> = (0..16).map(|_| desk.said(any(V4))).collect();
     assert!(given.iter().all(|text| prefix("10.20.48.0/20").contains(prefix(text))), "{given:?}");
-    assert_eq!(desk.wants(Request::Subnet(any(V4))), room("10.20.0.0/16"), "before the next pool");
+    assert_eq!(
+        desk.wants(Request::Subnet(any(V4))),
+        room("10.20.0.0/16"),
+        "a claim comes before the next pool"
+    );
     let without_more = without(any(V4), room("10.20.0.0/16"));
     let Ok(Reply::Subnet { prefix: next, .. }) = desk.ask(without_more) else { panic!("the next pool") };
     assert_eq!(next, prefix("192.0.2.0/28"));
 }
 
 #[test]
-fn owned_by_number_too_even_over_slices_that_adjoin() {
+fn owned_also_by_number_and_over_adjacent_slices() {
     let mut desk = Desk::new(private());
     desk.own("10.20.0.0/20");
     assert_eq!(desk.said(exact("10.20.3.0/24")), "10.20.3.0/24");
@@ -91,14 +96,18 @@ fn owned_by_number_too_even_over_slices_that_adjoin() {
     assert_eq!(refusal.text, "no available pool: 10.20.16.0/24 is not this host's: host b has it");
     desk.own("10.20.32.0/20");
     desk.own("10.20.48.0/20");
-    assert_eq!(desk.said(exact("10.20.32.0/19")), "10.20.32.0/19", "over two slices");
+    assert_eq!(desk.said(exact("10.20.32.0/19")), "10.20.32.0/19", "the subnet covers two slices");
 }
 
 #[test]
 fn a_swarm_manager_gets_no_dynamic_subnet_of_a_divided_pool() {
     let mut desk = Desk::new(private());
     desk.own("10.20.0.0/20");
-    assert_eq!(desk.said(any(V4).from(&["sliced"]).global()), "10.20.0.0/24", "from a slice of this host");
+    assert_eq!(
+        desk.said(any(V4).from(&["sliced"]).global()),
+        "10.20.0.0/24",
+        "the subnet comes from a slice of this host"
+    );
     let full = Desk::new(private()).said(any(V4).from(&["sliced"]).global());
     assert!(full.contains("has no free /24"), "{full}");
 }
@@ -106,7 +115,7 @@ fn a_swarm_manager_gets_no_dynamic_subnet_of_a_divided_pool() {
 #[test]
 fn a_shared_subnet_gives_only_addresses_of_own_slices() {
     let mut desk = Desk::new(shared());
-    assert!(desk.said(any(V4)).contains("no free IPv4 subnet"), "only to those who name the pool");
+    assert!(desk.said(any(V4)).contains("no free IPv4 subnet"), "the pool only serves requests that name it");
     let id = desk.subnet(exact("192.0.2.0/24"));
     assert_eq!(desk.host(gateway(&id)), "192.0.2.1");
     assert_eq!(desk.wants(Request::Address(address(&id))), room("192.0.2.0/24"));
@@ -148,7 +157,11 @@ fn a_shared_address_by_number_needs_its_slice_unless_every_host_has_it() {
     assert_eq!(desk.wants(Request::Address(service.clone())), these("192.0.2.241/32"));
     desk.own("192.0.2.241/32");
     assert_eq!(desk.host(service), "192.0.2.241");
-    assert_eq!(desk.wants(Request::Address(address(&id))), room("192.0.2.0/24"), "never chosen dynamically");
+    assert_eq!(
+        desk.wants(Request::Address(address(&id))),
+        room("192.0.2.0/24"),
+        "addresses for requests by number are never chosen dynamically"
+    );
     let refusal = desk.ask(without(named_number(&id, "192.0.2.242"), these("192.0.2.242/32"))).unwrap_err();
     assert_eq!(
         refusal.text,
@@ -171,7 +184,7 @@ fn a_range_of_a_shared_subnet_claims_inside_the_range() {
 }
 
 #[test]
-fn geometry_that_cannot_work_is_refused() {
+fn impossible_geometry_is_refused() {
     let wrong = |change: fn(&mut Base)| {
         let mut settings = shared();
         change(settings.pools[0].v4.as_mut().unwrap());

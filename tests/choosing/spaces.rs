@@ -23,7 +23,7 @@ fn dynamic_choice_avoids_subnets_held_or_cooling_in_the_other_space() {
     let global = desk.subnet(any(V4).global());
     assert_eq!(desk.said(any(V4)), "10.0.1.0/24");
     desk.release(&global);
-    assert_eq!(desk.said(any(V4)), "10.0.2.0/24", "cooling");
+    assert_eq!(desk.said(any(V4)), "10.0.2.0/24", "the released subnet is still cooling");
     desk.pass(MINUTE);
     assert_eq!(desk.said(any(V4)), "10.0.0.0/24");
 }

@@ -64,7 +64,7 @@ fn a_date_in_the_future_does_not_stay() {
     let (id, _) = daemon.wire().subnet(false);
     clock.set(0);
     daemon.wire().address(&id, "", serde_json::json!({}));
-    assert!(age_of_the_lease(&house).abs() < 60, "granted now, not in a year");
+    assert!(age_of_the_lease(&house).abs() < 60, "the lease was granted now, not in a year");
 }
 
 #[test]

@@ -44,13 +44,13 @@ fn every_key_of_daemon_json_that_takes_addresses_counts() {
         assert!(right, "{json}: {found:?}");
     }
     let marked = [b"\xef\xbb\xbf".as_slice(), br#"{"bip":"198.18.3.1/24"}"#].concat();
-    assert_eq!(own_pools(&marked)[0].0, Verdict::Wrong, "with a UTF-8 byte order mark");
+    assert_eq!(own_pools(&marked)[0].0, Verdict::Wrong, "the file begins with a UTF-8 byte order mark");
     let wide: Vec<u8> =
         "\u{feff}{\"bip\":\"198.18.3.1/24\"}".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    assert_eq!(own_pools(&wide)[0].0, Verdict::Wrong, "UTF-16 as Windows writes it");
+    assert_eq!(own_pools(&wide)[0].0, Verdict::Wrong, "the file is UTF-16, as Windows writes it");
     let wide: Vec<u8> =
         "\u{feff}{\"bip\":\"198.18.3.1/24\"}".encode_utf16().flat_map(u16::to_be_bytes).collect();
-    assert_eq!(own_pools(&wide)[0].0, Verdict::Wrong, "UTF-16 in the other byte order");
+    assert_eq!(own_pools(&wide)[0].0, Verdict::Wrong, "the file is UTF-16 in the other byte order");
 }
 
 #[test]

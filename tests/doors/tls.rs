@@ -113,7 +113,7 @@ impl Secured {
         let _ = stream.write_all(&post("/x", "y")).await;
         let served = stream.read_u8().await.is_ok();
         if !served {
-            assert!(self.running.events.try_recv().is_err(), "the handler must not see it");
+            assert!(self.running.events.try_recv().is_err(), "the handler must not see the request");
         }
         served
     }
@@ -179,7 +179,7 @@ async fn tls_plain_http_is_refused() {
     client.write_all(&post("/x", "y")).await.unwrap();
     let got = rest(&mut client).await;
     assert!(!got.starts_with(b"HTTP"), "{got:?}");
-    assert!(server.running.events.try_recv().is_err(), "the handler must not see it");
+    assert!(server.running.events.try_recv().is_err(), "the handler must not see the request");
 }
 
 #[tokio::test]

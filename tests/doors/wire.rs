@@ -135,7 +135,7 @@ async fn an_oversize_body_is_refused_and_the_client_reads_why() {
         assert!(got.body.contains("larger than 65536 bytes"), "{}", got.body);
         assert!(got.head.contains("connection: close"), "{}", got.head);
         assert_eq!(rest(&mut client).await, b"");
-        assert!(server.events.try_recv().is_err(), "the handler must not see it");
+        assert!(server.events.try_recv().is_err(), "the handler must not see the request");
     }
 }
 
@@ -207,7 +207,7 @@ async fn a_body_that_never_ends_is_refused_with_408() {
     assert_eq!(got.status, 408);
     assert!(got.body.contains("body did not arrive within 150ms"), "{}", got.body);
     assert_eq!(rest(&mut client).await, b"");
-    assert!(server.events.try_recv().is_err(), "the handler must not see it");
+    assert!(server.events.try_recv().is_err(), "the handler must not see the request");
 }
 
 #[tokio::test]
@@ -246,7 +246,7 @@ async fn broken_chunks_are_refused() {
     let got = ask(&mut client, bytes).await;
     assert_eq!(got.status, 400);
     assert!(got.body.contains("the request body is broken"), "{}", got.body);
-    assert!(server.events.try_recv().is_err(), "the handler must not see it");
+    assert!(server.events.try_recv().is_err(), "the handler must not see the request");
 }
 
 #[tokio::test]
@@ -285,7 +285,7 @@ async fn more_connections_than_allowed_wait_and_are_served_later() {
     third.write_all(&post("/x", "3")).await.unwrap();
     // Connections with a request in progress keep their places; the next client gets the first place that becomes free.
     let early = tokio::time::timeout(Duration::from_millis(300), answer(&mut third)).await;
-    assert!(early.is_err(), "served beyond the limit");
+    assert!(early.is_err(), "a client was served beyond the limit");
     drop(clients.pop());
     assert_eq!(answer(&mut third).await.body, "3");
 }
@@ -298,7 +298,7 @@ async fn idle_connections_give_way_the_longest_silent_first() {
     assert_eq!(ask(&mut second, &post("/x", "2")).await.body, "2");
     let mut third = server.connect().await;
     assert_eq!(ask(&mut third, &post("/x", "3")).await.body, "3");
-    assert!(rest(&mut first).await.is_empty(), "closed without an answer");
+    assert!(rest(&mut first).await.is_empty(), "the connection is closed without an answer");
     assert_eq!(ask(&mut third, &post("/x", "4")).await.body, "4");
 }
 

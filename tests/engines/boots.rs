@@ -53,7 +53,11 @@ fn boot(w: &mut World) {
     w.until_state("fixed", "running");
     w.until_state("any", "running");
     assert_eq!((w.v4("fixed", "n1"), w.v6("fixed", "n1")), ("10.88.9.70".into(), "fd88:9::70".into()));
-    assert_eq!(w.subnets().into_iter().map(|subnet| subnet.id).collect::<Vec<_>>(), ids, "the same grants");
+    assert_eq!(
+        w.subnets().into_iter().map(|subnet| subnet.id).collect::<Vec<_>>(),
+        ids,
+        "the grants have not changed"
+    );
     w.ping("any", "10.88.9.70");
     // the other container's earlier address is free now, without waiting for repair
     let (left, missing) = w.compare();

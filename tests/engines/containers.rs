@@ -63,9 +63,9 @@ fn connect(w: &mut World) {
     let before = w.v4("c1", "n2");
     w.docker("network disconnect n2 c1");
     w.agree();
-    assert_eq!(w.v4("c1", "n2"), "", "disconnected");
+    assert_eq!(w.v4("c1", "n2"), "", "the container is disconnected");
     w.docker("network connect n2 c1");
-    assert_ne!(w.v4("c1", "n2"), "", "connected again");
+    assert_ne!(w.v4("c1", "n2"), "", "the container is connected again");
     assert_ne!(w.v4("c2", "n2"), before, "c2 must not have {before}, which c1 had before");
     w.agree();
     // a stopped container does not have addresses; when it starts, it gets one on each of its two networks

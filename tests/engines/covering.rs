@@ -39,7 +39,7 @@ fn on_link_v6(w: &mut World) {
     w.change_host("ip -6 addr add 2001:db8:7::1/64 dev up0 nodad", "ip -6 addr del 2001:db8:7::1/64 dev up0");
     w.restart_with(&["-v4", "10.77.0.0/16", "-v6", "2001:db8:7::/64", "-v6ab", "80"]);
     serves(w);
-    assert_eq!(w.prefixes("n1")[1], "2001:db8:7:0:1::/80", "not the /80 that holds the host's own address");
+    assert_eq!(w.prefixes("n1")[1], "2001:db8:7:0:1::/80", "the /80 with the host's own address is skipped");
 }
 
 fn on_link_v4(w: &mut World) {

@@ -44,7 +44,7 @@ fn between_steps(w: &mut World) {
             w.kill()
         }
         w.start();
-        assert_eq!(self::ids(w), ids, "the same subnets after a restart");
+        assert_eq!(self::ids(w), ids, "a restart keeps the subnets");
         w.docker(step);
         w.agree();
     }

@@ -35,7 +35,7 @@ fn v4(w: &mut World) {
     assert_eq!(subnet.gateway, Some("10.77.0.1".parse().unwrap()));
     assert!(subnet.id.starts_with("local/10.77.0.0/24#"), "the id names one grant: {}", subnet.id);
     w.run("--name c1 --network n1");
-    assert_eq!(w.subnet("10.77.0.0/24").leases, 2, "the gateway and the container");
+    assert_eq!(w.subnet("10.77.0.0/24").leases, 2, "the subnet has leases for the gateway and the container");
     w.agree();
     w.docker("rm -f c1");
     w.docker("network rm n1");
@@ -66,7 +66,7 @@ fn v6_only(w: &mut World) {
     assert_eq!(w.prefixes("n1"), ["fd77:77::/64"]);
     w.run("--name c1 --network n1");
     w.run("--name c2 --network n1");
-    assert_eq!(w.addresses("c1", "n1").0, None, "no IPv4 address");
+    assert_eq!(w.addresses("c1", "n1").0, None, "the container does not have an IPv4 address");
     w.ping("c1", &w.v6("c2", "n1"));
     assert!(w.subnets().iter().all(|subnet| subnet.prefix.contains(':')), "no IPv4 subnet is held");
 }

@@ -46,7 +46,7 @@ fn restart(w: &mut World, signal: &str, flags: &'static [&'static str]) {
 
     w.dockerd(signal, flags);
     if live {
-        assert_eq!(all(w), before, "no container got another address");
+        assert_eq!(all(w), before, "every container keeps its addresses");
         for name in ["any", "always", "fixed", "two"] {
             w.until_state(name, "running");
         }
@@ -64,7 +64,11 @@ fn restart(w: &mut World, signal: &str, flags: &'static [&'static str]) {
     assert_eq!((w.v4("fixed", "n1"), w.v6("fixed", "n1")), ("10.88.9.70".into(), "fd88:9::70".into()));
     w.ping("any", &w.v4("always", "n2"));
     w.ping("two", &w.v6("fixed", "n1"));
-    assert_eq!(w.subnets().into_iter().map(|subnet| subnet.id).collect::<Vec<_>>(), ids, "the same grants");
+    assert_eq!(
+        w.subnets().into_iter().map(|subnet| subnet.id).collect::<Vec<_>>(),
+        ids,
+        "the grants have not changed"
+    );
     // the network still works for new containers
     w.run("--name new --network n1");
     w.agree();
@@ -88,7 +92,11 @@ fn power_loss(w: &mut World) {
     w.until_state("any", "exited");
     w.agree();
     assert_eq!((w.v4("fixed", "n1"), w.v6("fixed", "n1")), ("10.88.9.70".into(), "fd88:9::70".into()));
-    assert_eq!(w.subnets().into_iter().map(|subnet| subnet.id).collect::<Vec<_>>(), ids, "the same grants");
+    assert_eq!(
+        w.subnets().into_iter().map(|subnet| subnet.id).collect::<Vec<_>>(),
+        ids,
+        "the grants have not changed"
+    );
     w.docker("start any");
     w.ping("any", &w.v6("always", "n2"));
 }

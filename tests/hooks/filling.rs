@@ -53,7 +53,7 @@ fn filling_up_is_logged_once_sent_to_hooks_and_cleared_well_below_the_threshold(
             .then_some(())
     });
     assert_eq!(daemon.view("/v1/status")["filling"], serde_json::json!([]));
-    assert_eq!(of(&delivered(&house), "subnet_filling").len(), 1, "once");
+    assert_eq!(of(&delivered(&house), "subnet_filling").len(), 1, "the event is sent once");
     daemon.stop();
 }
 

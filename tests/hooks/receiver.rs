@@ -66,7 +66,11 @@ pub fn listening(settings: ServerConfig) -> (SocketAddr, Receiver<Came>) {
             let mut stream = StreamOwned::new(ServerConnection::new(settings.clone()).unwrap(), stream);
             let asked = serve(&mut stream, "204 No Content");
             if asked.is_ok() {
-                assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]), "the negotiated protocol");
+                assert_eq!(
+                    stream.conn.alpn_protocol(),
+                    Some(&b"http/1.1"[..]),
+                    "the client negotiates HTTP/1.1"
+                );
                 let kind = stream.conn.handshake_kind();
                 assert!(
                     kind.is_some_and(|kind| kind != HandshakeKind::Resumed),

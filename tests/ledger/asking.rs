@@ -91,7 +91,7 @@ fn a_batch_costs_one_commit() {
     gate.reached();
     let before = commits(&house);
     let mut asked: Vec<_> = (0..200).map(|_| house.begin(any_address(&id))).collect();
-    assert!(asked.iter_mut().all(Pending::is_pending), "no answer before its commit");
+    assert!(asked.iter_mut().all(Pending::is_pending), "a request must not be answered before its commit");
     gate.open();
     let given: std::collections::BTreeSet<_> =
         asked.into_iter().map(|asked| address_of(&asked.finish()).unwrap()).collect();

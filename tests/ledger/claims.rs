@@ -39,7 +39,7 @@ fn a_request_waits_for_its_claim_and_other_requests_do_not() {
     let mut wants = house.ledger.wants();
     let mut first = house.begin(any_subnet());
     let mut second = house.begin(any_subnet());
-    assert_eq!(passed_on(&house, &mut wants), [room()], "one want for both");
+    assert_eq!(passed_on(&house, &mut wants), [room()], "both requests share one want");
     assert!(first.is_pending() && second.is_pending());
     let id = house.exact("203.0.113.0/24");
     house.address(&id);

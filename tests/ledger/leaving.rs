@@ -52,7 +52,7 @@ fn a_caller_that_leaves_between_decision_and_commit_leaves_no_trace() {
     drop((address, subnet));
     second.open();
     no_trace(&house, &id);
-    assert_eq!(house.look().subnets().count(), 1, "no subnet, held or cooling");
+    assert_eq!(house.look().subnets().count(), 1, "the undone subnet is neither held nor cooling");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_caller_that_leaves_with_the_answer_in_the_channel_leaves_no_trace() {
     let house = House::new(&settings("10.0.0.0/16", 24));
     let (id, _) = house.subnet();
     let (address, subnet) = (house.begin(by_number(&id, "10.0.0.9")), house.begin(any_subnet()));
-    assert_eq!(house.look().subnets().count(), 2, "granted and committed");
+    assert_eq!(house.look().subnets().count(), 2, "both subnets are granted and committed");
     drop((address, subnet));
     no_trace(&house, &id);
     assert_eq!(house.look().subnets().count(), 1);
@@ -149,7 +149,7 @@ fn repeatable_a_repeat_that_was_answered_stays_when_the_first_answer_is_undone()
     let again = house.ask(by_number(&id, "10.9.0.7"));
     assert_eq!(address_of(&address), address_of(&again));
     address.unwrap().ticket.unwrap().undo();
-    assert_eq!(house.look().held(&id).unwrap().addresses.leased(), 1, "an address of space global");
+    assert_eq!(house.look().held(&id).unwrap().addresses.leased(), 1, "the lease in space global stays");
     // Docker requests a gateway that is also an auxiliary address twice, and requests a gateway without
     // naming an address.
     let (id, _) = house.subnet();

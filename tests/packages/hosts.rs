@@ -67,7 +67,7 @@ pub fn life(m: &mut Machine) {
     assert_eq!(m.try_sh("systemctl is-active gipam.socket gipam.service").out, "inactive\ninactive");
     assert!(!m.path(SOCKET).exists());
     m.sh(&page::without(&page::block("Install the package", 0), "make deb"));
-    assert_eq!(m.show("gipam.service", "ActiveState"), "active", "enabled and configured as before");
+    assert_eq!(m.show("gipam.service", "ActiveState"), "active", "gipam is enabled and configured as before");
     assert_eq!(m.show("gipam.socket", "SubState"), "running");
     assert_eq!(m.view("subnets").len(), 1, "the earlier books are used");
 

@@ -122,7 +122,7 @@ fn swarm(suite: &str) {
     engine.sh("docker service create --name web --replicas 2 --network over --detach --no-resolve-image bb sleep 3600");
     let prefix = engine.sh("docker network inspect -f '{{(index .IPAM.Config 0).Subnet}}' over");
     until("two tasks run", Duration::from_secs(60), || engine.tasks().len() == 2);
-    assert_eq!(engine.spaces(&prefix), ["global", "local"], "the manager's and the node's");
+    assert_eq!(engine.spaces(&prefix), ["global", "local"], "the manager and the node each hold the prefix");
     let address = |task: &str| {
         engine.sh(&format!("docker inspect -f '{{{{.NetworkSettings.Networks.over.IPAddress}}}}' {task}"))
     };

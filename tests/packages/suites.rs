@@ -31,7 +31,10 @@ pub fn program() {
     assert!(bytes.len() <= 8 << 20, "{} bytes", bytes.len());
     // a dynamically linked program contains the path of its loader
     let loader = b"/lib64/ld-linux";
-    assert!(!bytes.windows(loader.len()).take(4096).any(|window| window == loader), "dynamically linked");
+    assert!(
+        !bytes.windows(loader.len()).take(4096).any(|window| window == loader),
+        "the program is dynamically linked"
+    );
 }
 
 /// Lines that are in only one of two listings.

@@ -122,7 +122,7 @@ fn anchors_are_numbered_without_a_gap() {
         numbers.sort_unstable();
         assert_eq!(numbers, (1..=last).collect::<Vec<_>>(), "{letter}");
     }
-    assert_eq!(all.iter().filter(|(_, _, part)| part.is_some()).count(), 7, "the parts of P20");
+    assert_eq!(all.iter().filter(|(_, _, part)| part.is_some()).count(), 7, "P20 has seven parts");
 }
 
 #[test]

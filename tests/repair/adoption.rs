@@ -86,7 +86,7 @@ async fn a_network_that_the_books_lack_is_shown_and_adopted_with_all_its_live_ad
     let findings = world.look().await;
     assert_eq!(findings[0].why, "adopted; Docker's PoolID for it is not known yet", "{findings:?}");
     let given = world.lease(DOCKERS, None, 9).await.unwrap();
-    assert_eq!(given.to_string(), "10.9.5.129", "after the addresses in use, in the range");
+    assert_eq!(given.to_string(), "10.9.5.129", "the address lies in the range, after those in use");
     assert_eq!(world.held(), pair(PREFIX, DOCKERS));
     world
         .shown

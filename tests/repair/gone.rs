@@ -96,7 +96,7 @@ async fn fenced_a_lease_adopted_before_any_dockerd_called_does_not_belong_to_a_g
     drop(gone);
     world.show("web", "10.9.0.0/24", &[("one", "10.9.0.77")]);
     world.look().await;
-    assert_eq!(world.leases().len(), 1, "adopted");
+    assert_eq!(world.leases().len(), 1, "the lease is adopted");
     world.look().await;
     let alive = Dockerd::start();
     world.callers.saw(alive.peer()).await.unwrap();

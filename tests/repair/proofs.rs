@@ -264,7 +264,7 @@ async fn one_address_at_two_live_endpoints_is_a_finding_and_an_event() {
     }
     assert_eq!(world.handle.meters().last().found[0], 1);
     let events = world.history("10.9.0.9").into_iter().filter(|(event, _)| event == "duplicate").count();
-    assert_eq!(events, 1, "only one event per duplicate");
+    assert_eq!(events, 1, "a duplicate causes only one event");
     world.show("web", "10.9.0.0/24", &[("one", "10.9.0.9")]);
     world.look().await;
     assert_eq!(world.handle.meters().last().found[0], 0);

@@ -64,7 +64,7 @@ async fn after_lost_books_networks_that_share_a_prefix_are_adopted_and_an_addres
     assert_eq!(
         world.lease(FIRST, None, 2).await.unwrap().to_string(),
         "10.9.5.67",
-        "after the live addresses of both"
+        "the addresses follow the live ones of both networks"
     );
     let refused = world.lease(SECOND, Some("10.9.5.65"), 3).await.unwrap_err();
     assert!(refused.starts_with("address already in use"), "{refused}");
@@ -107,7 +107,7 @@ async fn live_addresses_of_a_network_that_the_books_lack_are_not_given_to_its_si
     world.share("two", "10.9.5.128/26", &[("b", "10.9.5.129"), ("x", "10.9.5.66")]);
     world.actions(false).await;
     let given = [world.lease(FIRST, None, 1).await.unwrap(), world.lease(FIRST, None, 2).await.unwrap()];
-    assert_eq!(given.map(|it| it.to_string()), ["10.9.5.65", "10.9.5.67"], "never a live address");
+    assert_eq!(given.map(|it| it.to_string()), ["10.9.5.65", "10.9.5.67"], "a live address is never given");
     let refused = world.lease(FIRST, Some("10.9.5.129"), 3).await.unwrap_err();
     assert!(refused.starts_with("address already in use"), "{refused}");
     world.share("one", "10.9.5.64/26", &[("a", "10.9.5.65"), ("c", "10.9.5.67")]);

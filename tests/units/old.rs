@@ -58,7 +58,11 @@ fn continues_with_new_books(m: &Machine, ids: &[String]) {
     assert!(held(m), "{:?}", m.view("leases"));
     m.sh("docker run --rm --network web bb ping -c 1 -w 10 always
           docker network create --ipv6 --ipam-driver gipam next");
-    assert_eq!(m.prefixes("next"), ["10.66.1.0/24", "fd66:0:0:1::/64"], "from the old pools");
+    assert_eq!(
+        m.prefixes("next"),
+        ["10.66.1.0/24", "fd66:0:0:1::/64"],
+        "the subnets come from the old pools"
+    );
     m.sh("docker rm -f always; docker network rm web next");
     assert!(m.view("subnets").is_empty());
 }

@@ -95,7 +95,7 @@ fn many_rows_come_page_by_page() {
     assert_eq!(
         site.json("/v1/leases?limit=100000&search=WEB7").as_object().unwrap()["matching"],
         1,
-        "whatever the case"
+        "the search ignores the case"
     );
     assert_eq!(site.get("/v1/leases?limit=9&sort=color").status, 400);
 }
@@ -116,12 +116,16 @@ fn the_map_covers_pools_subnets_and_addresses() {
     let expected = |cells: &[(&str, u64)]| -> Vec<(String, u64)> {
         cells.iter().map(|(state, span)| ((*state).to_owned(), *span)).collect()
     };
-    assert_eq!(spans(&v4), expected(&[("reserved", 1), ("used", 1), ("free", 14)]), "each /28 of the /24");
+    assert_eq!(
+        spans(&v4),
+        expected(&[("reserved", 1), ("used", 1), ("free", 14)]),
+        "the map shows each /28 of the /24"
+    );
     assert_eq!(v6["lines"].as_array().unwrap().len(), 1, "65536 free subnets are one line");
     assert_eq!(v6["lines"][0]["lines"], 1_024);
     let inside = site.json(&format!("{MAP}&of={prefix}"));
     let states = [("never", 1), ("slot", 1), ("used", 1), ("used", 1), ("free", 11), ("never", 1)];
-    assert_eq!(spans(&inside[0]), expected(&states), "each address");
+    assert_eq!(spans(&inside[0]), expected(&states), "the map shows each address");
     assert_eq!(inside[0]["within"], json!(["198.51.100.0/24", prefix]));
     assert_eq!(site.get("/v1/map?of=203.0.113.0/24").status, 404);
     assert_eq!(site.get("/v1/map?of=192.0.2.0/33").status, 400);
@@ -145,7 +149,10 @@ fn usage_is_computed_from_the_history() {
             (&points.last().unwrap()["leases"], &points.last().unwrap()["subnets"]),
             (&json!(leases), &json!(subnets))
         );
-        assert!(usage["known_since"].is_string(), "known, although nothing happened in it");
+        assert!(
+            usage["known_since"].is_string(),
+            "the start is known although the pool's use did not change"
+        );
     }
     assert_eq!(site.get("/v1/usage?pool=nowhere").status, 404);
     let all = site.json("/v1/history?limit=9");

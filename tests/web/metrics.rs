@@ -75,7 +75,7 @@ fn gauges_show_what_the_books_hold() {
         ))
     };
     let counts = ["used", "cooling", "reserved", "free"].map(|state| subnet(state).unwrap());
-    assert_eq!(counts, [2.0, 1.0, 2.0, 11.0], "they add up to a /28");
+    assert_eq!(counts, [2.0, 1.0, 2.0, 11.0], "the counts add up to a /28");
     assert_eq!(site.sample("gipam_addresses{family=\"v4\",state=\"used\"}"), Some(2.0));
     assert_eq!(site.sample("gipam_books_counted"), Some(1.0));
 }
