@@ -4,4 +4,5 @@
 //! Does not choose subnets or addresses: that is the plan's work, inside the slices of this host.
 
 pub mod file;
+pub mod machine;
 mod parse;

@@ -1,0 +1,202 @@
+//! What people, Docker and bad luck do in a history.
+//!
+//! Promises: each function does one thing at one host, or to the store, if it is possible there at the moment.
+
+use gipam::claims::machine::calls::StoreCall;
+use gipam::claims::machine::event::{ClaimEvent, Need};
+use gipam::claims::machine::records::{
+    HostRecord, PLAN, PlanRecord, host_key, host_of, read, slice_of, written,
+};
+use gipam::plan::prefix::{Family, Prefix};
+use gipam::plan::slices::SliceState;
+
+use crate::host::Host;
+use crate::world::{HOSTS, Restores, World, private, shared};
+
+impl World {
+    pub fn want(&mut self, host: usize) {
+        if self.hosts[host].machine.is_none() {
+            return;
+        }
+        let want = self.number();
+        let pool = if self.chance.in_1000(300) { shared() } else { private() };
+        let need = if self.chance.in_1000(300) {
+            let address =
+                pool.base.first() + self.chance.below(usize::try_from(pool.base.size()).unwrap()) as u128;
+            let by_number = pool.by_number.is_some_and(|part| part.contains_number(address));
+            // Few of the single addresses, so that hosts meet.
+            let address = if by_number { address & !0xe } else { address };
+            Need::These(Prefix::new(Family::V4, address, if by_number { 32 } else { 30 }))
+        } else {
+            Need::Room
+        };
+        self.hosts[host].wants.insert(want, need);
+        self.step(host, ClaimEvent::Want { want, pool, need });
+    }
+
+    /// A network is made in a slice, or the last one is removed.
+    pub fn use_or_leave(&mut self, host: usize) {
+        let it = &self.hosts[host];
+        if it.machine.is_none() || it.stale || it.stopped().is_some() {
+            return;
+        }
+        if self.chance.in_1000(500) {
+            let held: Vec<Prefix> = it.books.with(SliceState::Held).collect();
+            if let Some(slice) = self.chance.one_of(&held) {
+                self.hosts[host].used.insert(slice);
+            }
+        } else {
+            let used: Vec<Prefix> = it.used.iter().copied().collect();
+            if let Some(slice) = self.chance.one_of(&used) {
+                self.hosts[host].used.remove(&slice);
+            }
+        }
+    }
+
+    pub fn give_back(&mut self, host: usize) {
+        let it = &self.hosts[host];
+        let spare: Vec<Prefix> =
+            it.books.slices.keys().filter(|slice| !it.used.contains(slice)).copied().collect();
+        if let Some(prefix) = self.chance.one_of(&spare).filter(|_| it.machine.is_some()) {
+            self.step(host, ClaimEvent::GiveBack { prefix });
+        }
+    }
+
+    pub fn kill(&mut self, host: usize) {
+        if self.hosts[host].machine.is_none() {
+            return;
+        }
+        self.tally.kills += 1;
+        let committed = self.chance.below(2);
+        let before = self.hosts[host].books.clone();
+        self.hosts[host].kill(committed);
+        self.count(host, &before);
+        let id = self.hosts[host].id.clone();
+        self.tell(|| format!("{id} is killed"));
+        // Its calls go on without it, or not at all.
+        let run = self.hosts[host].run.clone();
+        let chance = &mut self.chance;
+        self.flights.retain(|flight| flight.run != run || (flight.reply.is_none() && chance.in_1000(600)));
+        self.flights.iter_mut().filter(|flight| flight.run == run).for_each(|flight| flight.late = true);
+    }
+
+    pub fn start(&mut self, host: usize) {
+        if self.hosts[host].gone {
+            if self.hosts[host].forgotten {
+                // A new machine takes its place.
+                self.renew(host);
+            }
+            return;
+        }
+        if self.hosts[host].stopped().is_some() && self.hosts[host].forgotten {
+            // A person lets it join again.
+            self.kill(host);
+            self.renew(host);
+        }
+        if self.hosts[host].machine.is_none() {
+            let run = format!("r{}", self.number());
+            let actions = self.hosts[host].start(run, self.now, self.script.mutant);
+            self.act(host, actions);
+        }
+    }
+
+    fn renew(&mut self, host: usize) {
+        let id = format!("h{}", self.number());
+        let before = std::mem::replace(&mut self.hosts[host], Host::new(id));
+        self.buried.push(before.id);
+    }
+
+    pub fn bury(&mut self, host: usize) {
+        if self.chance.in_1000(250) && !self.hosts[host].gone {
+            self.kill(host);
+            self.hosts[host].gone = true;
+        }
+    }
+
+    /// A person forgets a host that is gone for good, or, wrongly, one that is alive.
+    pub fn forget(&mut self) {
+        let fenced = |id: &str| {
+            let host: Option<HostRecord> = self.store.get(&host_key(id)).and_then(|value| read(value));
+            host.is_none_or(|host| host.fenced.is_some())
+        };
+        let gone = self.hosts.iter().filter(|host| host.gone).map(|host| &host.id).chain(&self.buried);
+        let mut victims: Vec<String> = gone.filter(|id| !fenced(id)).cloned().collect();
+        if self.script.forget_living && !self.calm {
+            victims.extend(self.hosts.iter().filter(|host| !fenced(&host.id)).map(|host| host.id.clone()));
+        }
+        let Some(victim) = self.chance.one_of(&victims) else { return };
+        let by = self.chance.below(HOSTS);
+        if self.hosts[by].machine.is_some() && self.hosts[by].id != victim {
+            self.step(by, ClaimEvent::Forget { host: victim });
+        }
+    }
+
+    pub fn copy(&mut self, host: usize) {
+        let copy = self.hosts[host].books.clone();
+        let copies = &mut self.hosts[host].copies;
+        copies.push(copy);
+        if copies.len() > 3 {
+            copies.remove(0);
+        }
+    }
+
+    /// A machine is set back to an older copy of its books; what runs on it goes on.
+    pub fn set_books_back(&mut self, host: usize) {
+        let Some(copy) = self.chance.one_of(&self.hosts[host].copies).filter(|_| self.script.books_back)
+        else {
+            return;
+        };
+        if self.hosts[host].gone || self.hosts[host].forgotten {
+            return;
+        }
+        self.kill(host);
+        self.tally.books_back += 1;
+        let it = &mut self.hosts[host];
+        it.stale = true;
+        it.books = copy;
+        let id = it.id.clone();
+        self.tell(|| format!("{id} has an older copy of its books"));
+    }
+
+    /// Snapshots of the store, and a restore; most restores are aimed at moments when a claim is on its way.
+    pub fn restore(&mut self) {
+        let script = self.script;
+        if script.restores == Restores::Never {
+            return;
+        }
+        let claiming = self.flights.iter().any(|flight| match &flight.what {
+            StoreCall::Transact { compares, .. } => compares.iter().any(|it| slice_of(&it.key).is_some()),
+            _ => false,
+        });
+        if self.snapshots.is_empty() || self.chance.in_1000(500) {
+            self.snapshots.push(self.store.clone());
+            if self.snapshots.len() > 3 {
+                self.snapshots.remove(0);
+            }
+            return;
+        }
+        if !self.chance.in_1000(if claiming { 800 } else { 300 }) {
+            return;
+        }
+        let Some(snapshot) = self.chance.one_of(&self.snapshots) else { return };
+        self.tally.restores += 1;
+        self.restored = true;
+        let before = std::mem::replace(&mut self.store, snapshot);
+        self.tell(|| "the store is restored".to_owned());
+        if script.restores == Restores::Announced {
+            // The person knows the hosts of the plan.
+            for (key, value) in &before {
+                if host_of(key).is_some()
+                    && let Some(host) = read::<HostRecord>(value)
+                {
+                    let missing = written(&HostRecord::missing(&host.name, host.fenced));
+                    self.store.entry(key.clone()).or_insert(missing);
+                }
+            }
+            let mark = format!("p{}", self.number());
+            let plan = read::<PlanRecord>(&self.store[PLAN]).unwrap().restored(0, &mark);
+            self.store.insert(PLAN.to_owned(), written(&plan));
+        }
+        self.plan = read(&self.store[PLAN]).unwrap();
+    }
+}
