@@ -102,7 +102,7 @@ fn number(name: Option<&str>, what: &'static str, file: &'static str) -> Result<
     let number = line.and_then(|fields| fields.get(2).and_then(|number| number.parse().ok()));
     number.map(Some).ok_or_else(|| {
         DaemonError::new(format!(
-            "{file} does not have a {what} {name:?}; give a name from there, or a number"
+            "{file} does not have a {what} {name:?}; give a name in this file, or a number"
         ))
     })
 }

@@ -1,4 +1,4 @@
-//! Which changes of a reloaded configuration take effect only at the next start.
+//! Lists the changes of a reloaded configuration that take effect only at the next start.
 //!
 //! Promises: every key of the file either takes effect at a reload, or is reported here with both values until the next
 //! start (a test goes through all keys). Changes nothing.

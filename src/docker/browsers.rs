@@ -1,8 +1,9 @@
 //! Detects requests from web browsers: a page that is open on this machine can make its browser call our listener.
 //!
-//! Promises: every listener refuses requests with header fields that browsers add and that pages cannot suppress; dockerd
-//! never sends them. Over plain TCP, a `Host` that dockerd would not send is refused, too, because a page can have a name
-//! that resolves to this host for a moment (DNS rebinding). Refuses nothing else.
+//! Promises: every listener refuses requests with header fields that browsers add and that pages cannot
+//! suppress; dockerd never sends them. Over plain TCP, a `Host` that dockerd would not send is refused, too,
+//! because a page can have a name that resolves to this host for a moment (DNS rebinding). Does not refuse
+//! other requests.
 
 use std::net::{IpAddr, Ipv6Addr};
 

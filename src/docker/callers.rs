@@ -97,7 +97,7 @@ impl Callers {
     /// Must be called before anything is granted to this peer.
     ///
     /// # Errors
-    /// If the caller could not be recorded; then nothing may be granted.
+    /// If the caller could not be recorded. In that case, do not grant anything.
     pub async fn saw(&self, peer: Peer) -> Result<(), Refusal> {
         let who = Who::of(peer);
         let known = || self.known.lock().is_ok_and(|known| known.contains(&who));

@@ -66,7 +66,8 @@ pub struct Announcement {
 /// addresses at which this process itself listens, so that a file pointing there is not attributed to another process.
 ///
 /// # Errors
-/// If another program serves that name (then nothing was changed), or if a file cannot be read, written or removed.
+/// If another program serves that name (then no file was changed), or if a file cannot be read, written or
+/// removed.
 pub fn announce(
     dirs: &PluginDirs,
     name: &str,

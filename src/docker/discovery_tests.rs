@@ -58,7 +58,7 @@ impl Installation {
     }
 }
 
-/// An address at which nothing can answer while this exists: the port is bound, but nothing listens on it.
+/// An address that cannot answer while this value exists: the port is bound, but has no listener.
 struct Dead {
     address: SocketAddr,
     _socket: std::os::fd::OwnedFd,
@@ -168,7 +168,7 @@ fn p1_a_stale_socket_and_json_give_way_to_tcp() {
 }
 
 #[test]
-fn p1_a_live_socket_of_that_name_is_refused_and_nothing_is_changed() {
+fn p1_a_live_socket_of_that_name_is_refused_and_no_file_is_changed() {
     let at = installation();
     let socket = file(&at.places.sockets, at.name, "sock");
     let _live = UnixListener::bind(&socket).unwrap();
@@ -227,7 +227,7 @@ fn unreadable_leftovers_are_replaced() {
 }
 
 #[test]
-fn a_socket_outside_the_engines_directory_touches_no_file() {
+fn a_socket_outside_the_engines_directory_changes_no_file() {
     let at = installation();
     let dead = dead();
     let spec = at.leave(at.file("spec"), &format!("tcp://{}", dead.address));
@@ -267,7 +267,7 @@ fn p1_a_socket_whose_queue_is_full_counts_as_live_without_a_wait() {
     assert!(path.exists() && !spec.exists());
 }
 
-/// The kernel drops connection attempts there, and a blocking client would wait for minutes.
+/// The kernel drops connection attempts to such an address, and a blocking client would wait for minutes.
 #[test]
 fn p1_an_address_whose_queue_is_full_counts_as_live_without_a_long_wait() {
     let installation = installation();

@@ -1,8 +1,9 @@
 //! Counts requests for a subnet that follow each other immediately, as Docker's overlap loop sends them (P12).
 //!
-//! In that loop dockerd keeps the subnets that it got and asks again within milliseconds, one request at a time, until it
-//! accepts one. Requests for separate networks look different: Engine 27 and later call GetDefaultAddressSpaces first, a
-//! script takes longer between them, and parallel requests overlap here.
+//! In that loop dockerd keeps the subnets that it got and requests another one within milliseconds, one
+//! request at a time, until it accepts one. Requests for separate networks look different: Engine 27 and
+//! later call GetDefaultAddressSpaces first, a script takes longer between them, and parallel requests
+//! overlap here.
 //!
 //! Promises: only counts, per listener; the plan decides what a count means.
 

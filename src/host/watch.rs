@@ -2,9 +2,9 @@
 //!
 //! Promises: [`RouteWatch::catch_up`] includes every change made before it was called, because the kernel
 //! queues the notification before it answers the process that made the change. If notifications were lost
-//! (queue overflow), it returns `None`, and a new watch must be started. Keeps only what is of interest. A
-//! call can take as long as it takes to read the kernel's list, so use a separate thread. Changes nothing and
-//! needs no privilege; `CAP_NET_ADMIN` allows a longer queue.
+//! (queue overflow), it returns `None`, and a new watch must be started. Keeps only the entries of interest.
+//! A call can take as long as it takes to read the kernel's list, so use a separate thread. Changes nothing
+//! and needs no privilege; `CAP_NET_ADMIN` allows a longer queue.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -65,7 +65,7 @@ pub struct RouteWatch {
 }
 
 impl RouteWatch {
-    /// Subscribes, then reads everything. `minds` tells which prefixes are of interest, here and later.
+    /// Subscribes, then reads everything. `minds` decides which prefixes are of interest, now and later.
     pub fn begin(minds: &dyn Fn(&IpNet) -> bool) -> Result<Self, HostError> {
         let open = || {
             let mut notices = Socket::new(NETLINK_ROUTE)?;

@@ -23,7 +23,7 @@ impl Deferred {
         if self.0.len() > MOST {
             self.0.pop_front();
             tracing::warn!(
-                "more than {MOST} releases wait for the disk; the oldest is dropped (gipam release frees it)"
+                "more than {MOST} releases wait for the disk; the oldest is dropped (gipam release frees its lease)"
             );
         }
     }

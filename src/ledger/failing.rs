@@ -10,7 +10,8 @@ use crate::plan::error::ErrorKind;
 use crate::store::CommitError;
 
 impl Writer {
-    /// Called while the disk is full: tries a write, since nothing is decided until the disk accepts one.
+    /// Called while the disk is full: tries a write, since requests are decided only once the disk accepts
+    /// one.
     pub(super) fn probe(&mut self, batch: &mut Batch) {
         match self.books.probe() {
             Ok(()) => {
@@ -56,7 +57,7 @@ impl Writer {
         }
     }
 
-    /// Rebuilds the plan from the books: what was decided in a failed batch never happened.
+    /// Rebuilds the plan from the books: the decisions of a failed batch have no effect.
     fn reload(&mut self) -> Result<(), String> {
         self.plan = self.books.plan().map_err(|error| error.to_string())?;
         self.plan.advance(self.time.now());
@@ -97,7 +98,7 @@ impl Writer {
     }
 }
 
-/// The refusal of requests that come after a failed write.
+/// The refusal of requests that arrive after a failed write.
 pub(super) fn stopped_by(error: Option<&CommitError>) -> Refusal {
     let text = error.map_or_else(|| "the books could not be written".to_owned(), ToString::to_string);
     Refusal::new(ErrorKind::Unavailable, text)

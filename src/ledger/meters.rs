@@ -1,4 +1,4 @@
-//! What the ledger counts (commits, batches, failures, storms), and a signal for each commit.
+//! The ledger's counters (commits, batches, failures, storms), and a signal for each commit.
 //!
 //! Promises: counting takes nanoseconds and never waits for readers; followers of commits are notified only after the answers
 //! were sent. Knows nothing about metrics formats.
@@ -33,7 +33,7 @@ pub struct Meters {
     pub failures: Counter,
     /// Number of subnet storms that were stopped.
     pub storms: Counter,
-    /// Which generation had been reached at which time.
+    /// Records which generation had been reached at which time.
     pub(super) youth: Youth,
     synced_at: AtomicU64,
     sick: AtomicBool,

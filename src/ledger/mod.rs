@@ -1,11 +1,12 @@
-//! THE WRITER: one task owns the plan and the books. It takes what waits in its queue, decides the requests one by one, commits
-//! all changes with one sync, and then answers all requests (`writer`, [`Writer::run`]).
+//! THE WRITER: one task owns the plan and the books. It takes the messages in its queue, decides the requests
+//! one by one, commits all changes with one sync, and then answers all requests (`writer`, [`Writer::run`]).
 //!
-//! Promises: *durable*: no answer is sent before its change is on disk. If the caller of a request has gone, the request is
-//! dropped before it is decided, but a release is always carried out. To undo a grant that cannot be delivered, drop the
-//! future of [`Ledger::ask`] or call [`Ticket::undo`]. Readers of the plan see only what is durable. A commit blocks the
-//! thread of the task, so nothing that has to answer while a disk hangs may share it. If a write fails for a reason other than
-//! a full or busy disk, every waiting caller gets an error and the task ends with the reason. Knows nothing about HTTP or JSON.
+//! Promises: *durable*: no answer is sent before its change is on disk. If the caller of a request has gone,
+//! the request is dropped before it is decided, but a release is always carried out. To undo a grant that
+//! cannot be delivered, drop the future of [`Ledger::ask`] or call [`Ticket::undo`]. Readers of the plan see
+//! only what is durable. A commit blocks the thread of the task, so tasks that have to answer while a disk
+//! hangs must run on another thread. If a write fails for a reason other than a full or busy disk, every
+//! waiting caller gets an error and the task ends with the reason. Knows nothing about HTTP or JSON.
 
 mod deferred;
 mod failing;
@@ -58,27 +59,27 @@ pub struct Granted {
 
 type Answer = Result<Granted, Refusal>;
 
-/// A change of the settings or of the whole books: gets the plan, or the reason why nothing can be written now. If there is
-/// nothing to write, it answers its caller itself.
+/// A change of the settings or of the whole books: gets the plan, or the reason why the books cannot be
+/// written now. If it has nothing to write, it answers its caller itself.
 type Alter = Box<dyn FnOnce(Result<&Plan, Refusal>) -> Option<(Altered, AlterOutcome)> + Send>;
 
-/// Receives the outcome: whether the changes that an [`Alter`] asked for are durable.
+/// Receives the outcome: whether the changes that an [`Alter`] requested are durable.
 type AlterOutcome = Box<dyn FnOnce(Result<(), Refusal>) + Send>;
 
-/// A look takes at most this long, plus one step.
+/// One read of the plan takes at most this long, plus one step.
 const BITE: Duration = Duration::from_micros(300);
 
-/// The time that one look may take.
+/// The time that one read of the plan may take.
 #[derive(Debug)]
 pub struct Budget(Instant);
 
 impl Budget {
-    /// The budget of a look that begins now.
+    /// The budget of a read that begins now.
     pub fn now() -> Self {
         Self(Instant::now())
     }
 
-    /// Whether the time is used up, so that the next look must do the rest.
+    /// Whether the time is used up, so that the next read must do the rest.
     pub fn is_spent(&self) -> bool {
         self.0.elapsed() > BITE
     }
@@ -87,7 +88,7 @@ impl Budget {
 /// A function that reads the plan, which agrees with the books at that time.
 type PlanLook = Box<dyn FnOnce(&Plan) + Send>;
 
-/// The changes that an [`Alter`] asks for.
+/// The changes that an [`Alter`] requests.
 #[derive(Debug, Default)]
 pub struct Altered {
     /// New settings, saved with the books.
@@ -142,7 +143,8 @@ impl Ledger {
         (&mut waiting.answer).await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Reads the plan and changes settings or books in one durable step; returns what `alter` made for its caller.
+    /// Reads the plan and changes settings or books in one durable step; returns the value that `alter` made
+    /// for its caller.
     pub async fn alter<T: Send + 'static>(
         &self,
         alter: impl FnOnce(&Plan) -> Result<(Altered, T), Refusal> + Send + 'static,
@@ -180,15 +182,15 @@ impl Ledger {
         self.look(Plan::now).await
     }
 
-    /// Receives what requests want to have claimed from now on. Each want is answered with a slice in the books
-    /// ([`Request::Slice`]) or with [`Ledger::cannot`]; a request waits at most five seconds for that.
+    /// Receives the wants of requests from now on. Answer each want with a slice in the books
+    /// ([`Request::Slice`]) or with [`Ledger::cannot`]; a request waits at most five seconds for the answer.
     pub fn wants(&self) -> mpsc::UnboundedReceiver<Want> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let _ = self.queue.send(Message::Wants(sender));
         receiver
     }
 
-    /// Tells the requests that wait for this why it cannot be claimed.
+    /// Decides again the requests that wait for this want, which cannot be claimed for this reason.
     pub fn cannot(&self, want: Want, why: &str) {
         let _ = self.queue.send(Message::Cannot { want, why: why.into() });
     }

@@ -1,8 +1,9 @@
-//! Requests that cannot be answered yet: they wait until a young subnet has cooled, or until a slice is claimed for them.
+//! Parked requests: they cannot be answered before a young subnet has cooled or a slice has been claimed.
 //!
-//! Promises: the ledger never waits for a claim. It passes the want on, goes on with other requests, and decides again when the
-//! claim is in the books, when it turns out to be impossible, or when no answer came within [`LONGEST`]. A want that several
-//! requests have is passed on once. Claims nothing itself.
+//! Promises: the ledger never waits for a claim. It passes the want on and continues with other requests. It
+//! decides the request again when the slice is in the books, when the claim turns out to be impossible, or
+//! when no answer came within [`LONGEST`]. A want that several requests share is passed on once. This module
+//! does not claim slices itself.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::plan::settings::Millis;
 
 /// How long a request waits for a claim. dockerd waits 30 s for an answer.
 const LONGEST: Duration = Duration::from_secs(5);
-/// How many requests may wait; further ones are decided without a claim.
+/// The maximum number of parked requests; further requests are decided without a claim.
 const MOST: usize = 1_024;
 
 /// A request that waits.
@@ -25,7 +26,7 @@ pub(super) struct Parked {
     due: Millis,
     request: Request,
     pub(super) answer: oneshot::Sender<Answer>,
-    /// What has to be claimed first; `None` if it waits only for the time.
+    /// The space that must be claimed first; `None` if the request waits only until `due`.
     want: Option<Want>,
 }
 
@@ -34,7 +35,7 @@ impl Parked {
         self.due
     }
 
-    /// Whether this change gives the request what it waits for.
+    /// Whether the request waits for this change.
     fn is_met_by(&self, change: &Change) -> bool {
         let Change::SlicePut(slice) = change else { return false };
         match self.want {
@@ -46,14 +47,15 @@ impl Parked {
 }
 
 impl Writer {
-    /// Decides a request again at this time of the plan.
+    /// Parks a request until this time of the plan.
     pub(super) fn wait_until(&mut self, until: Millis, request: Request, answer: oneshot::Sender<Answer>) {
         let wait = until.saturating_sub(self.plan.now());
         let due = self.time.steady().saturating_add(wait);
         self.parked.push(Parked { due, request, answer, want: None });
     }
 
-    /// Passes the want of a request on and parks the request. If nobody claims slices here, decides at once without a claim.
+    /// Passes the want of a request on and parks the request. If this host does not claim slices, decides at
+    /// once without a claim.
     pub(super) fn claim(
         &mut self,
         want: Want,
@@ -79,7 +81,7 @@ impl Writer {
         self.parked.push(Parked { due, request, answer, want: Some(want) });
     }
 
-    /// Decides the requests again whose time has come.
+    /// Decides again the requests that are due.
     pub(super) fn retry_due(&mut self, batch: &mut Batch) {
         let now = self.time.steady();
         self.retry(
@@ -89,19 +91,19 @@ impl Writer {
         );
     }
 
-    /// Decides the requests again for which `changes` bring what they wait for.
+    /// Decides again the requests that wait for the changes of the batch.
     pub(super) fn retry_met(&mut self, batch: &mut Batch) {
         while let Some(change) = batch.slices.pop() {
             self.retry(batch, |parked| parked.is_met_by(&change), None);
         }
     }
 
-    /// Decides the requests again that wait for something that cannot be claimed.
+    /// Decides again the requests that wait for this want, which cannot be claimed.
     pub(super) fn cannot(&mut self, want: Want, why: &str, batch: &mut Batch) {
         self.retry(batch, |parked| parked.want == Some(want), Some(why));
     }
 
-    /// Decides the selected requests again, the oldest first, after noting why they get no claim.
+    /// Decides the selected requests again, the oldest first, after recording why their claim failed.
     fn retry(&mut self, batch: &mut Batch, is_due: impl Fn(&Parked) -> bool, why: Option<&str>) {
         if !self.parked.iter().any(&is_due) {
             return;
@@ -117,5 +119,5 @@ impl Writer {
     }
 }
 
-/// Where wants are sent.
+/// The channel that wants are sent to.
 pub(super) type Wants = mpsc::UnboundedSender<Want>;

@@ -1,7 +1,8 @@
 //! Grants that were also given to a second caller: a repeated explicit request gets the same grant as the first (P24, P27).
 //!
-//! Promises: a repeated request that was answered keeps its grant, so an undo of the first answer does not end it. Keeps only
-//! the newest few thousand, since an undo soon follows its grant. Covers only this process, as undos do. Makes no decisions.
+//! Promises: a repeated request that was answered keeps its grant, so an undo of the first answer does not
+//! end it. Keeps only the newest few thousand, since an undo follows its grant within moments. Covers only
+//! this process, as undos do. Makes no decisions.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,7 @@ use crate::plan::Plan;
 use crate::plan::change::Serial;
 use crate::plan::request::{Decision, Reply, Request, Undo};
 
-/// Maximum number of grants that are known; the oldest are removed first.
+/// Maximum number of grants that are kept; the oldest are removed first.
 const MOST: usize = 4_096;
 
 /// A grant: its generation, the subnet, and the address if the grant is for an address.

@@ -1,4 +1,4 @@
-//! How the ledger follows its clock: at the start, and whenever the time of day has stepped.
+//! How the ledger follows its clock: at startup, and whenever the time of day has stepped.
 //!
 //! Promises: all changes belong to the transaction of the batch that notices the step, and come before any decision. If the
 //! transaction fails, the plan is rebuilt, and the next batch tries again. Each step is logged in one line.
@@ -38,7 +38,7 @@ impl Writer {
         }
     }
 
-    /// At the start: makes sure that no stamp lies in the future and that nothing counts as older than is certain.
+    /// At startup: makes sure that no stamp is in the future, and that no age is overestimated.
     fn settle(&mut self, batch: &mut Batch) {
         let noted = match self.books.meta(KEY) {
             Ok(noted) => noted,
@@ -57,7 +57,7 @@ impl Writer {
             self.follow(shift, batch);
         } else if newest > self.time.now() {
             batch.stepped = Some(format!(
-                "the books hold times in the future, up to {}; gipam treats them as now",
+                "the books contain times in the future, up to {}; gipam treats them as now",
                 rfc3339(newest)
             ));
             self.write(&[Change::ClockStepped(Shift { by: 0, now: self.time.now() })], batch);

@@ -1,4 +1,5 @@
-//! The ledger's time: a time of day that advances with the steady clock alone, until a step of the time of day is in the books.
+//! The ledger's time: a time of day that advances only with the steady clock, until a step of the time of day
+//! is in the books.
 //!
 //! `offset` is the time of day at which the steady clock was 0. All stamps in the books use the same offset, which the
 //! books store together with its boot. As long as both are known, ages are exact, even across steps and restarts.
@@ -12,7 +13,7 @@ use crate::clock::{Clock, Moment};
 use crate::plan::settings::Millis;
 use crate::plan::stamps::Shift;
 
-/// Differences of the time of day below this are ignored: no duration here is so short that they would matter.
+/// Differences of the time of day below this are ignored: all durations here are longer.
 const STEP: u64 = 1_000;
 /// Writing slow steps (many leases) may use at most this fraction of the time: one part in `DUTY`.
 const DUTY: u32 = 20;
@@ -75,7 +76,7 @@ impl Timeline {
         format!("{} {}", self.clock.boot().unwrap_or("-"), self.frame.offset)
     }
 
-    /// At the start: adopts the frame in the books if it is of this boot, and returns whether it did.
+    /// At startup: adopts the frame in the books if it is from this boot, and returns whether it did.
     pub(super) fn settle(&mut self, note: Option<&str>) -> bool {
         let known = note.and_then(|note| note.split_once(' '));
         let known = known.filter(|(boot, _)| self.clock.boot() == Some(boot));
@@ -130,7 +131,7 @@ mod tests {
         let (clock, hands) = Clock::by_hand(1_000_000);
         let mut time = Timeline::new(clock);
         time.read();
-        assert!(!time.settle(None), "no record of these books");
+        assert!(!time.settle(None), "the books have no record of the clock");
         hands.pass(500);
         hands.step(-7_200);
         time.read();
@@ -140,7 +141,7 @@ mod tests {
         time.follow(Duration::ZERO);
         assert_eq!((time.now(), time.stepped()), (993_300, None));
         time.rolled_back();
-        assert_eq!(time.now(), 1_000_500, "it could not be written");
+        assert_eq!(time.now(), 1_000_500, "the step could not be written");
     }
 
     #[test]
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_frame_of_the_same_boot_is_taken_up() {
+    fn the_frame_of_the_same_boot_is_adopted() {
         let (clock, hands) = Clock::by_hand(1_000_000);
         let mut time = Timeline::new(clock.clone().in_boot(Some("a".to_owned())));
         time.read();

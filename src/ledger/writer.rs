@@ -1,8 +1,9 @@
-//! The ledger's task: take what waits, decide each request, commit once, answer.
+//! The ledger's task: take the queued messages, decide each request, commit once, answer.
 //!
-//! Promises: requests are decided in the order of the queue. A batch becomes durable as a whole or (full disk) not at all, and
-//! then the plan is rebuilt from the books. The books are tidied while no requests come. Waits for the queue and
-//! never polls, except for one attempt per second while releases wait for a full disk.
+//! Promises: requests are decided in the order of the queue. A batch becomes durable as a whole or (full
+//! disk) not at all, and then the plan is rebuilt from the books. The books are tidied while no requests
+//! arrive. Waits for the queue and never polls, except for one attempt per second while releases wait for a
+//! full disk.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ pub struct Fatal(pub String);
 
 /// Maximum number of requests in one batch.
 const BATCH: usize = 1_024;
-/// How often a full disk is tried again while releases wait for it.
+/// The interval at which a full disk is tried again while releases wait for it.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Reads of the plan may take this long between two batches, plus the time of the last one.
@@ -48,14 +49,14 @@ pub struct Writer {
     pub(super) time: Timeline,
     pub(super) messages: mpsc::UnboundedReceiver<Message>,
     queue: mpsc::UnboundedSender<Message>,
-    /// Requests that only a very young cooling subnet, or a claim, can satisfy.
+    /// Requests that wait for a very young cooling subnet or for a claim.
     pub(super) parked: Vec<Parked>,
-    /// Where the wants of requests go; `None` if nobody claims slices.
+    /// The channel for the wants of requests; `None` if this host does not claim slices.
     pub(super) wants: Option<Wants>,
     looks: VecDeque<PlanLook>,
     pub(super) deferred: Deferred,
     repeated: Repeated,
-    /// No request has come for a while.
+    /// No request has arrived for a while.
     quiet: bool,
     stopping: bool,
 }
@@ -76,7 +77,7 @@ pub(super) struct Batch {
     pub(super) changed: bool,
     /// The message to log about the clock once the step is in the books.
     pub(super) stepped: Option<String>,
-    /// Slices that changed and for which requests may wait.
+    /// The changed slices, for which requests may wait.
     pub(super) slices: Vec<Change>,
     /// The books were tidied: this has to be committed, but followers are not notified.
     tidied: bool,
@@ -84,7 +85,8 @@ pub(super) struct Batch {
 }
 
 impl Writer {
-    /// Creates the writer for a loaded plan and its books, and the handle to it. Nothing happens before [`Writer::run`].
+    /// Creates the writer for a loaded plan and its books, and the handle to it. The task starts only with
+    /// [`Writer::run`].
     pub fn new(plan: Plan, books: Books, clock: Clock) -> (Ledger, Self) {
         let (queue, messages) = mpsc::unbounded_channel();
         let meters = Arc::new(Meters::default());
@@ -115,7 +117,7 @@ impl Writer {
         if outcome.is_ok()
             && let Err(error) = self.books.fold_all(&self.plan)
         {
-            // What was not folded stays in the history, where the next start reads it.
+            // Unfolded events stay in the history, where the next start reads them.
             tracing::warn!("the books {}: {error}", self.books.path().display());
         }
         if let Err(error) = self.books.close() {
@@ -149,8 +151,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Lets the last answers go out and the sockets that are ready be read, as long as that brings more requests, so that
-    /// they share a commit.
+    /// Yields as long as that brings more requests: the last answers are sent, ready sockets are read, and
+    /// their requests share a commit.
     async fn gather(&mut self) {
         let mut waiting = usize::MAX;
         while self.messages.len() != waiting && self.messages.len() < BATCH {
@@ -231,8 +233,9 @@ impl Writer {
         }
     }
 
-    /// Does what may wait until the answers were sent: reads of the plan, and the checkpoint. If there are many reads, does
-    /// some of them, at least one, so that requests do not wait for all of them and no read waits forever.
+    /// Does the work that may wait until the answers were sent: reads of the plan, and the checkpoint. If
+    /// many reads wait, does some of them, at least one, so that requests do not wait for all of them and no
+    /// read waits forever.
     async fn between_batches(&mut self) {
         let checkpoint = !self.meters.is_sick() && self.books.is_checkpoint_due();
         if !checkpoint && self.looks.is_empty() {
@@ -324,7 +327,8 @@ impl Writer {
         }
     }
 
-    /// Writes what an alteration asks for. Stops at the first write that fails, since its transaction may already be gone.
+    /// Writes what an alteration requests. Stops at the first write that fails, since its transaction may
+    /// already be gone.
     fn carry_out(&mut self, altered: Altered, batch: &mut Batch) {
         let Altered { settings, changes, meta } = altered;
         if let Some(settings) = settings {
@@ -375,7 +379,7 @@ impl Writer {
 
     fn answer_all(batch: Batch) {
         for Decided { answer, outcome, .. } in batch.decided {
-            // The caller left in the meantime: undo the grant.
+            // The caller has disconnected in the meantime: undo the grant.
             if let Some(answer) = answer
                 && let Err(Ok(Granted { ticket: Some(ticket), .. })) = answer.send(outcome)
             {

@@ -1,15 +1,16 @@
-//! Which grants are young: which generation was reached at which time, by a clock that never steps.
+//! Records which grants are young: which generation was reached at which time, by a clock that never steps.
 //!
-//! Promises: a grant that counts as settled was made at least a minute ago, however the time of day steps, even across
-//! restarts: grants of earlier processes count from the start of this one. Keeps one moment per second,
-//! for a minute. Reads no clock.
+//! Promises: a grant that counts as settled was made at least a minute ago, however the time of day steps,
+//! even across restarts: grants of earlier processes count from the start of this one. Keeps one moment per
+//! second, for a minute. Does not read a clock.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::plan::settings::Millis;
 
-/// An Engine shows an endpoint only once its container has started and all its addresses are granted.
+/// Younger grants may be missing from the Engine's lists: an Engine shows an endpoint only once its container
+/// has started and all its addresses are granted.
 pub const YOUNG: Millis = 60_000;
 /// The minimum distance between two kept moments.
 const STEP: Millis = 1_000;
@@ -66,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_granted_is_young_for_a_minute() {
+    fn a_grant_is_young_for_a_minute() {
         let youth = Youth::default();
         youth.note(5_000, 7); // six grants of earlier processes
         assert_eq!(youth.settled(5_000), 0);
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_is_never_older_than_its_last_grant_and_takes_little_room() {
+    fn a_burst_is_never_older_than_its_last_grant_and_takes_little_memory() {
         let youth = Youth::default();
         for n in 0..100_000u64 {
             youth.note(n * 10, n + 1); // granted at n * 10: generation n

@@ -154,8 +154,8 @@ impl Addresses {
         queued.iter().sum::<usize>() + self.queues[ASIDE].iter().filter(is).count()
     }
 
-    /// The index of the queue for a released address: in the range or outside of it (where addresses are for gateways), and
-    /// once requested by number or not.
+    /// The index of the queue for a released address: in the range or outside it (where addresses are for
+    /// gateways), and once requested by number or not.
     const fn queue_of(is_inside: bool, by_number: bool) -> usize {
         (if is_inside { 0 } else { 2 }) + by_number as usize
     }
@@ -189,7 +189,8 @@ impl Addresses {
         self.queue(address, by_number).insert((since, address));
     }
 
-    /// Sets the records of many addresses, in order: trees and pages filled in order take half the memory of ones that grew.
+    /// Sets the records of many addresses, in order: trees and pages filled in order take half the memory of
+    /// those that grew.
     pub fn load(&mut self, records: &[(u128, Record)]) {
         for (address, record) in records {
             self.put(*address, record.clone());
@@ -207,7 +208,7 @@ impl Addresses {
         }
     }
 
-    /// Forgets an address, as if it was never used.
+    /// Forgets an address, as if it had never been used.
     pub fn forget(&mut self, address: u128) {
         let Some(before) = self.records.remove(address) else { return };
         self.drop_indexes(address, &before);
@@ -266,8 +267,8 @@ impl Addresses {
         self.bounds.allow(address) && !self.taken.contains(address)
     }
 
-    /// The address released longest ago, with the time, among those once requested by number or among the others. `anywhere`
-    /// also searches outside of the range. `open` is false for addresses that siblings keep.
+    /// The address released longest ago, with the time, among those once requested by number or among the
+    /// others. `anywhere` also searches outside the range. `open` is false for addresses that siblings keep.
     pub fn longest_freed(
         &self,
         by_number: bool,

@@ -1,9 +1,10 @@
 //! Adopts whole networks that Docker has and the books lack, because the books were lost or come from an old backup.
 //!
-//! Promises: *fenced*, *disjoint*, *unique*; the subnet and all that the Engine shows live in it are added to the books in one
-//! decision, so a live address is never free, not even for a moment. The Engine does not show PoolIDs: an adopted subnet
-//! has none until the first RequestAddress or a person provides it. A release cannot provide it: it may be a late release
-//! of an earlier grant (P19), and trusting it would take the subnet from the network.
+//! Promises: *fenced*, *disjoint*, *unique*; the subnet and all its live leases in the Engine's list are
+//! added to the books in one decision, so a live address is never free, not even for a moment. The Engine
+//! does not show PoolIDs: an adopted subnet has none until the first RequestAddress or a person provides it.
+//! A release cannot provide it: it may be a late release of an earlier grant (P19), and trusting it would
+//! take the subnet from the network.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -143,8 +144,8 @@ impl<'a> AdoptionBatch<'a> {
         (serial, changes)
     }
 
-    /// The network's leases, one per address, and which of them is the gateway. A lease that a
-    /// sibling holds as a precaution moves to its own network.
+    /// The network's leases, one per address, and the address of the gateway. A lease that a sibling holds as
+    /// a precaution moves to its own network.
     fn leases(
         &mut self,
         seen: &Adoption,
@@ -243,7 +244,7 @@ impl Plan {
         let [first, others @ ..] = ranges.as_slice() else { return Refusal::pool_not_found(id) };
         let others: Vec<String> = others.iter().map(ToString::to_string).collect();
         Refusal::not_found(format!(
-            "adopted networks share {}, and the request does not show which of them it is for; restart a running container of \
+            "adopted networks share {}, and the request does not show which one it is for; restart a running container of \
              that network, or give its --ip-range: gipam adopt {first} {id:?} (or {})",
             waiting.first().map_or_else(String::new, |subnet| subnet.state.prefix.to_string()),
             others.join(", ")
@@ -255,7 +256,7 @@ impl Plan {
         let mut batch = AdoptionBatch::of(self, all.iter());
         let (mut changes, mut serials, mut rivals) = (Vec::new(), Vec::new(), Vec::<&Adoption>::new());
         for seen in all {
-            if let Some(other) = rivals.iter().find(|other| !seen.part().stands_beside(other.part())) {
+            if let Some(other) = rivals.iter().find(|other| !seen.part().coexists_with(other.part())) {
                 return Err(Refusal::overlap_pool(format!("{} overlaps {}", seen.prefix, other.prefix)));
             }
             self.refuse_unfit(seen, seen.read.at)?;
@@ -274,7 +275,7 @@ impl Plan {
         grants.find_map(|subnet| Some((subnet, subnet.addresses.lease(address)?)))
     }
 
-    /// The nearest held subnet that cannot be held together with this network.
+    /// The nearest held subnet that conflicts with this network.
     pub fn obstacle_to(&self, seen: &Adoption) -> Option<&Subnet> {
         self.in_the_way(Space::Local, seen.part()).next().map(|(_, subnet)| subnet)
     }
@@ -295,7 +296,7 @@ impl Plan {
         let since = (read.saturating_sub(SETTLING).saturating_add(1), 0);
         let mut recent = self.released.range(since..).filter_map(|(at, serial)| {
             let state = &self.subnet(*serial)?.state;
-            let meant = state.space == Space::Local && !seen.part().stands_beside(Part::of(state));
+            let meant = state.space == Space::Local && !seen.part().coexists_with(Part::of(state));
             meant.then_some((at, state.prefix))
         });
         match recent.next_back() {
@@ -367,5 +368,8 @@ impl Plan {
 
 fn has_id(subnet: &Subnet) -> Refusal {
     let SubnetState { prefix, granted_at, id, .. } = &subnet.state;
-    Refusal::overlap_pool(format!("{prefix} is held since {} under PoolID {id:?}", rfc3339(*granted_at)))
+    Refusal::overlap_pool(format!(
+        "{prefix} has been held since {} under PoolID {id:?}",
+        rfc3339(*granted_at)
+    ))
 }

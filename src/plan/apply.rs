@@ -1,4 +1,4 @@
-//! Applying changes: the same code for the served plan and for rebuilding it from the store.
+//! Applies changes: the same code updates the served plan and rebuilds it from the store.
 //!
 //! Promises: total and deterministic; a change that names something unknown does nothing. Makes no decisions.
 

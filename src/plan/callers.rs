@@ -1,12 +1,12 @@
-//! Callers: the dockerd processes that requested what is held, and which of them have ended.
+//! Callers: the dockerd processes that requested the current leases, and which of these processes have ended.
 //!
 //! Each caller is recorded with the generation that was next when it first appeared, so a lease's generation shows which
 //! callers could have requested it; the lease itself does not store them. A caller is removed from the list once it and all its
 //! containers have ended. If only the caller itself has ended, the entry of its boot covers it: its containers may still run.
 //!
-//! Promises: a lease counts as gone only if every caller that could have requested it has ended. A lease older than the list
-//! belongs to an unrecorded caller, which is recorded under the boot in which the list was started. Does not examine
-//! processes itself: what has ended is passed in.
+//! Promises: a lease counts as gone only if every caller that could have requested it has ended. A lease
+//! older than the list belongs to an unrecorded caller, which is recorded under the boot in which the list
+//! was started. Does not examine processes itself: the ended ones are passed in.
 
 use super::Plan;
 use super::change::{Change, Kind, Why};
@@ -83,7 +83,7 @@ impl Plan {
 }
 
 impl AddressSearch<'_> {
-    /// The change that frees a lease of this subnet or of a sibling, if it is proven that nothing uses it any more.
+    /// The change that frees a lease of this subnet or of a sibling, if it is proven to be unused.
     pub(super) fn clear(&self, holder: &Subnet, address: u128) -> Option<Change> {
         let record = holder.addresses.get(address)?;
         if record.kind != Kind::Endpoint || holder.state.space != Space::Local {
@@ -93,7 +93,7 @@ impl AddressSearch<'_> {
         let lease = (serial, Some(address), record.generation);
         let evidence = match dead.proven.get(&lease) {
             Some(death) => death.evidence(),
-            None if dead.alive_all_the_same.contains(&lease) => return None,
+            None if dead.alive_nevertheless.contains(&lease) => return None,
             None if !self.plan.asked_by_the_gone(record.generation) => return None,
             None => {
                 let now = rfc3339(at);

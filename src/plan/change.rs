@@ -223,7 +223,7 @@ pub enum Change {
     SubnetListed { serial: Serial },
     /// The Engine's name and ids for a holder. The plan uses only a changed name.
     AddressNamed { serial: Serial, address: u128, generation: u64, shown: ShownHolder },
-    /// Nothing is remembered about an address any more.
+    /// The record of an address was deleted.
     AddressForgotten { serial: Serial, address: u128 },
     /// A person pinned an address to a holder, for every future subnet of this prefix.
     AddressPinned { space: Space, prefix: Prefix, address: u128, pin: Pin },
@@ -235,9 +235,9 @@ pub enum Change {
     CallerSeen { name: Box<str>, caller: Caller },
     /// This caller has ended, and nothing that it requested can still be running.
     CallerForgotten { name: Box<str> },
-    /// The Engine whose networks these books hold.
+    /// The Engine whose networks are in these books.
     EngineKnown(Box<EngineIdentity>),
-    /// A slice belongs to this host, or its state changed.
+    /// A slice now belongs to this host, or its state changed.
     SlicePut(Slice),
     /// A slice no longer belongs to this host.
     SliceGone { prefix: Prefix },

@@ -33,7 +33,7 @@ pub(super) const ORDER: &[AddressWay] = &[
     ("longest released", longest_released),
     ("released, still cooling", still_cooling),
     ("once requested by number", asked_by_number),
-    ("pinned to somebody else by hand", others_pin),
+    ("pinned to another holder by hand", others_pin),
     ("the gateway's place", gateways_place),
 ];
 
@@ -44,14 +44,14 @@ pub(super) const GATEWAY: &[AddressWay] = &[
     ("longest released", longest_released),
     ("released, still cooling", still_cooling),
     ("once requested by number", asked_by_number),
-    ("pinned to somebody else by hand", others_pin),
+    ("pinned to another holder by hand", others_pin),
 ];
 
-/// The address found, and what the operator should know about it.
+/// The address found, and a warning for the operator, if there is one.
 pub(super) struct Choice {
     pub(super) address: u128,
     pub(super) warning: Option<String>,
-    /// The books have no record of the address, so that none needs to be looked up.
+    /// The books have no record of the address, so no lookup is needed.
     pub(super) unknown: bool,
     /// The change that frees the dead lease at this address.
     pub(super) cleared: Option<Box<Change>>,
@@ -83,7 +83,7 @@ pub(super) enum Miss {
     Forgotten,
     /// The way needs information about the caller that the request lacks: what, and the option of `gipam explain` for it.
     Unsaid(&'static str, &'static str),
-    /// It would be this address, but this prevents it.
+    /// It would find this address, but cannot give it for this reason.
     But(u128, Cow<'static, str>),
 }
 
@@ -108,7 +108,7 @@ impl<'a> AddressSearch<'a> {
         if self.request.gateway { GATEWAY } else { ORDER }
     }
 
-    /// The result of the first way that finds anything.
+    /// The result of the first way that finds an address.
     pub(super) fn first(&self) -> Option<Choice> {
         self.ways().iter().find_map(|(_, find)| find(self).ok())
     }
@@ -249,7 +249,7 @@ fn gateways_place(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     }
     let bounds = search.subnet.addresses.bounds();
     if slot < bounds.first || bounds.last < slot {
-        return Err(Miss::But(slot, "it is outside of the range".into()));
+        return Err(Miss::But(slot, "it is outside the range".into()));
     }
     if search.subnet.reserved().contains(slot) {
         return Err(Miss::But(slot, "it is reserved".into()));

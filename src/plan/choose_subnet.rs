@@ -3,9 +3,10 @@
 //! [`ORDER`] is the complete order: [`SubnetSearch::first`] uses the first way that finds a subnet, [`explain`](super::explain)
 //! prints all of them. The pools are searched in order, each for the best fit that avoids everything in use.
 //!
-//! Promises: pure; the cost depends on what is found, not on the number of pools, subnets or cooling subnets: pools
-//! without room are skipped, and a refusal is known before anything is searched. Cooling subnets: the [`OLDEST`] that have
-//! cooled longest are tried one by one, each for the space that it would free; after that, the best fit among all of them.
+//! Promises: pure; the cost depends on what is found, not on the number of pools, subnets or cooling subnets:
+//! pools without room are skipped, and a refusal is known before the search. Cooling subnets: the [`OLDEST`]
+//! that have cooled longest are tried one by one, each for the space that it would free; after that, the best
+//! fit among all of them.
 
 use super::Plan;
 use super::change::{Serial, SubnetState};
@@ -41,12 +42,12 @@ pub(super) const FREE: &str = "free";
 
 /// The result of a way.
 pub(super) enum Offer {
-    /// This subnet, and what the operator should know about it.
+    /// This subnet, and a warning for the operator, if there is one.
     Free(Prefix, Option<String>),
     Wait(Millis),
     /// The request does not say which parts of this pool the host uses.
     Unknown,
-    /// The first pool with room for it is sliced, and this host first has to claim a slice of it.
+    /// The first pool with room for the subnet is sliced, and this host must first claim a slice of it.
     Claim(Want),
 }
 
@@ -98,7 +99,7 @@ impl Plan {
         if let Some(named) = &options.pools {
             if let Some(unknown) = named.iter().find(|name| self.pool(name).is_none()) {
                 return Err(Refusal::invalid_request(format!(
-                    "option pool={unknown}: no such pool; the pools are {}",
+                    "option pool={unknown}: this pool does not exist; the pools are {}",
                     self.pool_names()
                 )));
             }
@@ -140,7 +141,7 @@ impl<'a> SubnetSearch<'a> {
         Ok(Self { plan, request, options, open, size: named.or(options.size(request.family)) })
     }
 
-    /// The result of the first way that finds anything.
+    /// The result of the first way that finds a subnet.
     pub(super) fn first(&self) -> Option<Offer> {
         ORDER.iter().find_map(|(_, find)| find(self))
     }
@@ -154,7 +155,7 @@ impl<'a> SubnetSearch<'a> {
     pub(super) fn places(&self) -> impl Iterator<Item = PoolPlace<'a>> {
         let all = if self.open.is_none() { 0..self.plan.settings.pools.len() } else { 0..0 };
         let places = all.chain(self.open.iter().flatten().copied()).filter_map(|at| self.place(at));
-        // A subnet that hosts share is given only to requests that name its pool.
+        // A subnet that several hosts share is given only to requests that name its pool.
         places.filter(|place| self.open.is_some() || place.space.shared().is_none())
     }
 
@@ -173,7 +174,7 @@ impl<'a> SubnetSearch<'a> {
         Box::new(self.places().filter(room).filter(hopeful))
     }
 
-    /// The first sliced pool of which another slice may be claimed for this request.
+    /// The first sliced pool in which this host may claim another slice for this request.
     fn claimable(&self) -> Option<(usize, Offer)> {
         if self.request.space == Space::Global {
             return None;
@@ -196,17 +197,17 @@ impl<'a> SubnetSearch<'a> {
         self.open.as_ref().map_or(Some(at), |open| open.iter().position(|other| *other == at))
     }
 
-    /// The refusal if no way found anything.
+    /// The refusal if no way found a subnet.
     pub(super) fn nothing_left(&self) -> Refusal {
         let why = |place: PoolPlace<'_>| place.hopeless().unwrap_or_else(|| place.full_text());
         let texts = self.places().take(NAMED).map(why);
         let mut text = texts.reduce(|all, one| [&all, "; ", &one].concat()).unwrap_or_default();
         let all = self.open.as_ref().map_or(self.plan.spaces.count(self.request.family), Vec::len);
         if let Some(more) = all.checked_sub(NAMED).filter(|more| *more > 0) {
-            text.push_str(&format!("; and so on for {more} more pools"));
+            text.push_str(&format!("; and {more} more pools"));
         }
         Refusal::no_available_pool(format!(
-            "no free {} subnet: {text}; remove unused networks (gipam subnets shows them), ask for a smaller size, or add a pool",
+            "no free {} subnet: {text}; remove unused networks (gipam subnets shows them), request a smaller size, or add a pool",
             self.request.family,
         ))
     }
@@ -251,7 +252,7 @@ fn longest_released(search: &SubnetSearch<'_>) -> Option<Offer> {
     if cooling.is_empty() {
         return None;
     }
-    // Skips the search if nothing would be free even without the cooling subnets.
+    // Skips the search if no place would be free even without the cooling subnets.
     search.with_room(Vacancy::Reclaimable).next()?;
     for &(released_at, serial) in cooling.iter().take(OLDEST) {
         let Some(state) = plan.subnet(serial).map(|subnet| &subnet.state) else { continue };
@@ -282,7 +283,8 @@ fn longest_released(search: &SubnetSearch<'_>) -> Option<Offer> {
     })
 }
 
-/// Offers a place whose most recently released cooling subnet is `last`: now if that may already be given, else later.
+/// Offers a place whose most recently released cooling subnet is `last`: now if `last` may already be given
+/// again, else later.
 fn given_cooling(
     search: &SubnetSearch<'_>,
     place: &PoolPlace<'_>,
@@ -316,7 +318,7 @@ impl PoolPlace<'_> {
         let mut text =
             format!("pool {} ({base}) has no free /{length} (subnets held: {}{used})", pool.name, space.held);
         if let Some(slice) = space.slice() {
-            text.push_str(&format!(", and this host has {} slices (/{slice}) of it", self.slices_held()));
+            text.push_str(&format!(", and this host holds {} of its /{slice} slices", self.slices_held()));
         }
         if let Some(why) = self.cannot() {
             text.extend(["; ", why]);

@@ -1,4 +1,5 @@
-//! How full things are: the addresses of a subnet by state, and how many more subnets a pool can give.
+//! How full subnets and pools are: the addresses of a subnet by state, and how many more subnets a pool can
+//! give.
 //!
 //! Promises: *conserved*: the counts of a subnet add up to its size. Only for views; not used on the request path.
 
@@ -13,7 +14,7 @@ use super::subnet::{Subnet, never_given, usable};
 pub struct AddressCounts {
     /// Network, broadcast and all-zero host part, unless leased anyway.
     pub never_given: u128,
-    /// Reserved, or not in a slice of this host, and not leased.
+    /// Not leased, and either reserved or outside the slices of this host.
     pub reserved: u128,
     /// The gateway's slot, unless it is leased.
     pub slot: u128,

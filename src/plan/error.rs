@@ -21,11 +21,12 @@ pub enum ErrorKind {
     Missing,
     /// Already held.
     Taken,
-    /// Nothing is left to give.
+    /// No free address or subnet is left.
     Exhausted,
     /// Not possible now.
     Unavailable,
-    /// Can be decided only in a few seconds, as the data may be older than the books. Otherwise the same as `Unavailable`.
+    /// Can be decided only in a few seconds, as the data may be older than the books. In all other respects,
+    /// this is `Unavailable`.
     TooEarly,
     /// The daemon does not answer. Never sent: the client sets it.
     Unreachable,
@@ -88,8 +89,8 @@ impl<'de> Deserialize<'de> for ErrorKind {
     }
 }
 
-/// Why something was not done, used in every room: the plan refused it, the disk does not accept writes, or a person requested
-/// something impossible. On the wire of the admin socket it is `{"Err": text, "kind": kind}`.
+/// Why something was not done, used in every module: the plan refused it, the disk does not accept writes, or
+/// a person requested something impossible. On the wire of the admin socket: `{"Err": text, "kind": kind}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{text}")]
 pub struct Refusal {
@@ -125,13 +126,13 @@ impl Refusal {
         Self::new(ErrorKind::Invalid, format!("invalid request: {why}"))
     }
 
-    /// `why`: `is outside of 192.0.2.0/24`, `is the network address of ...`.
+    /// `why`: `is outside 192.0.2.0/24`, `is the network address of ...`.
     pub fn out_of_range(address: IpAddr, why: impl Display) -> Self {
         Self::new(ErrorKind::Invalid, format!("requested address is out of range: {address} {why}"))
     }
 
     pub fn outside(address: IpAddr, prefix: Prefix) -> Self {
-        Self::out_of_range(address, format!("is outside of {prefix}; choose an address of that subnet"))
+        Self::out_of_range(address, format!("is outside {prefix}; choose an address of that subnet"))
     }
 
     /// No grant has this PoolID.
@@ -167,7 +168,7 @@ impl Refusal {
         Self::new(ErrorKind::Taken, text)
     }
 
-    /// What is to be adopted or imported would overlap the books.
+    /// A subnet to adopt or import overlaps one in the books.
     pub fn overlap_pool(what: impl Display) -> Self {
         let text = format!("address pool overlaps with existing pool on this address space: {what}");
         Self::new(ErrorKind::Taken, text)

@@ -19,14 +19,14 @@ use super::{Part, Plan, Subnet, options};
 /// Identifies a lease or a subnet: serial, address (of a lease), generation.
 pub type ProofKey = (Serial, Option<u128>, u64);
 
-/// Why an Engine's lists prove nothing.
+/// Why an Engine's lists are not a complete view.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Doubt {
     /// Some of the lists could not be read.
     #[error("its lists are incomplete: {0}")]
     Unclear(String),
     /// The Engine does not identify itself.
-    #[error("its /info lacks ID or DockerRootDir, so nobody can tell which Engine it is")]
+    #[error("its /info lacks ID or DockerRootDir, so it cannot be identified")]
     Unidentified,
     /// It is not the Engine that the books know.
     #[error("it is Engine {} with data in {}, and the books know Engine {} with data in {}", shown.id, shown.root, known.id, known.root)]
@@ -50,7 +50,8 @@ struct ShownPlace {
     set_up: BTreeMap<u128, Kind>,
 }
 
-/// An Engine's lists, arranged by prefix. Contains nothing of the books, so one survey serves many looks at the plan.
+/// An Engine's lists, arranged by prefix. Contains no data from the books, so one survey serves many reads of
+/// the plan.
 #[derive(Debug)]
 pub struct IndexedLists {
     lists: Lists,
@@ -110,7 +111,7 @@ impl IndexedLists {
         })
     }
 
-    /// Whether this address is a gateway or an auxiliary address of a network, and which.
+    /// Whether this address is a gateway or an auxiliary address of a network, and which of the two.
     pub fn set_up(&self, prefix: Prefix, address: u128) -> Option<Kind> {
         self.places.get(&prefix).and_then(|place| place.set_up.get(&address).copied())
     }
@@ -124,7 +125,7 @@ impl IndexedLists {
     }
 }
 
-/// The plan compared with an Engine's lists, during one look.
+/// The plan compared with an Engine's lists, during one read of the plan.
 #[derive(Clone, Copy, Debug)]
 pub struct Sight<'a> {
     plan: &'a Plan,
@@ -146,16 +147,16 @@ impl<'a> Sight<'a> {
     pub fn network_of(&self, subnet: &Subnet) -> Option<&'a Network> {
         let state = &subnet.state;
         let mut meant =
-            self.local_ones(state.prefix).filter(|(_, part)| !part.stands_beside(Part::of(state)));
+            self.local_ones(state.prefix).filter(|(_, part)| !part.coexists_with(Part::of(state)));
         let (network, part) = meant.next()?;
         let mut grants = self.plan.grants_of(Space::Local, state.prefix);
         let alone = meant.next().is_none()
-            && grants.all(|it| it.state.serial == state.serial || part.stands_beside(Part::of(&it.state)));
+            && grants.all(|it| it.state.serial == state.serial || part.coexists_with(Part::of(&it.state)));
         alone.then_some(network)
     }
 
-    /// The held subnet that records an address used in this network: the network's own, else the first with its prefix, so that
-    /// no subnet gives that address away. Copies are separate on purpose.
+    /// The held subnet that records an address used in this network: the network's own, else the first with
+    /// its prefix, so that no subnet grants that address to others. Copies are separate on purpose.
     pub fn home_of(&self, network: &Network, prefix: Prefix) -> Option<&'a Subnet> {
         let is_it = |subnet: &&'a Subnet| self.network_of(subnet).is_some_and(|it| it.id == network.id);
         let copied = self.is_copied(prefix) || options::wants_copy(&network.options);
@@ -237,7 +238,7 @@ impl<'a> CompleteView<'a> {
     /// by then, by a clock that never steps: the Engine shows an endpoint only after its container has started.
     ///
     /// # Errors
-    /// The reason why these lists prove nothing.
+    /// The reason why these lists are not a complete view.
     pub fn of(sight: Sight<'a>, at: Moment, settled: u64) -> Result<Self, Doubt> {
         let Sight { plan, shown } = sight;
         let engine = shown.lists.engine.as_ref().ok_or(Doubt::Unidentified)?;
@@ -322,7 +323,8 @@ impl Death {
         })
     }
 
-    /// Limits the proof: once an address of the subnet is requested, it may be another Engine's, and the proof does not count.
+    /// Limits the proof: once an address of the subnet is requested, the subnet may be another Engine's, and
+    /// the proof does not count.
     pub fn while_unnamed(self) -> Self {
         Self { while_unnamed: true, ..self }
     }

@@ -35,7 +35,7 @@ pub struct Explanation {
     pub given: Option<String>,
     /// The refusal, as Docker would get it.
     pub refused: Option<String>,
-    /// What the answer depends on but the question does not include, and how to add it.
+    /// Information that the answer depends on and the question lacks, and how to add it.
     #[serde(default)]
     pub depends: Option<String>,
     /// The steps of the decision, in order.
@@ -115,7 +115,7 @@ impl Plan {
         if let Some(asked) = request.address {
             match subnet.number_of(asked) {
                 Some(address) => explain_number(&search, address, steps),
-                None => steps.say("place", format!("{asked} is outside of {}", state.prefix)),
+                None => steps.say("place", format!("{asked} is outside {}", state.prefix)),
             }
             return None;
         }
@@ -142,7 +142,7 @@ impl Plan {
         depends
     }
 
-    /// Explains a subnet requested by number.
+    /// Explains a subnet that is requested explicitly.
     fn explain_exact(&self, request: &SubnetRequest, prefix: Prefix, steps: &mut Steps) {
         let pool = self
             .pool_around(prefix)
@@ -223,7 +223,7 @@ fn explain_number(search: &AddressSearch<'_>, address: u128, steps: &mut Steps) 
             let cools =
                 if until > plan.now { format!(", cools until {}", rfc3339(until)) } else { String::new() };
             let number = if record.asked_by_number { ", once requested by number" } else { "" };
-            let last = record.name.as_deref().unwrap_or("somebody");
+            let last = record.name.as_deref().unwrap_or("an unknown holder");
             format!("nobody; {last} released it at {}{cools}{number}", rfc3339(record.since))
         }
     };

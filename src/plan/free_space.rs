@@ -1,7 +1,8 @@
 //! The free parts of one pool's base: best fit, splitting and coalescing (a buddy system over prefixes).
 //!
-//! Promises: O(length) map operations per call, however many subnets there are; free blocks are maximal, so space
-//! that was once whole does not stay fragmented. Does not know times, spaces or names: the caller passes in what is occupied.
+//! Promises: O(length) map operations per call, however many subnets there are; free blocks are maximal, so
+//! space that was once whole does not stay fragmented. Does not know times, spaces or names: the caller
+//! passes in the occupied prefixes.
 
 use std::collections::BTreeSet;
 use std::iter::successors;
@@ -111,7 +112,8 @@ impl FreeSpace {
         })
     }
 
-    /// Marks a region that was wholly occupied as vacated; the parts that nothing else occupies become free.
+    /// Marks a region that was wholly occupied as vacated; the parts that no other prefix occupies become
+    /// free.
     pub fn vacate(&mut self, region: Prefix, occupied: &(impl Standing + ?Sized)) {
         let region = if region.contains(self.base) { self.base } else { region };
         if !self.base.contains(region) || occupied.covers(region) {
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn blocked_parts_are_stepped_over() {
+    fn blocked_parts_are_skipped() {
         let space = FreeSpace::new(prefix("192.0.2.0/24"), NOTHING);
         let to = prefix("192.0.2.0/25").last();
         let skip = |candidate: Prefix| (candidate.first() <= to).then_some(to);
@@ -246,7 +248,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn free_is_what_nobody_occupies(ops in prop::collection::vec((any::<bool>(), 0u128..64, 22u8..=32), 1..60)) {
+        fn only_unoccupied_addresses_are_free(ops in prop::collection::vec((any::<bool>(), 0u128..64, 22u8..=32), 1..60)) {
             let base = prefix("192.0.2.0/26");
             let (mut occupied, mut standing) = (PrefixIndex::default(), Vec::new());
             let mut space = FreeSpace::new(base, from_ref(&occupied));

@@ -43,7 +43,7 @@ impl AddressSearch<'_> {
         let gateway = if request.gateway { subnet.gateway_lease() } else { None };
         if request.gateway && prefix.size() == 1 && gateway.is_none() {
             return Err(Refusal::no_available_addresses(format!(
-                "{prefix} has one address, which the gateway would take; ask for a larger subnet, or for a network without a gateway"
+                "{prefix} has one address, which the gateway would take; request a larger subnet, or a network without a gateway"
             )));
         }
         if let Some(asked) = request.address {
@@ -89,9 +89,9 @@ impl AddressSearch<'_> {
         let Some((holder, record)) = own.map(|record| (*subnet, record)).or_else(of_sibling) else {
             if let Some(want) = plan.unowned_address(subnet, address).filter(|_| !self.is_common(address)) {
                 return match request.cannot.get(&want) {
-                    Some(why) => {
-                        Err(Refusal::no_available_addresses(format!("{asked} is not this host's: {why}")))
-                    }
+                    Some(why) => Err(Refusal::no_available_addresses(format!(
+                        "{asked} does not belong to this host: {why}"
+                    ))),
                     None => Ok(Decision::unchanged(Reply::Claim(want))),
                 };
             }

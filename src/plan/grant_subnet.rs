@@ -21,7 +21,7 @@ const STORM_WINDOW: Millis = 60_000;
 const PATIENCE: usize = 16;
 /// How many prefixes in use on the host a refusal lists.
 const NAMED: usize = 8;
-/// How many keys are remembered at most.
+/// Maximum number of remembered keys.
 const KEYS: usize = 1_000;
 
 impl Plan {
@@ -64,7 +64,9 @@ impl Plan {
             && let Some(want) = self.unowned_subnet(prefix)
         {
             return match request.cannot.get(&want) {
-                Some(why) => Err(Refusal::no_available_pool(format!("{prefix} is not this host's: {why}"))),
+                Some(why) => {
+                    Err(Refusal::no_available_pool(format!("{prefix} does not belong to this host: {why}")))
+                }
                 None => Ok(Decision::unchanged(Reply::Claim(want))),
             };
         }
@@ -126,8 +128,10 @@ impl Plan {
         Ok(decision)
     }
 
-    /// The newest serials of a storm: dynamic subnets of one family, space and option set, all held, without any address
-    /// request, granted within a minute. The limit applies if requests come directly one after another, as in Docker's loop; otherwise [`PATIENCE`] times as many are allowed. Empty if there are fewer.
+    /// The newest serials of a storm: dynamic subnets of one family, space and option set, all held, without
+    /// any address request, granted within a minute. The limit applies if requests arrive directly one after
+    /// another, as in Docker's loop; otherwise [`PATIENCE`] times as many are allowed. Empty if there are
+    /// fewer.
     pub(super) fn storm(&self, request: &SubnetRequest) -> Vec<Serial> {
         let limit = usize::try_from(self.settings.storm_limit).unwrap_or(usize::MAX);
         let like_a_loop = request.in_a_row >= self.settings.storm_limit;

@@ -130,7 +130,7 @@ impl Plan {
     pub(super) fn exhausted_because(&self, subnet: &Subnet, why: &str) -> Refusal {
         let slices = self.slices.meeting(subnet.state.prefix).count();
         Refusal::no_available_addresses(format_args!(
-            "this host gives addresses of {} only from its {slices} slices, which are all leased or reserved (leases: {}); {why}",
+            "this host has no free address in its slices of {} (slices: {slices}, leases: {}); {why}",
             place_name(subnet),
             subnet.addresses.leased_inside()
         ))
@@ -138,17 +138,17 @@ impl Plan {
 
     /// Why a container can never get an address here without `--ip`, if the gateway is at this address; `None` if it can.
     pub(super) fn no_room(&self, subnet: &Subnet, gateway: Option<u128>) -> Option<String> {
-        if subnet.has_room_beside(gateway) {
+        if subnet.has_room_with(gateway) {
             return None;
         }
         let (prefix, range) = (subnet.state.prefix, subnet.state.range);
         let inside = gateway.filter(|it| range.unwrap_or(prefix).contains_number(*it));
         let left = inside.map_or_else(
-            || "none that may be given".to_owned(),
+            || "since all are reserved or never given".to_owned(),
             |it| format!("only the gateway's, {}", prefix.address(it)),
         );
         let larger = match (range.is_some(), inside.is_some()) {
-            (true, true) => "--ip-range, or with a --gateway outside of it",
+            (true, true) => "--ip-range, or with a --gateway outside it",
             (true, false) => "--ip-range",
             (false, _) => "subnet",
         };

@@ -1,8 +1,9 @@
-//! What the host uses, in the form needed to choose a subnet: sorted, and merged for each base of a pool.
+//! The prefixes in use on the host, in the form needed to choose a subnet: sorted, and merged for each base
+//! of a pool.
 //!
-//! Promises: what overlaps a prefix is found in O(log n); what blocks a base is merged once, and adding or removing a
-//! prefix changes only what it touches; a clone is cheap. A `HostUse` limited to some bases knows that it lacks the others.
-//! Does not survey the host.
+//! Promises: entries that overlap a prefix are found in O(log n); entries that block a base are merged once,
+//! and adding or removing a prefix changes only the bases that it overlaps; a clone is cheap. A `HostUse`
+//! limited to some bases knows that it lacks the others. Does not survey the host.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -174,7 +175,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_kept_change_by_change_equals_a_new_look(
+        fn single_changes_lead_to_the_same_state_as_a_new_survey(
             ops in prop::collection::vec((any::<bool>(), 0u128..64, 20u8..=32, 0u8..3), 1..60),
         ) {
             let bases = ["10.0.0.0/28", "10.0.0.32/27"].map(|text| Prefix::parse(text).unwrap());
@@ -197,7 +198,7 @@ mod tests {
                 }
                 prop_assert!(!limited.knows(Prefix::parse("10.0.0.16/28").unwrap()));
                 let kept = all.iter().filter(|used| bases.iter().any(|base| base.overlaps(used.prefix)));
-                prop_assert_eq!(limited.iter().count(), kept.count(), "nothing of others is kept");
+                prop_assert_eq!(limited.iter().count(), kept.count(), "only entries of these bases are kept");
             }
         }
     }

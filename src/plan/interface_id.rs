@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::prefix::Prefix;
 use super::request::Mac;
 
-/// The most collisions before another order is used (RFC 7217 section 6: `IDGEN_RETRIES` is 3).
+/// Maximum number of collisions before another order is used (RFC 7217 section 6: `IDGEN_RETRIES` is 3).
 pub const STABLE_TRIES: u8 = 8;
 
 /// The address with the modified EUI-64 of this MAC; requires at least 64 host bits (RFC 4291, appendix A).

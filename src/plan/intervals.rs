@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_number_is_a_number_like_others() {
+    fn the_last_number_behaves_like_any_other() {
         let mut set = Intervals::default();
         set.insert(u128::MAX - 1, u128::MAX);
         set.insert(u128::MAX, u128::MAX);

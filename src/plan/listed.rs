@@ -26,7 +26,8 @@ pub struct ListedSubnet {
     pub places: BTreeMap<u128, String>,
     /// Whether the entry comes from Docker: then its name for a holder may be newer than the one in the books.
     pub shown: bool,
-    /// What is listed: each lease is inside the subnet and listed once. If there is no PoolID, Docker sends it later.
+    /// The subnet and its leases: each lease is inside the subnet and listed once. If there is no PoolID,
+    /// Docker sends it later.
     pub network: Adoption,
 }
 
@@ -70,7 +71,7 @@ impl Plan {
         let mut outcomes = Vec::new();
         for listed in all {
             let network = &listed.network;
-            let outcome = match taken.iter().find(|other| !network.part().stands_beside(other.network.part()))
+            let outcome = match taken.iter().find(|other| !network.part().coexists_with(other.network.part()))
             {
                 Some(other) => Err(listed.obstacle(Refusal::overlap_pool(format!(
                     "{} overlaps {} of {}",
@@ -99,7 +100,7 @@ impl AdoptionBatch<'_> {
         let part = listed.network.part();
         let there = self.plan.grants_of(Space::Local, prefix);
         let meant: Vec<&Subnet> =
-            there.filter(|subnet| !part.stands_beside(Part::of(&subnet.state))).collect();
+            there.filter(|subnet| !part.coexists_with(Part::of(&subnet.state))).collect();
         match meant.as_slice() {
             [] => self.take_new(&listed.network).map_err(|error| listed.obstacle(error)),
             [subnet] => self.take_into(subnet, listed),
@@ -137,7 +138,7 @@ impl AdoptionBatch<'_> {
                 continue;
             }
             if self.is_anothers(subnet, address, lease.kind) {
-                let text = format!("another subnet {} has it", state.prefix);
+                let text = format!("another subnet {} has this address", state.prefix);
                 return Err(listed.obstacle_at(address, Refusal::overlap_pool(text)));
             }
             marks.learn(lease.kind, address, subnet.gateway_lease().is_some() || marks.gateway.is_some());
@@ -165,7 +166,8 @@ impl AdoptionBatch<'_> {
             }
             return Ok(false);
         }
-        // An address without a name and a MAC may be an endpoint's or an auxiliary one: that is not known yet.
+        // An address without a name and a MAC may be an endpoint's or an auxiliary one; its kind is not known
+        // yet.
         let open = record.kind == Kind::Endpoint && record.name.is_none() && record.mac.is_none();
         let kind = record.kind.name().filter(|_| !open);
         if (!shown && differ(record.name.as_ref(), lease.name.as_ref()))
@@ -174,7 +176,8 @@ impl AdoptionBatch<'_> {
         {
             let name = record.name.as_ref().map(ToString::to_string);
             let mac = record.mac.map(|mac| mac.to_string());
-            let holder = name.or(mac).or(kind.map(str::to_owned)).unwrap_or_else(|| "somebody".to_owned());
+            let holder =
+                name.or(mac).or(kind.map(str::to_owned)).unwrap_or_else(|| "an unknown holder".to_owned());
             let remedy = format!("see: gipam who {address}");
             return Err(Refusal::in_use(address, &holder, &remedy));
         }

@@ -1,16 +1,17 @@
-//! How much is remembered of released addresses and subnets, and for how long.
+//! How much is remembered about released addresses and subnets, and for how long.
 //!
-//! Promises: pure; memory stays bounded: what is too old or too many is forgotten, the longest released first, a few with
-//! each change; what still cools is never forgotten.
+//! Promises: pure; memory stays bounded: memories that are too old or too many are forgotten, the longest
+//! released first, a few with each change; an address or subnet that still cools is never forgotten.
 
 use super::Plan;
 use super::change::{Change, Serial};
 use super::settings::Millis;
 use super::subnet::Subnet;
 
-/// A memory is dropped after 90 days,
+/// Memories are dropped after 90 days.
 const LONGEST: Millis = 90 * 24 * 3_600_000;
-/// or earlier if there are more memories than this and than four times what is held.
+/// Memories are dropped earlier if there are more than this, and more than four for each held address or
+/// subnet.
 const FLOOR: usize = 1_000;
 /// At most this many are forgotten at once: more than a release can add (a release also lowers the bound by 4).
 const TRIM: usize = 6;
@@ -46,7 +47,7 @@ impl Plan {
         since.saturating_add(LONGEST) < self.now
     }
 
-    /// Of the oldest memories, those that are too many or too old.
+    /// Of the oldest memories, those beyond either limit.
     fn due<T>(
         &self,
         oldest: impl Iterator<Item = (Millis, T)>,
@@ -57,7 +58,7 @@ impl Plan {
     }
 }
 
-/// How many memories are too many once `more` of what is held are released.
+/// How many memories exceed the limit once `more` held addresses or subnets are released.
 fn excess(remembered: usize, held: usize, more: usize) -> usize {
     (remembered + more).saturating_sub(FLOOR.max(4 * held.saturating_sub(more)))
 }

@@ -1,4 +1,5 @@
-//! THE PLAN: which subnets and addresses are held, and which to give next. Pure: no clock, no lock, no log, no I/O.
+//! THE PLAN: which subnets and addresses are held, and which to grant next. Pure: no clock, no lock, no log,
+//! no I/O.
 //!
 //! [`Plan::decide`] returns the answer and the changes that must first be durable; [`Plan::apply`] applies them.
 //! Random bits for a PoolID are passed in with a request; [`Plan::advance`] moves the plan's time forward.
@@ -108,9 +109,9 @@ pub struct Plan {
     kept: BTreeMap<(Serial, u128), change::KeptRelease>,
     /// The callers, by name.
     callers: BTreeMap<Box<str>, Caller>,
-    /// The slices of this host, in pools that it shares with others.
+    /// The slices of this host, in pools that it shares with other hosts.
     slices: Slices,
-    /// The Engine whose networks these books hold.
+    /// The Engine whose networks are in these books.
     engine: Option<EngineIdentity>,
     next_generation: u64,
     next_serial: Serial,
@@ -124,7 +125,7 @@ impl Plan {
         plan
     }
 
-    /// Replaces the settings: what is held stays held; free space is rebuilt.
+    /// Replaces the settings: held subnets and leases stay held; free space is rebuilt.
     pub fn configure(&mut self, settings: Settings) {
         self.settings = settings;
         self.reserved = subnet::merged(self.settings.reserved.iter().chain(&self.settings.reserved_by_hand));
@@ -145,7 +146,8 @@ impl Plan {
         &self.settings
     }
 
-    /// Decides a request: what to answer, and what to commit first. Changes nothing. `random` makes a new PoolID unique.
+    /// Decides a request: returns the answer and the changes to commit first. Does not change the plan.
+    /// `random` makes a new PoolID unique.
     pub fn decide(&self, request: &Request, random: u64) -> Decision {
         match request {
             Request::Subnet(request) => self.decide_subnet(request, random),
@@ -182,7 +184,7 @@ impl Plan {
         self.subnets.get(&serial).map(Box::as_ref)
     }
 
-    /// The Engine whose networks these books hold, once an Engine was seen that has some of them.
+    /// The Engine whose networks are in these books, once an Engine was seen that has some of them.
     pub const fn engine(&self) -> Option<&EngineIdentity> {
         self.engine.as_ref()
     }

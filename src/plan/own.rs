@@ -79,7 +79,7 @@ pub(super) fn dead_lease(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let generation =
         |address: u128| search.subnet.addresses.get(address).map_or(0, |record| record.generation);
     if search.known().is_some_and(|known| generation(known) >= generation(address)) {
-        return Err(Miss::But(address, "it had a later one".into()));
+        return Err(Miss::But(address, "the container had a later one".into()));
     }
     Ok(search.earlier(Choice::replacing(search.unshared(address)?, cleared)))
 }
@@ -88,7 +88,7 @@ pub(super) fn last_address(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let anonymous = search.request.name.is_none() && search.request.mac.is_none();
     let known = search.known().ok_or(if anonymous { Miss::Moot } else { Miss::Forgotten })?;
     if !search.subnet.addresses.bounds().allow(known) {
-        return Err(Miss::But(known, "it is outside of the range, reserved or pinned by hand".into()));
+        return Err(Miss::But(known, "it is outside the range, reserved or pinned by hand".into()));
     }
     Ok(search.earlier(Choice::of(search.unshared(known)?, None)))
 }
@@ -142,7 +142,7 @@ impl AddressSearch<'_> {
     fn own_dead(&self) -> Option<(u128, Change)> {
         let Self { plan, subnet, request, .. } = self;
         let gone = plan.asked_by_the_gone(subnet.state.generation);
-        // Usually, nothing is known to be dead.
+        // Usually, no lease is known to be dead.
         if !gone && request.dead.proven.is_empty() && request.half.is_none() {
             return None;
         }

@@ -70,7 +70,7 @@ pub struct PinRequest {
     pub subnet: Option<String>,
 }
 
-/// The changes that pin or unpin, and what a person should know.
+/// The changes that pin or unpin, and notes for the person.
 #[derive(Debug, Default, PartialEq)]
 pub struct Pinned {
     /// To commit, then apply; empty if nothing changes.
@@ -93,7 +93,7 @@ impl Plan {
         }
         if let Some(pin) = subnet.pins().get(&address) {
             if pin.holder == asked.holder {
-                let notes = vec![format!("{text} is pinned to {} already", asked.holder)];
+                let notes = vec![format!("{text} is already pinned to {}", asked.holder)];
                 return Ok(Pinned { notes, ..Pinned::default() });
             }
             return Err(Refusal::pinned(text, &pin.holder));
@@ -192,8 +192,8 @@ impl Plan {
         self.pins.get(&(space, prefix))
     }
 
-    /// The pinned address that is given to others when nothing else is free: the one pinned longest ago. `whole` also searches
-    /// outside of the range.
+    /// The pinned address that is given to others when nothing else is free: the one pinned longest ago.
+    /// `whole` also searches outside the range.
     pub(super) fn last_pinned<'a>(&self, subnet: &'a Subnet, whole: bool) -> Option<(u128, &'a Pin)> {
         let free = subnet.pins().iter().filter(|(address, _)| !subnet.addresses.is_leased(**address));
         let free = free.filter(|(address, _)| match whole {
@@ -207,7 +207,7 @@ impl Plan {
     pub(super) fn not_dynamic(&self, subnet: &Subnet, address: u128) -> Option<String> {
         let range = subnet.state.range.filter(|range| !range.contains_number(address));
         self.not_usable(subnet, address)
-            .or_else(|| range.map(|range| format!("is outside of the range {range}")))
+            .or_else(|| range.map(|range| format!("is outside the range {range}")))
     }
 
     fn not_usable(&self, subnet: &Subnet, address: u128) -> Option<String> {
@@ -223,7 +223,7 @@ impl Plan {
             });
         }
         if subnet.foreign().contains(address) {
-            return Some("does not lie in a slice of this host".to_owned());
+            return Some("is not in a slice of this host".to_owned());
         }
         (subnet.slot() == address).then(|| "is the gateway's address".to_owned())
     }

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_is_unusable_only_where_nothing_of_it_is_left() {
+    fn a_base_is_unusable_only_if_no_part_of_it_is_left() {
         let base = Prefix::parse("198.51.100.0/24").unwrap();
         let why = |in_use: &[InUse]| Plan::unusable(base, &in_use.iter().cloned().collect());
         let (route, link) = (InUseKind::Route, InUseKind::OnLinkV4Route);

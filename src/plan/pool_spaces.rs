@@ -1,8 +1,9 @@
-//! The pools by name and base, their free parts, and which of them have room: one lookup, however many pools there are.
+//! The pools by name and base, their free parts, and which pools have room: one lookup, however many pools
+//! there are.
 //!
 //! There are two kinds of room: *free* is not occupied, *reclaimable* is not held and contains only cooling subnets.
-//! Promises: all of it is a function of the settings and of held and cooling subnets; a change costs O(log n) and touches
-//! only the pools that it overlaps. Knows no times and does not choose.
+//! Promises: everything here is a function of the settings and of held and cooling subnets; a change costs
+//! O(log n) and touches only the pools that it overlaps. Does not know times, and does not choose.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,7 +79,8 @@ impl PoolSpace {
         self.note(kind, rooms, before, after);
     }
 
-    /// Updates the index; a closed pool does not count as having room, and a shared one is given only to those who name it.
+    /// Updates the index; a closed pool does not count as having room, and a shared pool is given only to
+    /// requests that name it.
     fn note(&self, kind: Vacancy, rooms: &mut Rooms, before: Option<u8>, after: Option<u8>) {
         if !self.closed && self.shared.is_none() {
             rooms[kind as usize][self.base().family() as usize].note(self.pool, self.size, before, after);
@@ -264,7 +266,8 @@ impl PoolSpaces {
         });
     }
 
-    /// Records that a slice is now held or not; only the base that contains it changes, if that is sliced.
+    /// Records whether a slice is now held. Only the base that contains the slice changes, if the base is
+    /// sliced.
     pub(super) fn slice_changed(
         &mut self,
         prefix: Prefix,

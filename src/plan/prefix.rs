@@ -95,7 +95,7 @@ impl Prefix {
         Self::new(Family::of(net.addr()), number(net.addr()), net.prefix_len())
     }
 
-    /// Parses `address/length`. Nothing is trimmed; host bits are masked.
+    /// Parses `address/length`. Spaces are not trimmed; host bits are masked.
     pub fn parse(text: &str) -> Option<Self> {
         text.parse::<IpNet>().ok().map(Self::from_net)
     }
@@ -123,7 +123,7 @@ impl Prefix {
         host_mask(self.family, self.length).saturating_add(1)
     }
 
-    /// Whether this address number, taken as one of the same family, is in the prefix.
+    /// Whether the address with this number, in the prefix's family, is in the prefix.
     pub const fn contains_number(self, number: u128) -> bool {
         self.first <= number && number <= self.last()
     }
@@ -231,7 +231,7 @@ pub struct AddressRange {
 }
 
 impl AddressRange {
-    /// Parses `address`, `address/length` or `first-last`. Nothing is trimmed.
+    /// Parses `address`, `address/length` or `first-last`. Spaces are not trimmed.
     pub fn parse(text: &str) -> Option<Self> {
         if let Some((first, last)) = text.split_once('-') {
             let (first, last): (IpAddr, IpAddr) = (first.parse().ok()?, last.parse().ok()?);

@@ -104,7 +104,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_covers_and_what_is_inside_is_what_a_walk_over_all_finds(
+        fn queries_find_what_a_walk_over_all_entries_finds(
             entries in prop::collection::vec((any::<bool>(), 0u128..64, 0u8..=6), 0..40),
             (v6, offset, length) in (any::<bool>(), 0u128..64, 0u8..=6),
         ) {

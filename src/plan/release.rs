@@ -98,7 +98,7 @@ impl Plan {
     /// The held subnet that a person specifies by PoolID or prefix.
     ///
     /// # Errors
-    /// If there is no such subnet, or several.
+    /// If no held subnet matches, or several do.
     pub fn named(&self, text: &str) -> Result<&Subnet, Refusal> {
         if let Some(subnet) = self.held(text) {
             return Ok(subnet);

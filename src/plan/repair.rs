@@ -1,4 +1,4 @@
-//! Repairing what Docker lost: freeing what is dead, adopting what is alive, and learning the kinds of leases.
+//! Repairs what Docker lost: frees dead leases and subnets, adopts live ones, and learns the kinds of leases.
 //!
 //! Promises: *fenced*: each request names the generation it saw; anything newer is not changed. Only endpoints and subnets of
 //! space local are freed, never gateways, auxiliary or unknown leases, or anything in space global. Does not observe anything.
@@ -71,7 +71,7 @@ impl Plan {
         (record.generation == generation).then_some((subnet, record))
     }
 
-    /// Frees what is proven dead: only endpoints and subnets of space local.
+    /// Frees a lease or subnet that is proven dead: only endpoints and subnets of space local.
     fn free_dead(&self, death: &Death) -> Vec<Change> {
         let (serial, address, generation) = death.key();
         let Some(subnet) = self.subnet(serial).filter(|subnet| subnet.is_held_locally()) else {
@@ -136,8 +136,8 @@ impl Plan {
         Ok(vec![Change::AddressDoubled { serial, address, evidence: evidence.into() }])
     }
 
-    /// Sets the kind of a lease that the Engine shows: one of unknown kind, or an address requested by number and without
-    /// an owner, which may have been an endpoint's or an auxiliary one.
+    /// Sets the kind of a lease that the Engine shows: one of unknown kind, or an address requested by number
+    /// without a holder, which may have been an endpoint's or an auxiliary one.
     fn identify(
         &self,
         serial: Serial,
@@ -162,12 +162,12 @@ impl Plan {
         learned(subnet, address, record, evidence)
     }
 
-    /// The held subnets that cannot be held together with this part, the nearest first.
+    /// The held subnets that conflict with this part, the nearest first.
     pub(super) fn in_the_way(&self, space: Space, part: Part) -> impl Iterator<Item = (Serial, &Subnet)> {
         let index = self.index(space);
         let standing = index.all_covering(part.prefix).chain(index.all_inside(part.prefix));
         let known = standing.filter_map(|serial| Some((*serial, self.subnet(*serial)?)));
-        known.filter(move |(_, subnet)| !part.stands_beside(Part::of(&subnet.state)))
+        known.filter(move |(_, subnet)| !part.coexists_with(Part::of(&subnet.state)))
     }
 
     /// The changes that free the held subnets that conflict with this prefix, if all of them are proven dead, and the first
@@ -206,7 +206,7 @@ impl Plan {
     }
 }
 
-/// The changes for a lease that became known, or known better, including the marks of its subnet.
+/// The changes for a lease that was found or identified, including the marks of its subnet.
 fn learned(subnet: &Subnet, address: u128, record: Record, evidence: &str) -> Vec<Change> {
     let serial = subnet.state.serial;
     let mut marks = subnet.state.marks.clone();

@@ -16,14 +16,14 @@ use super::shown::{Configured, EngineIdentity, Network};
 use super::siblings::Part;
 use super::strangers::Strangers;
 
-/// What repair knows: what is proven dead (by two views at least a minute apart, both a minute after the grant), what it
-/// saw alive, and the Engine's names for them.
+/// The knowledge of repair: the leases and subnets that are proven dead (by two views at least a minute
+/// apart, both a minute after the grant), those that it saw alive, and the Engine's names for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dead {
     /// Leases and subnets that are proven dead.
     pub proven: BTreeMap<ProofKey, Death>,
     /// Leases that the Engine shows alive although every caller that could have requested them has ended.
-    pub alive_all_the_same: BTreeSet<ProofKey>,
+    pub alive_nevertheless: BTreeSet<ProofKey>,
     /// The Engine's names for the holders, by serial and address, with the generation of the lease.
     pub holders: BTreeMap<(Serial, u128), (u64, ShownHolder)>,
     /// The Engine's names for the networks, by serial, with the generation of the grant.
@@ -59,7 +59,7 @@ pub enum Gone {
 pub enum Repair {
     /// Frees the lease or subnet that is proven dead.
     Free(Death),
-    /// This Engine is the one whose networks the books hold.
+    /// This Engine is the one whose networks are in the books.
     Engine(Box<EngineIdentity>),
     /// Two running endpoints have the same address: for the history and its followers. Refused while the address may only have
     /// changed its holder.
@@ -96,7 +96,8 @@ pub struct Adoption {
     pub id: Option<String>,
     /// The network's leases: the gateway first, then auxiliary addresses, then endpoints.
     pub leases: Vec<ShownLease>,
-    /// When the books that lacked it were read: nothing may have been granted or released there since.
+    /// When the books that lacked it were read. The adoption is refused if a subnet was granted or released
+    /// there since.
     pub read: Fence,
     /// For the history.
     pub evidence: Box<str>,

@@ -100,11 +100,11 @@ pub struct SubnetRequest {
     pub in_a_row: u32,
     /// Subnets that are proven dead; an explicit request may replace them.
     pub dead: Arc<Dead>,
-    /// What cannot be claimed, and why: the search goes on without it.
+    /// The wants that cannot be claimed, and why. The search goes on without them.
     pub cannot: Cannot,
 }
 
-/// What cannot be claimed, and why.
+/// The wants that cannot be claimed, and why.
 pub type Cannot = Arc<BTreeMap<Want, Box<str>>>;
 
 /// RequestAddress.
@@ -172,12 +172,12 @@ pub enum Request {
     Undo(Box<Undo>),
     /// Repairs what Docker lost.
     Repair(Box<Repair>),
-    /// Records what a claim of a slice came to.
+    /// Records the outcome of a claim of a slice.
     Slice(Box<SliceRequest>),
 }
 
 impl Request {
-    /// Records that something cannot be claimed for this request, and why.
+    /// Records that this want cannot be claimed for this request, and why.
     pub fn note_cannot(&mut self, want: Want, why: &str) {
         let (Self::Subnet(SubnetRequest { cannot, .. }) | Self::Address(AddressRequest { cannot, .. })) =
             self
@@ -194,9 +194,9 @@ pub type KeyBefore = (String, Option<(Prefix, Millis)>);
 /// How to undo a grant that still has this generation: it reverts only what the request changed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Undo {
-    /// What was remembered about the prefix before, and where the key pointed.
+    /// The previous memory of the prefix, and the previous target of the key.
     Subnet { serial: Serial, generation: u64, previous: Option<Box<SubnetState>>, key: Option<KeyBefore> },
-    /// What was at the address before, and the previous gateway if this grant was a gateway.
+    /// The previous record of the address, and the previous gateway if this grant was a gateway.
     Address {
         serial: Serial,
         address: u128,
@@ -220,12 +220,13 @@ pub enum Reply {
         length: u8,
     },
     Done,
-    /// Not possible before this time; ask again then.
+    /// Not possible before this time; repeat the request then.
     Wait(Millis),
-    /// The request does not include what the host uses of some pool. Survey the host for these prefixes, the bases of all pools,
-    /// and ask again.
+    /// The request lacks the prefixes that the host uses in some pool. Survey the host for these prefixes,
+    /// the bases of all pools, and repeat the request.
     Look(Box<[Prefix]>),
-    /// Needs space that no slice of this host contains. Claim it, or say in `cannot` why that is impossible, and ask again.
+    /// The request needs space that no slice of this host contains. Claim the space, or record in `cannot`
+    /// why the claim is impossible, and repeat the request.
     Claim(Want),
 }
 
@@ -235,7 +236,7 @@ pub struct Decision {
     pub reply: Result<Reply, Refusal>,
     /// To commit, then apply, in this order. A refusal may carry some (the storm guard marks the subnets that it saw).
     pub changes: Vec<Change>,
-    /// For the log: what the operator should know about this choice.
+    /// Warnings about this choice, for the log.
     pub warnings: Vec<String>,
     /// How to undo the grant if its answer cannot be delivered.
     pub undo: Option<Undo>,

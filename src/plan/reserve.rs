@@ -91,7 +91,7 @@ impl Plan {
             return Ok(());
         }
         let bases: Vec<String> = pool.bases().map(|base| base.base.to_string()).collect();
-        Err(Refusal::invalid_request(format!("{range} lies outside of pool {name} ({})", bases.join(", "))))
+        Err(Refusal::invalid_request(format!("{range} is outside pool {name} ({})", bases.join(", "))))
     }
 
     pub fn pools_touching(&self, range: AddressRange) -> impl Iterator<Item = &PoolSettings> {

@@ -63,7 +63,8 @@ pub struct Base {
 pub struct Shared {
     /// The gateway on every host, usually the LAN's router; never given to a container.
     pub gateway: Option<u128>,
-    /// In this part every address is a slice of its own: given only by number, so that a service can move between hosts.
+    /// In this part, every address is its own slice and is given only by number, so that a service can move
+    /// between hosts.
     pub by_number: Option<Prefix>,
 }
 
@@ -73,7 +74,7 @@ impl Shared {
         let Base { base, size, addresses, slice, .. } = *base?;
         let outside = |part: Prefix| (!base.contains(part)).then(|| format!("{part} lies outside {base}"));
         if slice.is_none() {
-            return Some(format!("{base} is shared between hosts, so it also needs slice = LENGTH"));
+            return Some(format!("{base} is shared among hosts, so it also needs slice = LENGTH"));
         }
         if size != base.length() {
             return Some(format!(
@@ -163,13 +164,13 @@ pub struct Settings {
     pub pools: Vec<PoolSettings>,
     /// Addresses never given dynamically, for all pools together, as configured.
     pub reserved: Vec<AddressRange>,
-    /// Reservations added at run time; sorted. Only the books hold them.
+    /// Reservations added at run time; sorted. Only the books contain them.
     pub reserved_by_hand: Vec<AddressRange>,
     /// Cooling time of addresses in subnets outside all pools.
     pub cooling: Millis,
     /// Cooling time of subnets outside all pools.
     pub subnet_cooling: Millis,
-    /// How long a released address may go back to its holder, if Docker does not send names; 0 = off.
+    /// How long a released address is kept for its holder, if Docker does not send names; 0 = off.
     pub restart_window: Millis,
     /// See [`DEFAULT_STORM_LIMIT`]; 0 = off.
     pub storm_limit: u32,
@@ -204,7 +205,8 @@ pub struct SettingsError {
 }
 
 impl Settings {
-    /// These settings, but with the secret and the reservations made by hand of `known`: only the books hold those.
+    /// These settings, but with the secret and the reservations made by hand of `known`: only the books
+    /// contain those.
     pub fn with_books(self, known: &Self) -> Self {
         Self { secret: known.secret, reserved_by_hand: known.reserved_by_hand.clone(), ..self }
     }

@@ -90,7 +90,7 @@ impl Network {
         self.scope == "local"
     }
 
-    /// What it takes with one of its subnets.
+    /// The part of the space that the network takes with one of its subnets.
     pub fn part(&self, subnet: &Configured) -> Part {
         Part::new(Space::Local, subnet.prefix, subnet.range, &self.options)
     }

@@ -50,7 +50,7 @@ impl Part {
     }
 
     /// Whether both can be held at the same time: they do not overlap, or they can be siblings.
-    pub fn stands_beside(self, other: Self) -> bool {
+    pub fn coexists_with(self, other: Self) -> bool {
         !self.prefix.overlaps(other.prefix) || self.is_apart_from(other)
     }
 }
@@ -82,8 +82,8 @@ impl Plan {
         self.at(space, prefix).iter().filter_map(|serial| self.subnet(*serial))
     }
 
-    /// The other held subnets of the same prefix that share its addresses. A subnet without a range does not have siblings,
-    /// so nothing is searched for it.
+    /// The other held subnets of the same prefix that share its addresses. A subnet without a range does not
+    /// have siblings, so the search is skipped.
     pub(super) fn siblings(&self, subnet: &Subnet) -> Siblings<'_> {
         let state = &subnet.state;
         if state.range.is_none() {

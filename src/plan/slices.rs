@@ -1,8 +1,10 @@
 //! Slices: the parts of a pool that belong to this host, if several hosts share the pool.
 //!
-//! A slice has the length that its pool sets, and its prefix is its name: two hosts that want the same part want the same slice.
-//! Promises: networks are cut only from slices that are held (*owned*); a slice is given back only when nothing is left in it.
-//! Does not know the other hosts, and does not choose or claim slices: it records what a claim came to.
+//! The pool sets the length of its slices. The prefix of a slice is its name, so two hosts that want the same
+//! part want the same slice.
+//! Promises: networks are cut only from held slices; a slice is given back only when no subnet is left in it.
+//! This module does not know the other hosts, and does not choose or claim slices: it records the outcome of
+//! a claim.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,9 +26,9 @@ use super::subnet::{Reserved, Subnet};
 pub enum SliceState {
     /// It belongs to this host.
     Held,
-    /// It is being given back: no new subnets, until the others can have it.
+    /// This host is giving it back: it gets no new subnets, until other hosts can claim it.
     Leaving,
-    /// It belongs to another host although this host has networks in it: no new subnets.
+    /// It belongs to another host although this host has networks in it: it gets no new subnets.
     Lost,
 }
 
@@ -48,16 +50,17 @@ impl SliceState {
     }
 }
 
-/// A slice of this host, as the books have it.
+/// A slice of this host, as recorded in the books.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slice {
     pub prefix: Prefix,
     pub state: SliceState,
-    /// What proves the claim, in the words of whoever decides about slices. The plan does not read it.
+    /// The proof of the claim, in the format of the part that decides about slices. The plan does not read
+    /// it.
     pub claim: Box<str>,
 }
 
-/// Space of a sliced pool that no slice of this host contains.
+/// Space of a sliced pool that a request needs and that no slice of this host contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Want {
     /// Any slice of this base.
@@ -75,12 +78,12 @@ impl fmt::Display for Want {
     }
 }
 
-/// A change of the slices that whoever decides about them asks for.
+/// A change of the slices, requested by the part that decides about them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SliceRequest {
     /// The slice belongs to this host.
     Owned { prefix: Prefix, claim: Box<str> },
-    /// The slice is to be given back; refused while a subnet in it is held or cooling.
+    /// This host wants to give the slice back; refused while a subnet in it is held or cooling.
     Leave { prefix: Prefix },
     /// The slice belongs to another host although this host has networks in it.
     Lost { prefix: Prefix },
@@ -120,7 +123,7 @@ impl Slices {
         self.meeting(prefix).filter(|slice| slice.state == SliceState::Held).map(|slice| slice.prefix)
     }
 
-    /// Whether the held slices contain all of this prefix; several that adjoin may contain it together.
+    /// Whether the held slices contain all of this prefix; adjacent slices may contain it together.
     pub fn cover(&self, prefix: Prefix) -> bool {
         let mut next = Some(prefix.first());
         for slice in self.held(prefix) {
@@ -136,7 +139,7 @@ impl Slices {
     }
 }
 
-/// What is occupied in a base: by subnets, and in a sliced pool by everything outside of this host's slices.
+/// The occupied space of a base: the subnets and, in a sliced pool, everything outside this host's slices.
 pub(super) struct Occupied<'a> {
     pub(super) standing: &'a [PrefixIndex<Serial>],
     /// The slices, if the pool is sliced.
@@ -169,8 +172,8 @@ impl Subnet {
 }
 
 impl Confines<'_> {
-    /// The addresses of a shared subnet that this host does not give dynamically: those of other hosts or of nobody, and those
-    /// that are given only by number.
+    /// The addresses of a shared subnet that this host does not give dynamically: those of other hosts, those
+    /// that no host has claimed, and those that are given only by number.
     pub(super) fn foreign(&self, prefix: Prefix, shared: &Shared) -> Intervals {
         let mut foreign = Intervals::default();
         foreign.insert(prefix.first(), prefix.last());
@@ -188,23 +191,23 @@ impl Plan {
         &self.slices
     }
 
-    /// What this host has to own before it grants this subnet; `None` if it owns that already, or if the subnet is not
-    /// cut from slices.
+    /// The slices that this host must hold before it grants this subnet; `None` if it already holds them, or
+    /// if the subnet is not cut from slices.
     pub(super) fn unowned_subnet(&self, prefix: Prefix) -> Option<Want> {
         let cut = self.spaces.divided_around(prefix).is_some_and(PoolSpace::cut_from_slices);
         (cut && !self.slices.cover(prefix)).then_some(Want::These(prefix))
     }
 
-    /// What this host has to own before it grants this address of a subnet by number; `None` if it owns that already, or if
-    /// the subnet is not shared.
+    /// The slices that this host must hold before it grants this address of a subnet by number; `None` if it
+    /// already holds them, or if the subnet is not shared.
     pub(super) fn unowned_address(&self, subnet: &Subnet, address: u128) -> Option<Want> {
         subnet.shared_in(&self.spaces)?;
         let address = Prefix::host(subnet.state.prefix.address(address));
         (!self.slices.cover(address)).then_some(Want::These(address))
     }
 
-    /// What this host can claim to get another address of a subnet; `None` if the subnet is not shared, or if this host owns
-    /// all of it.
+    /// The slices that this host can claim to get another address of a subnet; `None` if the subnet is not
+    /// shared, or if this host holds all of it.
     pub(super) fn more_addresses(&self, subnet: &Subnet) -> Option<Want> {
         let slice = self.spaces.divided_around(subnet.state.prefix).and_then(PoolSpace::slice)?;
         subnet.shared_in(&self.spaces)?;
@@ -252,21 +255,21 @@ impl Plan {
         self.slices.get(prefix).map(|_| Change::SliceGone { prefix }).into_iter().collect()
     }
 
-    /// Refuses to part with a slice in which a subnet is held or, if `cooling`, still cools.
+    /// Refuses to give up a slice in which a subnet is held or, if `cooling`, is cooling.
     fn leave(&self, prefix: Prefix, cooling: bool) -> Result<(), Refusal> {
         let held = self.held_anywhere(prefix).and_then(|serial| self.subnet(serial));
         if let Some(subnet) = held {
-            let text = format!("slice {prefix} is in use: subnet {} lies in it", subnet.state.prefix);
+            let text = format!("slice {prefix} is in use: subnet {} is in it", subnet.state.prefix);
             return Err(Refusal::new(super::error::ErrorKind::Taken, text));
         }
         if cooling && self.cooling_by_prefix().overlapping(prefix).is_some() {
-            let text = format!("slice {prefix} is in use: a released subnet in it still cools");
+            let text = format!("slice {prefix} is in use: a released subnet in it is still cooling");
             return Err(Refusal::new(super::error::ErrorKind::Taken, text));
         }
         Ok(())
     }
 
-    /// Applies a change of one slice: the space outside of held slices counts as occupied.
+    /// Applies a change of one slice: space outside held slices counts as occupied.
     pub(super) fn put_slice(&mut self, prefix: Prefix, slice: Option<Slice>) {
         let held = |slices: &Slices| slices.get(prefix).is_some_and(|slice| slice.state == SliceState::Held);
         let before = held(&self.slices);

@@ -4,7 +4,8 @@
 //! the difference of two stamps. So a step shifts all stamps by the same amount as the clock, and no age
 //! changes. A stamp that would then be in the future (because the clock was wrong before) is set to now.
 //!
-//! Promises: pure; the order is kept, and every index is rebuilt from its rows. O(n log n), as steps are rare. Reads no clock.
+//! Promises: pure; the order is kept, and every index is rebuilt from its rows. O(n log n), as steps are
+//! rare. Does not read a clock.
 
 use super::Plan;
 use super::change::{Change, Serial, SubnetState};
@@ -101,8 +102,8 @@ impl Plan {
         released.filter_map(cut).map(restored).collect()
     }
 
-    /// At startup, when nobody knows how long the books were unused: it is only certain which subnets had cooled when the books
-    /// were last written. Those that were cooling then continue to cool from now on.
+    /// At startup, if it is not known how long the books were unused: it is only certain which subnets had
+    /// cooled when the books were last written. Those that were cooling then continue to cool from now on.
     pub fn go_on_cooling(&self, newest: Millis, now: Millis) -> Vec<Change> {
         let asleep = now.saturating_sub(newest);
         let later = |state: &SubnetState| {

@@ -1,12 +1,12 @@
 //! Subnets of the Engine's networks that the books lack: from lost books, from a renamed driver, or from other IPAM drivers.
 //!
-//! Promises: pure; what overlaps a candidate is found in O(log n). A subnet that contains the whole pool is ignored, like a route
-//! that does. Records whether the Engine was queried at all.
+//! Promises: pure; subnets that overlap a candidate are found in O(log n). A subnet that contains the whole
+//! pool is ignored, like a route that does. Records whether the Engine was queried at all.
 
 use super::prefix::Prefix;
 use super::prefix_index::PrefixIndex;
 
-/// These subnets, each with the name of its network; `None` until the Engine is queried.
+/// The subnets that the books lack, each with the name of its network; `None` until the Engine is queried.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Strangers(Option<PrefixIndex<(Prefix, Box<str>)>>);
 

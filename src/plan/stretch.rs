@@ -80,7 +80,7 @@ impl Plan {
         Stretch::open(&self.reserved[family as usize], from, last)
     }
 
-    /// The next prefix of held subnets outside of all pools, with these subnets.
+    /// The next prefix of held subnets outside all pools, with these subnets.
     pub fn next_outside(&self, family: Family, mut after: Option<Prefix>) -> Option<(Prefix, Vec<&Subnet>)> {
         loop {
             let held = self.held_by_space().iter();

@@ -120,7 +120,7 @@ impl Subnet {
         let in_range = |range: Prefix| open(first.max(range.first()), last.min(range.last()));
         let gateway = self.state.marks.gateway.or(common).or_else(|| range.and_then(in_range));
         self.slot = gateway.or_else(|| open(first, last)).unwrap_or(first);
-        let mut excluded = self.excluded_beside(Some(self.slot));
+        let mut excluded = self.excluded_with(Some(self.slot));
         for pinned in self.pins.keys() {
             excluded.insert(*pinned, *pinned);
         }
@@ -133,7 +133,7 @@ impl Subnet {
     }
 
     /// What dynamic choice avoids, pins not included, if the gateway is at this address.
-    fn excluded_beside(&self, gateway: Option<u128>) -> Intervals {
+    fn excluded_with(&self, gateway: Option<u128>) -> Intervals {
         let mut excluded = self.reserved.clone();
         let (low, high) = never_given(self.state.prefix);
         for address in [low, high, gateway].into_iter().flatten() {
@@ -165,9 +165,9 @@ impl Subnet {
     }
 
     /// Whether the range has an address that may be given dynamically if the gateway is at this address.
-    pub(super) fn has_room_beside(&self, gateway: Option<u128>) -> bool {
+    pub(super) fn has_room_with(&self, gateway: Option<u128>) -> bool {
         let range = self.state.range.unwrap_or(self.state.prefix);
-        !self.excluded_beside(gateway).covers(range.first(), range.last())
+        !self.excluded_with(gateway).covers(range.first(), range.last())
     }
 
     /// The lease of the gateway, if it is held. In the meantime another holder may have its address.

@@ -1,7 +1,9 @@
-//! Parsing what a person writes: prefixes, ranges and addresses, and which of them can never serve a container.
+//! Parses the prefixes, ranges and addresses that a person writes, and knows which prefixes can never serve a
+//! container.
 //!
-//! Promises: pure; nothing is silently trimmed, masked or reordered; a refusal says what is wrong with the text (its
-//! length, its order, its families), not only that it is wrong. Wire requests are parsed elsewhere, more tolerantly.
+//! Promises: pure; the text is never silently trimmed, masked or reordered; a refusal says what is wrong with
+//! the text (its length, its order, its families), not only that it is wrong. Wire requests are parsed
+//! elsewhere, more tolerantly.
 
 use std::net::IpAddr;
 
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_container_can_have_is_known_by_its_kind() {
+    fn prefixes_that_no_container_can_have_are_named_by_their_kind() {
         let never = |text: &str| never_serves(Prefix::parse(text).unwrap()).map(|(_, what)| what);
         for (text, what) in [
             ("127.1.0.0/16", "loopback"),
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_works_but_not_as_meant_is_remarked_upon() {
+    fn a_base_that_works_but_perhaps_not_as_intended_causes_a_warning() {
         let said = |text: &str, size| {
             let base = Prefix::parse(text).unwrap();
             remark(&Base::new(base, size, Default::default()))

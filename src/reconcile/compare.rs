@@ -97,7 +97,7 @@ pub(super) struct Look {
     /// The Engine's names for the networks.
     pub(super) networks: Networks,
     /// Live leases of callers that are gone; these must not count as dead.
-    pub(super) alive_all_the_same: BTreeSet<ProofKey>,
+    pub(super) alive_nevertheless: BTreeSet<ProofKey>,
     /// gipam's networks whose subnet is not in the books.
     pub(super) unknown_networks: Vec<Unknown>,
     /// Subnets of networks of any IPAM driver that are not in the books, with the names of the networks.
@@ -239,7 +239,7 @@ impl Sighting {
         let living = self.lists.living(prefix, address).next();
         if let Some((network, endpoint)) = living {
             if self.nobody || plan.asked_by_the_gone(generation) {
-                look.alive_all_the_same.insert(key);
+                look.alive_nevertheless.insert(key);
             }
             let named = shown_as(record, network, endpoint).map(|shown| (generation, shown));
             look.holders.extend(named.map(|named| ((serial, address), named)));

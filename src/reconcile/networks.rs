@@ -51,7 +51,7 @@ pub(super) fn unknown(
     let adoption = Adoption { read, ..Adoption::of(network, shown) };
     let mut here = plan.grants_of(Space::Local, shown.prefix).peekable();
     let shares = here.peek().is_some();
-    if here.any(|subnet| !adoption.part().stands_beside(Part::of(&subnet.state))) {
+    if here.any(|subnet| !adoption.part().coexists_with(Part::of(&subnet.state))) {
         return None;
     }
     let in_the_way = plan.obstacle_to(&adoption);
@@ -69,7 +69,7 @@ fn rival<'a>(lists: &'a IndexedLists, network: &Network, prefix: Prefix) -> Opti
     let around: Vec<(&Network, Part)> = around.map(|(it, shown)| (it, it.part(shown))).collect();
     let pairs = around.iter().flat_map(|one| around.iter().map(move |two| (one, two)));
     let clashes: Vec<(&Network, &Network)> = pairs
-        .filter(|((one, seen), (two, other))| one.id != two.id && !seen.stands_beside(*other))
+        .filter(|((one, seen), (two, other))| one.id != two.id && !seen.coexists_with(*other))
         .map(|((one, _), (two, _))| (*one, *two))
         .collect();
     let own = clashes.iter().find(|(one, _)| one.id == network.id).map(|(_, two)| two);

@@ -1,4 +1,4 @@
-//! When to retry an Engine that does not answer.
+//! Decides when to retry an Engine that does not answer.
 //!
 //! Promises: pure; after about ten minutes without an answer, waits for the next request, so that an idle machine can
 //! sleep.

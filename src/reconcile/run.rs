@@ -321,7 +321,7 @@ impl Reconciler {
         }
     }
 
-    /// Frees what has been dead for the grace time or, if a person asks for it, everything that is proven
+    /// Frees what has been dead for the grace time or, if a person requested it, everything that is proven
     /// dead.
     async fn free(&self, apply: bool) -> Vec<ProofKey> {
         let mut freed = Vec::new();
@@ -336,7 +336,8 @@ impl Reconciler {
         freed
     }
 
-    /// The minimum time between the two checks if a person asks: a minute, or the grace time if that is shorter.
+    /// The minimum time between the two checks if a person requested the check: a minute, or the grace time
+    /// if that is shorter.
     fn apart(&self) -> Millis {
         self.settings.grace.min(APART)
     }
@@ -344,7 +345,7 @@ impl Reconciler {
     /// Publishes what explicit requests may replace, and the holders' names for refusals.
     fn publish(&self, look: &mut Look) {
         let dead = Dead {
-            alive_all_the_same: std::mem::take(&mut look.alive_all_the_same),
+            alive_nevertheless: std::mem::take(&mut look.alive_nevertheless),
             holders: self.noted.clone(),
             networks: self.called.clone(),
             strangers: look.strangers(),

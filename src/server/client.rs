@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 client, for commands that talk to a running daemon and for the daemon itself (Docker's Engine, webhooks).
 //!
-//! Promises: one request and one answer on one connection, which is closed when the answer is dropped; an error that
-//! distinguishes "nothing listens" from "no answer". Does not follow redirects, and does not retry.
+//! Promises: one request and one answer on one connection, which is closed when the answer is dropped; an
+//! error that distinguishes "no listener" from "no answer". Does not follow redirects, and does not retry.
 
 pub use super::exchange::root;
 use http_body_util::{BodyExt, Full};
@@ -40,7 +40,7 @@ pub struct HttpAnswer {
 /// Why there was no answer from a UNIX socket.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The socket does not exist, or nothing listens on it.
+    /// The socket does not exist or has no listener.
     #[error("no daemon is listening on {}: {error}", path.display())]
     Unreachable {
         path: PathBuf,

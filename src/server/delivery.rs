@@ -48,7 +48,7 @@ pub(super) enum Ending {
     /// The connection has ended.
     Tell,
     /// Report nothing until the next poll: a request that has arrived whole must reach its handler first,
-    /// because some requests (releases) must be carried out even if nobody waits for the answer.
+    /// because some requests (releases) must be carried out even if no caller waits for the answer.
     HoldBack,
     /// Report nothing: we closed that side ourselves, and the last answer is still being sent.
     OurOwn,
@@ -57,7 +57,7 @@ pub(super) enum Ending {
 /// What is overdue on a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Overdue {
-    /// Nothing is overdue; check again at that time.
+    /// No deadline has passed; check again at that time.
     LookAgain(Instant),
     /// Refuse the part of a request that has arrived, and close.
     Refuse(DoorRefusal),
@@ -263,7 +263,8 @@ impl Delivery {
         state.phase == Phase::Idle && (state.requests > 0 || since.elapsed() >= state.grace())
     }
 
-    /// From the gate: from now on the kernel accepts nothing more from the client. Returns true only the first time.
+    /// From the gate: from now on the kernel accepts no more bytes from the client. Returns true only the
+    /// first time.
     pub(super) fn go_deaf(&self) -> bool {
         !std::mem::replace(&mut self.state().deaf, true)
     }

@@ -1,9 +1,9 @@
 //! The gate between the HTTP library and a connection: every byte, end and error passes through it.
 //!
-//! Promises: it reports everything to [`Delivery`]: an end of file or a read error is noticed even if
-//! the library ignores it, a failed write withdraws the answer, and nothing is written after that. It holds
-//! back the library's own bare error pages (the owner's are sent instead). It closes idle connections in
-//! the only order in which requests are not lost: stop receiving, read what has arrived, and only then report the end.
+//! Promises: it reports everything to [`Delivery`]: an end of file or a read error is noticed even if the
+//! library ignores it, a failed write withdraws the answer, and no bytes are written after it. It holds back
+//! the library's own bare error pages (the owner's are sent instead). It closes idle connections in the only
+//! order in which requests are not lost: stop receiving, read what has arrived, and only then report the end.
 
 use super::delivery::{Delivery, Ending, Outlet};
 use super::stream::Stream;
@@ -62,7 +62,7 @@ impl<S: AsyncRead + Kernel + Unpin> AsyncRead for Gate<S> {
             }
             Poll::Ready(Ok(())) if !room => return Poll::Ready(Ok(())),
             Poll::Ready(result) => result,
-            // Nothing has arrived and nothing more can arrive, so the library gets the end of the stream.
+            // No bytes have arrived, and no more can arrive, so the library gets the end of the stream.
             Poll::Pending if closing && !self.stream.has_more() => Ok(()),
             Poll::Pending => return Poll::Pending,
         };

@@ -1,4 +1,5 @@
-//! What passes through a listener: requests, answers, the caller's identity, and refusals made before a handler is called.
+//! The values that pass through a listener: requests, answers, the caller's identity, and refusals made
+//! before a handler is called.
 //!
 //! Promises: these types own their data, so that handlers can be tested without sockets. Times are
 //! [`Duration`]s, sizes are bytes.

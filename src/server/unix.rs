@@ -138,7 +138,7 @@ fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> DoorError {
 /// connect could wait forever; this returns [`io::ErrorKind::WouldBlock`] instead, which means that the listener is alive.
 ///
 /// # Errors
-/// Those of `connect`; [`io::ErrorKind::ConnectionRefused`] if nothing listens.
+/// Those of `connect`; [`io::ErrorKind::ConnectionRefused`] if the socket has no listener.
 pub fn knock(path: &Path) -> io::Result<()> {
     let address = SocketAddrUnix::new(path)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

@@ -43,7 +43,8 @@ pub fn backup(books: &Path, copy: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Resul
     }
     let connection = open(books, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let part = suffixed(copy, ".part");
-    // Stays locked during the write, so that another backup to this name fails at once and overwrites nothing.
+    // Stays locked during the write, so that another backup to this name fails at once without overwriting
+    // the file.
     let held = begin(&part)?;
     let outcome = write(&connection, &part, copy, tell);
     if outcome.is_err() {

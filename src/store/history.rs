@@ -1,4 +1,4 @@
-//! Reading the history: who held what and when.
+//! Reads the history: who held what, and when.
 //!
 //! Promises: rows come newest first, up to the caller's limit. Rows that only record what is known about an
 //! address are left out. A query for an address includes the reservations that contained it. Does not write

@@ -23,7 +23,7 @@ pub const OF_PINS: [&str; 2] = ["pinned", "unpinned"];
 /// Events whose row names a slice, which applies to all spaces: this host holds it, is giving it back, lost
 /// it to another host, or no longer has it.
 pub const OF_SLICES: [&str; 4] = ["slice held", "slice leaving", "slice lost", "slice gone"];
-/// The reason in these rows, where other rows name Docker or repair.
+/// The reason in rows of changes that people make; other rows name Docker or repair.
 pub const BY_HAND: &str = "by hand";
 
 /// A history row that is not written yet.

@@ -22,7 +22,7 @@
 //!
 //! # How the old program behaved, as its files show
 //!
-//! * The gateway is an address like any other, usually the first in `allocated`; nothing marks it.
+//! * The gateway is an address like any other, usually the first in `allocated`; it has no mark.
 //! * It ignored requests for a particular subnet, range or address, so all subnets are cut from the pool in turn, and
 //!   an address in the file is what Docker got.
 //! * For IPv4, it counts up to and including the broadcast address (`idx` 256 in a /24), so that address may

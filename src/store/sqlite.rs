@@ -106,7 +106,7 @@ impl Books {
         connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
             .map_err(sqlite(path, "opening"))?;
-        // Write nothing, not even a checkpoint, before owner and schema version are checked.
+        // Do not write, not even a checkpoint, before owner and schema version are checked.
         connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
             .map_err(sqlite(path, "opening"))?;

@@ -225,7 +225,7 @@ fn copy(connection: &Connection, plan: &Plan, rows: impl Iterator<Item = Touched
     Ok(())
 }
 
-/// Deletes an address that nothing is known about any more, together with the Engine's name for its holder.
+/// Deletes the row of an address whose record was deleted, and the Engine's name for its holder.
 fn forget(connection: &Connection, serial: Serial, address: &str) -> Written {
     for sql in [
         "DELETE FROM addresses WHERE (subnet, address) = (?1, ?2)",

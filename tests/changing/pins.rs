@@ -148,9 +148,9 @@ fn an_impossible_pin_is_refused_with_the_reason() {
     refused(&house, &["pin", "db", "198.51.100.15"], 2, &["is the broadcast address"]);
     refused(&house, &["pin", "db", "198.51.100.1"], 2, &["is the gateway's address"]);
     refused(&house, &["pin", "db", "198.51.100.4"], 2, &["is reserved"]);
-    refused(&house, &["pin", "db", "198.51.100.9"], 2, &["outside of the range 198.51.100.0/29"]);
+    refused(&house, &["pin", "db", "198.51.100.9"], 2, &["outside the range 198.51.100.0/29"]);
     refused(&house, &["pin", "db", "198.51.100.99"], 3, &["no network has a subnet with 198.51.100.99"]);
-    refused(&house, &["pin", "db", "203.0.113.5", "--subnet", "198.51.100.0/28"], 2, &["is outside of"]);
+    refused(&house, &["pin", "db", "203.0.113.5", "--subnet", "198.51.100.0/28"], 2, &["is outside"]);
     refused(&house, &["pin", "db", "198.51.100.5", "--subnet", "198.51.100.32/28"], 3, &["gipam subnets"]);
     refused(&house, &["pin", "db", "nowhere"], 2, &["\"nowhere\" is not an IP address"]);
     refused(&house, &["pin", "", "198.51.100.5"], 2, &["gipam pin needs"]);

@@ -104,12 +104,7 @@ fn reservations_of_the_configuration_are_removed_there_and_bad_input_is_refused(
         3,
         &["pool \"wan\" does not exist", "lan"],
     );
-    refused(
-        &house,
-        &["reserve", "203.0.113.9", "--pool", "lan"],
-        2,
-        &["outside of pool lan (198.51.100.0/24)"],
-    );
+    refused(&house, &["reserve", "203.0.113.9", "--pool", "lan"], 2, &["outside pool lan (198.51.100.0/24)"]);
     refused(&house, &["reserve", "--dry-run"], 2, &["gipam reserve needs"]);
     let notes = change(&house, &["reserve", "198.51.100.16/28", "--pool", "lan"])["notes"].to_string();
     assert!(notes.contains("the configuration also reserves this range"), "{notes}");

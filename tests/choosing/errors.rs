@@ -27,7 +27,7 @@ fn all() -> Vec<(Refusal, &'static str, ErrorKind, u16)> {
         ),
         (
             Refusal::outside(ip("192.0.2.1"), prefix("192.0.2.4/30")),
-            "requested address is out of range: 192.0.2.1 is outside of 192.0.2.4/30; choose an address of that subnet",
+            "requested address is out of range: 192.0.2.1 is outside 192.0.2.4/30; choose an address of that subnet",
             Invalid,
             400,
         ),

@@ -229,7 +229,7 @@ fn explained_the_predicted_answer_is_given_in_the_way_that_is_named() {
     .chain(["follows from its name or MAC", "never used", "longest released", "released, still cooling"])
     .chain([
         "once requested by number",
-        "pinned to somebody else by hand",
+        "pinned to another holder by hand",
         "the gateway's place",
         "key=blog",
     ]) {

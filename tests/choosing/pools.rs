@@ -71,7 +71,7 @@ fn a_size_too_large_for_one_pool_comes_from_the_next() {
     assert_eq!(
         desk.said(sized(V4, 8)),
         "no available pool: no free IPv4 subnet: pool small (192.0.2.0/29) has no room for a /8; pool large (10.0.0.0/16) \
-         has no room for a /8; remove unused networks (gipam subnets shows them), ask for a smaller size, or add a pool"
+         has no room for a /8; remove unused networks (gipam subnets shows them), request a smaller size, or add a pool"
     );
 }
 
@@ -81,8 +81,16 @@ fn options_are_known_or_refused_where_gipam_chooses() {
     for (key, value, expected) in [
         ("colour", "red", format!("invalid request: unknown option colour=red; {known}")),
         ("POOL", "a", format!("invalid request: unknown option POOL=a; {known}")),
-        ("pool", "z", "invalid request: option pool=z: no such pool; the pools are a, b, c".to_owned()),
-        ("pool", "", "invalid request: option pool=: no such pool; the pools are a, b, c".to_owned()),
+        (
+            "pool",
+            "z",
+            "invalid request: option pool=z: this pool does not exist; the pools are a, b, c".to_owned(),
+        ),
+        (
+            "pool",
+            "",
+            "invalid request: option pool=: this pool does not exist; the pools are a, b, c".to_owned(),
+        ),
         ("v4.size", "33", "invalid request: option v4.size=33: give a prefix length from 0 to 32".to_owned()),
         (
             "v4.size",
@@ -163,7 +171,7 @@ fn exhaustion_says_what_is_full_and_what_to_do() {
     assert_eq!(
         desk.said(any(V4).from(&["b", "c"])),
         "no available pool: no free IPv4 subnet: pool b (198.51.100.0/29) has no free /30 (subnets held: 2); remove unused \
-         networks (gipam subnets shows them), ask for a smaller size, or add a pool"
+         networks (gipam subnets shows them), request a smaller size, or add a pool"
     );
     assert_eq!(
         desk.said(any(V4).from(&["c"])),

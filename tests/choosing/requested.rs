@@ -119,11 +119,11 @@ fn requested_addresses_may_be_anywhere_in_the_subnet_except_those_never_given() 
         ),
         (
             "10.9.1.1",
-            "requested address is out of range: 10.9.1.1 is outside of 10.9.0.0/24; choose an address of that subnet",
+            "requested address is out of range: 10.9.1.1 is outside 10.9.0.0/24; choose an address of that subnet",
         ),
         (
             "2001:db8::1",
-            "requested address is out of range: 2001:db8::1 is outside of 10.9.0.0/24; choose an address of that subnet",
+            "requested address is out of range: 2001:db8::1 is outside 10.9.0.0/24; choose an address of that subnet",
         ),
     ] {
         assert_eq!(desk.gave(number(&id, asked)), expected);

@@ -48,7 +48,7 @@ fn p12_an_on_link_route_over_a_whole_pool_makes_it_full_and_the_error_names_it()
         let said = desk().said(any(V4).seeing(OnLinkV4Route, &[used]));
         let expected = format!(
             "no available pool: no free IPv4 subnet: pool lan (10.0.0.0/16) lies in the on-link route {used} dev eth0, so \
-             Docker would refuse all of it; remove unused networks (gipam subnets shows them), ask for a smaller size, or add a pool"
+             Docker would refuse all of it; remove unused networks (gipam subnets shows them), request a smaller size, or add a pool"
         );
         assert_eq!(said, expected);
     }

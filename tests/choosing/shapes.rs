@@ -94,8 +94,8 @@ fn a_gateway_in_a_subnet_of_one_address_is_refused_because_a_container_could_not
         let id = desk.subnet(sized(family, size));
         let asked = prefix.rsplit_once('/').unwrap().0;
         let refused = format!(
-            "no available addresses on this pool: {prefix} has one address, which the gateway would take; ask for a larger \
-             subnet, or for a network without a gateway"
+            "no available addresses on this pool: {prefix} has one address, which the gateway would take; request a larger \
+             subnet, or a network without a gateway"
         );
         for request in [gateway(&id), AddressRequest { gateway: true, ..number(&id, asked) }] {
             assert_eq!(desk.gave(request), refused);

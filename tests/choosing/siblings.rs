@@ -52,7 +52,7 @@ fn p31_the_first_of_the_range_is_the_gateways_place_even_if_it_is_not_requested(
 
 #[test]
 fn p31_a_range_without_addresses_for_containers_is_reported_at_creation_and_at_a_start() {
-    let filled = "recreate the network with a larger --ip-range, or with a --gateway outside of it, or start containers with --ip";
+    let filled = "recreate the network with a larger --ip-range, or with a --gateway outside it, or start containers with --ip";
     for (subnet, range, gateway_at, why) in [
         ("10.9.0.0/24", "10.9.0.77/32", "10.9.0.77", "only the gateway's, 10.9.0.77"),
         ("10.9.0.0/24", "10.9.0.0/31", "10.9.0.1", "only the gateway's, 10.9.0.1"), // .0 is the network address
@@ -64,9 +64,9 @@ fn p31_a_range_without_addresses_for_containers_is_reported_at_creation_and_at_a
         let mut desk = Desk::new(reserve(lan(), &["10.9.0.16-10.9.0.22"]));
         let id = desk.subnet(exact(subnet).range(range));
         assert_eq!(desk.host(gateway(&id)), gateway_at, "Docker's own driver chooses the same gateway");
-        let left = if why == "none" { "none that may be given" } else { why };
+        let left = if why == "none" { "since all are reserved or never given" } else { why };
         let next = if why == "none" {
-            filled.replace(", or with a --gateway outside of it", "")
+            filled.replace(", or with a --gateway outside it", "")
         } else {
             filled.to_owned()
         };

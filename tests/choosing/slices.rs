@@ -93,7 +93,7 @@ fn owned_also_by_number_and_over_adjacent_slices() {
     assert_eq!(desk.wants(Request::Subnet(exact("10.20.16.0/24"))), these("10.20.16.0/24"));
     assert_eq!(desk.wants(Request::Subnet(exact("10.20.0.0/19"))), these("10.20.0.0/19"));
     let refusal = desk.ask(without(exact("10.20.16.0/24"), these("10.20.16.0/24"))).unwrap_err();
-    assert_eq!(refusal.text, "no available pool: 10.20.16.0/24 is not this host's: host b has it");
+    assert_eq!(refusal.text, "no available pool: 10.20.16.0/24 does not belong to this host: host b has it");
     desk.own("10.20.32.0/20");
     desk.own("10.20.48.0/20");
     assert_eq!(desk.said(exact("10.20.32.0/19")), "10.20.32.0/19", "the subnet covers two slices");
@@ -125,7 +125,7 @@ fn a_shared_subnet_gives_only_addresses_of_own_slices() {
     assert_eq!(desk.wants(Request::Address(address(&id))), room("192.0.2.0/24"));
     let refusal = desk.ask(without(address(&id), room("192.0.2.0/24"))).unwrap_err();
     assert!(
-        refusal.text.contains("from its 1 slices") && refusal.text.ends_with("host b has it"),
+        refusal.text.contains("(slices: 1, leases: ") && refusal.text.ends_with("host b has it"),
         "{refusal}"
     );
 }
@@ -165,7 +165,7 @@ fn a_shared_address_by_number_needs_its_slice_unless_every_host_has_it() {
     let refusal = desk.ask(without(named_number(&id, "192.0.2.242"), these("192.0.2.242/32"))).unwrap_err();
     assert_eq!(
         refusal.text,
-        "no available addresses on this pool: 192.0.2.242 is not this host's: host b has it"
+        "no available addresses on this pool: 192.0.2.242 does not belong to this host: host b has it"
     );
 }
 

@@ -188,7 +188,7 @@ async fn an_opaque_id_is_set_by_hand() {
     assert_eq!(said[0].action, "adopted with 1 address under PoolID abcdefghijklmnop");
     assert_eq!(world.lease(old, None, 1).await.unwrap().to_string(), "10.9.5.2");
     let refused = adopt("qrstuvwxyzabcdef").await.unwrap_err();
-    assert!(refused.text.contains("10.9.5.0/24 is held since"), "{refused}");
+    assert!(refused.text.contains("10.9.5.0/24 has been held since"), "{refused}");
     // the network is adopted first and gets its PoolID later
     world.show("other", "10.9.4.0/24", &[]);
     world.apply().await;

@@ -141,7 +141,7 @@ fn is_way(plan: &Plan, subnet: &Subnet, request: &AddressRequest, way: &str, add
         "longest released" => free.is_some_and(|it| !it.asked_by_number && !cools(it) && !older(it)),
         "released, still cooling" => free.is_some_and(|it| !it.asked_by_number && cools(it) && !older(it)),
         "once requested by number" => free.is_some_and(|it| it.asked_by_number && !older(it)),
-        "pinned to somebody else by hand" => pin.is_some(),
+        "pinned to another holder by hand" => pin.is_some(),
         "the gateway's place" => slot == address,
         "the gateway already" => subnet.gateway_lease().is_some_and(|(gateway, _)| gateway == address),
         _ => false,
