@@ -126,7 +126,7 @@ fn lost_answers(w: &mut World) {
     proxy.lose("RequestPool");
     let said = w.refused("network create --ipam-driver gipam --subnet 10.88.9.0/24 n1");
     assert!(said.contains("empty"), "the user sees the reason: {said}");
-    assert_eq!(proxy.take_lost(), (1, 1), "one answer lost, one repetition without a body");
+    assert_eq!(proxy.take_lost(), (1, 1), "one answer was lost, and one repetition had no body");
     let said = w.refused("network create --ipam-driver gipam --subnet 10.88.9.0/24 n1");
     let command = "gipam release 10.88.9.0/24 --force";
     assert!(said.contains(command), "the message names the command that frees the orphan: {said}");
@@ -144,7 +144,12 @@ fn lost_answers(w: &mut World) {
     proxy.lose("RequestAddress");
     w.refused("run -d --name c1 --network n1 bb sleep 60");
     assert_eq!(proxy.take_lost(), (1, 1));
-    assert_eq!(w.leases().len(), before + 1, "the address of the lost answer: {:?}", w.leases());
+    assert_eq!(
+        w.leases().len(),
+        before + 1,
+        "only the address of the lost answer was added: {:?}",
+        w.leases()
+    );
     let orphan = w.leases().into_iter().find(|l| l.kind.as_deref() == Some("endpoint")).unwrap();
     w.expect_leak(Leak::Address("10.88.9.0/24".into(), orphan.address.to_string()));
 

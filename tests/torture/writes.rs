@@ -89,12 +89,12 @@ fn run(when: When, words: &[&str]) -> Run {
     Run { injected, whole, exit, said: client.reasons, house, journal }
 }
 
-/// Waits until the start's own work is over. After its first batch the daemon makes the WAL longer and syncs it; if a tracer
-/// sees that sync in one run and not in the next, the n-th sync is not the same one. The answer comes from the thread
-/// that makes the WAL longer, thus after the sync.
+/// Waits until the start's own work is over. After its first batch the daemon extends the WAL and syncs it;
+/// if a tracer sees that sync in one run and not in the next, the n-th sync is not the same one. The answer
+/// comes from the thread that extends the WAL, and therefore after the sync.
 fn settle(house: &House, daemon: &Daemon) {
     let log = house.path("gipam.db-wal");
-    until("the WAL has been made longer", || {
+    until("the WAL has been extended", || {
         std::fs::metadata(&log).is_ok_and(|log| log.len() >= 1 << 20).then_some(())
     });
     assert_eq!(daemon.wire().call("Plugin.Activate", "").status, 200);

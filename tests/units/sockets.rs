@@ -73,7 +73,7 @@ pub fn restarts(m: &mut Machine) {
 
 /// Waits until gipam is active again in a new process, within seconds.
 fn back(m: &Machine, process: &str) {
-    until("another gipam is active", Duration::from_secs(10), || {
+    until("gipam is active again in a new process", Duration::from_secs(10), || {
         m.show("gipam.service", "ActiveState") == "active" && m.show("gipam.service", "MainPID") != process
     });
 }
