@@ -24,7 +24,8 @@ pub struct House {
 }
 
 impl House {
-    /// An empty directory with this configuration, plus the settings that isolate the daemon from the machine.
+    /// An empty directory with this configuration, plus the settings that isolate the daemon from the
+    /// machine.
     pub fn new(parent: &Path, name: &str, program: &Path, toml: &str) -> io::Result<Self> {
         let directory = parent.join(name);
         match fs::remove_dir_all(&directory) {

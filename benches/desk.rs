@@ -1,8 +1,8 @@
 //! DESK: a pure plan with the requested occupancy, and a caller that times requests to it.
 //!
-//! Promises: the occupancy stays as requested: grants are undone between the timed parts, or follow as many releases. The
-//! settings are the defaults, including the storm guard. The benchmark times the plan, and the guard counts its
-//! instructions.
+//! Promises: the occupancy stays as requested: grants are undone between the timed parts, or follow as many
+//! releases. The settings are the defaults, including the storm guard. The benchmark times the plan, and the
+//! guard counts its instructions.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -85,8 +85,8 @@ impl Desk {
         decision
     }
 
-    /// A plan with one subnet (IPv6: a range of a /64) of `bits` host bits and with this many leases, in order or at random
-    /// places.
+    /// A plan with one subnet (IPv6: a range of a /64) of `bits` host bits and with this many leases, in
+    /// order or at random places.
     pub fn with_leases(family: Family, bits: u8, leases: u64, scattered: bool) -> Self {
         let mut desk = Self::new(family, settings(["10.0.0.0/8", "2001:db8::/32"], [16, 64]));
         let base = prefix(if family == Family::V4 { "10.0.0.0/8" } else { "2001:db8:0:9::/64" });

@@ -1,8 +1,8 @@
-//! A BARE LOOP: answers every request on a UNIX socket with the same bytes. An upper bound for any server on this
-//! machine.
+//! A BARE LOOP: answers every request on a UNIX socket with the same bytes. An upper bound for any server on
+//! this machine.
 //!
-//! Promises: one thread, one read and one write per request; finds the end of each request and does not parse anything
-//! else.
+//! Promises: one thread, one read and one write per request; finds the end of each request and does not parse
+//! anything else.
 
 use std::io;
 use std::os::fd::OwnedFd;

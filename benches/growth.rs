@@ -1,7 +1,8 @@
-//! GROWTH: the same calls with books of a million leases and with empty books, and how long a daemon takes to start.
+//! GROWTH: the same calls with books of a million leases and with empty books, and how long a daemon takes to
+//! start.
 //!
-//! Promises: both daemons are measured in turn in every round, in CPU time and not by the clock; the big books are
-//! filled through the ledger, as by requests, so that they equal what a daemon would have written.
+//! Promises: both daemons are measured in turn in every round, in CPU time and not by the clock; the big
+//! books are filled through the ledger, as by requests, so that they equal what a daemon would have written.
 
 use std::io;
 use std::path::Path;

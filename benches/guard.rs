@@ -1,8 +1,8 @@
 //! GUARD: how many instructions a call costs, and whether the cost grows with the number of leases or subnets
 //! held.
 //!
-//! `make bench-check` runs it. This second program of the package uses the same crates and profile, so that it shares compiled
-//! libraries with gipam. It is never shipped and does not measure time.
+//! `make bench-check` runs it. This second program of the package uses the same crates and profile, so that
+//! it shares compiled libraries with gipam. It is never shipped and does not measure time.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this program reports by printing a table")]
 

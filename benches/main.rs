@@ -1,8 +1,8 @@
 //! BENCH: measures what gipam costs, and measures any other IPAM plugin in the same way.
 //!
-//! `make bench` runs it. Its parts also run separately: `bench load` is the load client, and `bench fixed` is the bare
-//! loop with which gipam is compared. It is a Cargo example, so that it is built with the same profile as gipam and never
-//! shipped. Every process that it starts ends with it.
+//! `make bench` runs it. Its parts also run separately: `bench load` is the load client, and `bench fixed` is
+//! the bare loop with which gipam is compared. It is a Cargo example, so that it is built with the same
+//! profile as gipam and never shipped. Every process that it starts ends with it.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this program reports by printing a table")]
 

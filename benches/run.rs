@@ -1,7 +1,7 @@
 //! THE WHOLE RUN: rounds over the wire, growth, the pure plan while an idle daemon runs, and the page.
 //!
-//! Promises: the books are on a disk-backed file system; every process that was started is stopped; the page is written
-//! only after everything was measured.
+//! Promises: the books are on a disk-backed file system; every process that was started is stopped; the page
+//! is written only after everything was measured.
 
 use std::fs;
 use std::io;
@@ -108,7 +108,8 @@ fn idle_and_pure(directory: &Path, program: &Path) -> io::Result<(pure::Pure, f6
         load::phase(&mut crew, &mut play, what, Limit { requests, time: IDLE }, None)?;
     }
     let process = server.process();
-    // Long enough for the work that follows the last answers: a checkpoint, a count, and the end of the counting thread.
+    // Long enough for the work that follows the last answers: a checkpoint, a count, and the end of the
+    // counting thread.
     std::thread::sleep(SETTLING);
     let (before, began) = (process.switches()?, Instant::now());
     eprintln!("bench: the pure plan, while an idle daemon runs");

@@ -1,4 +1,5 @@
-//! A PROCESS FROM OUTSIDE: its CPU time, its memory, how often it wakes; and which process listens on a socket.
+//! A PROCESS FROM OUTSIDE: its CPU time, its memory, how often it wakes; and which process listens on a
+//! socket.
 //!
 //! Promises: reads only /proc. CPU time is that of all threads, user and system.
 

@@ -1,6 +1,7 @@
 //! Copies of the books: made during writes, restored, and refused if they are not books.
 //!
-//! Checks *durable* (a copy is a complete state of the books at one moment), and that a replaced file can be restored.
+//! Checks *durable* (a copy is a complete state of the books at one moment), and that a replaced file can be
+//! restored.
 
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]

@@ -1,4 +1,5 @@
-//! Which dockerd requested a lease, and whether it is gone: the plan's rule against a naive one, and the list in the books.
+//! Which dockerd requested a lease, and whether it is gone: the plan's rule against a naive one, and the list
+//! in the books.
 //!
 //! Checks: *fenced* (a lease is replaced at once only if every dockerd that may have requested it is gone),
 //! *faithful*.

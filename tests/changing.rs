@@ -1,8 +1,8 @@
-//! Changes that a person makes to a running daemon, through the command line and the real sockets: reservations, pins and
-//! pools.
+//! Changes that a person makes to a running daemon, through the command line and the real sockets:
+//! reservations, pins and pools.
 //!
-//! Checks: *durable* (a restart, a `kill -9` or a reload does not lose any change), *repeatable*, and that a refusal
-//! changes nothing and says what to do.
+//! Checks: *durable* (a restart, a `kill -9` or a reload does not lose any change), *repeatable*, and that a
+//! refusal changes nothing and says what to do.
 
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]

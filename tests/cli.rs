@@ -1,5 +1,5 @@
-//! The command line as a person or a script uses it: the binary, run with arguments, without a daemon or with a
-//! stand-in that gives one prepared answer.
+//! The command line as a person or a script uses it: the binary, run with arguments, without a daemon or with
+//! a stand-in that gives one prepared answer.
 //!
 //! Does not start the driver; other tests do that.
 
@@ -110,7 +110,8 @@ fn help_has_one_line_per_command_in_groups_of_80_columns() {
         assert!(help.out.lines().all(|line| line.chars().count() <= 80), "{}", help.out);
         let definition = gipam::cli::definition();
         let commands = definition.get_subcommands().map(clap::Command::get_name);
-        // Options of the driver are not in a command's help; there, -v4 and similar ones are written with one dash.
+        // Options of the driver are not in a command's help; there, -v4 and similar ones are written with one
+        // dash.
         let options =
             definition.get_arguments().filter_map(clap::Arg::get_long).map(|long| format!("-{long}"));
         let others = ["--all", "--holder", "--replace", "--force", "--since", "--dry-run"].map(str::to_owned);

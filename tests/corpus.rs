@@ -1,5 +1,6 @@
-//! THE FUZZ CORPUS AS A PLAIN TEST: runs the seeds (recorded conversations, the configuration and lease files of this
-//! repository) and all earlier finds (`fuzz/corpus/`) through the functions that the fuzz targets call.
+//! THE FUZZ CORPUS AS A PLAIN TEST: runs the seeds (recorded conversations, the configuration and lease files
+//! of this repository) and all earlier finds (`fuzz/corpus/`) through the functions that the fuzz targets
+//! call.
 //!
 //! With `GIPAM_SEEDS=DIR` the seeds are also written there, one directory per target, to start a fuzzer from.
 

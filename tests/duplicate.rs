@@ -1,8 +1,8 @@
 //! ONE ADDRESS IN TWO LIVE CONTAINERS: the most serious finding, reported wherever a person may look.
 //!
-//! Promises: a real daemon and a fake Engine that shows one address twice; `gc`, `doctor`, `status`, the page, the
-//! metrics, the alert rule and a hook all report it, each with both containers or with the number that triggers the
-//! alert. `tests/repair` checks how it is found.
+//! Promises: a real daemon and a fake Engine that shows one address twice; `gc`, `doctor`, `status`, the
+//! page, the metrics, the alert rule and a hook all report it, each with both containers or with the number
+//! that triggers the alert. `tests/repair` checks how it is found.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 

@@ -1,5 +1,6 @@
-//! FILES as the program uses them: one daemon per file, whatever path names it, a mistyped path that does not create a
-//! directory, an empty lease file, a restore while a daemon runs, and pools that are missing from the books or contradict them.
+//! FILES as the program uses them: one daemon per file, whatever path names it, a mistyped path that does not
+//! create a directory, an empty lease file, a restore while a daemon runs, and pools that are missing from
+//! the books or contradict them.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot continue must fail")]
 
@@ -162,7 +163,8 @@ name = "lan"
 v4 = { base = "198.51.100.0/24", size = 28 }
 "#;
 
-/// Starts with books whose only pool is `lan` with IPv4, and with these flags and variables but no configuration file.
+/// Starts with books whose only pool is `lan` with IPv4, and with these flags and variables but no
+/// configuration file.
 fn pools_from_books(flags: &[&str], variables: &[(&str, &str)]) -> (Vec<(String, String, u64)>, String) {
     let mut house = House::with_toml(V4_IN_TOML);
     drop(house.start());

@@ -1,9 +1,11 @@
-//! EVERY ORDER: small sets of requests through the real ledger, in every order that their callers allow, cut into batches
-//! in every way; each caller stays, leaves before its request is decided, or leaves when it is answered.
+//! EVERY ORDER: small sets of requests through the real ledger, in every order that their callers allow, cut
+//! into batches in every way; each caller stays, leaves before its request is decided, or leaves when it is
+//! answered.
 //!
-//! The ledger's thread reads the clock once at the start of each batch. The test blocks it there until all requests of
-//! the batch are in the queue, so that a run is repeatable. After every batch the books must hold exactly what the same
-//! requests, one after the other, produce in a plan without ledger, queue or disk; the answers must agree, too.
+//! The ledger's thread reads the clock once at the start of each batch. The test blocks it there until all
+//! requests of the batch are in the queue, so that a run is repeatable. After every batch the books must hold
+//! exactly what the same requests, one after the other, produce in a plan without ledger, queue or disk; the
+//! answers must agree, too.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs, reason = "a test")]
 
@@ -107,7 +109,8 @@ impl Held {
         books.commit().unwrap();
         let (begins, began) = channel();
         let (go, goes) = channel();
-        // The clock is read once per batch: there the thread waits until the batch is queued, and gets the time.
+        // The clock is read once per batch: there the thread waits until the batch is queued, and gets the
+        // time.
         let goes = Mutex::new(goes);
         let clock = Clock::new(move || {
             let _ = begins.send(());
@@ -327,7 +330,8 @@ fn caller(who: usize, fate: Fate) -> Vec<Event> {
     }
 }
 
-/// Two callers that want the same address, and in some runs the removal of the network, in every order and every cut.
+/// Two callers that want the same address, and in some runs the removal of the network, in every order and
+/// every cut.
 fn every_order(also: &[Event]) -> usize {
     let mut runs = 0;
     for one in FATES {
@@ -348,7 +352,8 @@ fn every_order(also: &[Event]) -> usize {
     runs
 }
 
-/// Two callers; with `GIPAM_LONG` set (`make torture`) also while the network is removed, which takes half a minute.
+/// Two callers; with `GIPAM_LONG` set (`make torture`) also while the network is removed, which takes half a
+/// minute.
 #[test]
 fn faithful_in_every_order_and_cut_of_two_callers() {
     assert!(every_order(&[]) > 100);

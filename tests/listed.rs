@@ -1,7 +1,7 @@
 //! `gipam import` of tables and of `docker network inspect` output, into the real daemon's books.
 //!
-//! Checks: *unique*, *disjoint* (entries that would break them are refused), *faithful* and *durable* (imported entries
-//! survive a kill), *repeatable* (importing a list a second time changes nothing).
+//! Checks: *unique*, *disjoint* (entries that would break them are refused), *faithful* and *durable*
+//! (imported entries survive a kill), *repeatable* (importing a list a second time changes nothing).
 
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -64,12 +64,12 @@ fn taken(house: &House, content: &str, more: &[&str]) -> Value {
 fn a_table_is_only_shown_until_it_is_applied_and_then_outlives_a_kill() {
     let house = house();
     let daemon = house.start();
-    let (code, printed) = import(&house, "list.csv", TABLE, &[]);
-    assert_eq!(code, 0, "{printed}");
-    assert!(printed.contains("line 2 198.18.7.0/24 2 0 would be adopted"), "{printed}");
+    let (code, text) = import(&house, "list.csv", TABLE, &[]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("line 2 198.18.7.0/24 2 0 would be adopted"), "{text}");
     assert!(
-        printed.ends_with("nothing was changed; --apply adds 3 subnets and 3 addresses to the books\n"),
-        "{printed}"
+        text.ends_with("nothing was changed; --apply adds 3 subnets and 3 addresses to the books\n"),
+        "{text}"
     );
     daemon.assert_empty("without --apply the import must not change the books");
     let (code, done) = import(&house, "list.csv", TABLE, &["--apply"]);
@@ -339,15 +339,12 @@ fn networks_of_this_driver_are_adopted_and_those_of_others_left_with_advice() {
         assert!(output.status.success());
         squeezed(&String::from_utf8(output.stdout).unwrap())
     };
-    let printed = piped(&[]);
-    assert!(printed.contains("network web 198.18.3.0/24 3 0 would be adopted"), "{printed}");
-    assert!(
-        printed.contains("network bridge 172.17.0.0/16 0 0 left: its IPAM driver is \"default\""),
-        "{printed}"
-    );
-    assert!(printed.contains("network held 198.18.0.0/25 0 0 refused: pool overlaps"), "{printed}");
-    assert!(printed.contains("gipam reserve 198.18.200.0/24"), "the subnet is in a pool: {printed}");
-    assert!(!printed.contains("gipam reserve 172.17.0.0/16"), "the subnet is not in any pool: {printed}");
+    let text = piped(&[]);
+    assert!(text.contains("network web 198.18.3.0/24 3 0 would be adopted"), "{text}");
+    assert!(text.contains("network bridge 172.17.0.0/16 0 0 left: its IPAM driver is \"default\""), "{text}");
+    assert!(text.contains("network held 198.18.0.0/25 0 0 refused: pool overlaps"), "{text}");
+    assert!(text.contains("gipam reserve 198.18.200.0/24"), "the subnet is in a pool: {text}");
+    assert!(!text.contains("gipam reserve 172.17.0.0/16"), "the subnet is not in any pool: {text}");
     assert_eq!(daemon.books(), before);
     let done: Value = serde_json::from_str(&piped(&["--apply", "--json"])).unwrap();
     assert_eq!((&done["subnets"], &done["leases"]), (&json!(1), &json!(3)), "{done}");

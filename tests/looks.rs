@@ -1,6 +1,7 @@
 //! Detailed views of the books: `map`, `who`, `explain`, and the filters of `leases` and `history`.
 //!
-//! Checks: *conserved* (a map shows every address once), and that an explanation ends with what the plan would do.
+//! Checks: *conserved* (a map shows every address once), and that an explanation ends with what the plan
+//! would do.
 
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -29,8 +30,8 @@ mod http;
 #[path = "support/offline.rs"]
 mod offline;
 
-/// Books with a pool `lan`, a network 192.0.2.0/28, a gateway, web (.2, leased), db (.3, released a moment ago), and an
-/// address that was once requested by number (.9, leased).
+/// Books with a pool `lan`, a network 192.0.2.0/28, a gateway, web (.2, leased), db (.3, released a moment
+/// ago), and an address that was once requested by number (.9, leased).
 struct Trial {
     _directory: tempfile::TempDir,
     path: PathBuf,

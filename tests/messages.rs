@@ -1,8 +1,9 @@
 //! Compares docs/troubleshooting.md with the sources: the program can print each of its messages, and every
 //! message that Docker's users see is listed.
 //!
-//! Promises: fails for an entry whose text is not in any source, and for a refusal of the plan without an entry. All
-//! placeholders are alike (`{path}` in the page matches `{}` in the source). Cannot tell whether an explanation is true.
+//! Promises: fails for an entry whose text is not in any source, and for a refusal of the plan without an
+//! entry. All placeholders are alike (`{path}` in the page matches `{}` in the source). Cannot tell whether
+//! an explanation is true.
 
 #![cfg(test)]
 

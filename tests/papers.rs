@@ -1,7 +1,9 @@
-//! Files that are packaged with the program: manual pages and completions cover the whole command line, the bill of
-//! materials covers the whole lock file, and every crate comes from an allowed source under an allowed licence.
+//! Files that are packaged with the program: manual pages and completions cover the whole command line, the
+//! bill of materials covers the whole lock file, and every crate comes from an allowed source under an
+//! allowed licence.
 //!
-//! Needs neither network nor tools other than cargo. Does not check for known vulnerabilities, whose list is on the network.
+//! Needs neither network nor tools other than cargo. Does not check for known vulnerabilities, whose list is
+//! on the network.
 
 #![cfg(test)]
 
@@ -14,10 +16,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// Licences allowed for a crate; one of its alternatives suffices. All let the program be distributed under Apache 2.0.
+/// Licences allowed for a crate; one of its alternatives suffices. All let the program be distributed under
+/// Apache 2.0.
 const LICENCES: [&str; 8] =
     ["Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Unicode-3.0", "Zlib", "CC0-1.0"];
-/// Never in the program: crates that call C libraries of the machine, a second TLS library, or crates that we rejected.
+/// Never in the program: crates that call C libraries of the machine, a second TLS library, or crates that we
+/// rejected.
 const BANNED: [&str; 6] = ["openssl", "openssl-sys", "native-tls", "aws-lc-sys", "chrono", "bollard"];
 
 /// Every command as a list of words, gipam itself first.

@@ -1,6 +1,8 @@
-//! THE PLAN AGAINST A NAIVE MODEL: random operations, every answer predicted, every invariant checked after each.
+//! THE PLAN AGAINST A NAIVE MODEL: random operations, every answer predicted, every invariant checked after
+//! each.
 //!
-//! A failure prints the operations, shrunk, and what broke. `PROPTEST_CASES=20000 cargo test --test plan` tries more cases.
+//! A failure prints the operations, shrunk, and what broke. `PROPTEST_CASES=20000 cargo test --test plan`
+//! tries more cases.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 

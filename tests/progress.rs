@@ -1,4 +1,5 @@
-//! The progress line of a long operation, on a real terminal (a pty), with files and a daemon as slow as the test wants.
+//! The progress line of a long operation, on a real terminal (a pty), with files and a daemon as slow as the
+//! test wants.
 //!
 //! Promises: commands take long because their input does not arrive; no test waits for a fixed time.
 

@@ -1,5 +1,5 @@
-//! RESTORE and the lock: a restored copy contains everything acknowledged, whatever files are next to it, and other
-//! processes cannot use the books meanwhile, under any path.
+//! RESTORE and the lock: a restored copy contains everything acknowledged, whatever files are next to it, and
+//! other processes cannot use the books meanwhile, under any path.
 //!
 //! Checks *durable*. `tests/torture` kills restores; `tests/backup.rs` copies books that are in use.
 

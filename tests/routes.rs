@@ -1,4 +1,5 @@
-//! THE ROUTES OF THIS HOST, followed: a daemon in its own network namespace, while routes are added and removed.
+//! THE ROUTES OF THIS HOST, followed: a daemon in its own network namespace, while routes are added and
+//! removed.
 //!
 //! Promises: a subnet whose route was added before a request is skipped; one whose route is gone is offered
 //! again; very many routes do not delay requests, even while they change. `GIPAM_ROUTES=1000000 cargo test
@@ -139,8 +140,8 @@ fn p12_a_request_sees_every_change_before_it() {
     });
 }
 
-/// The kernel reports a single removed hop of a multipath route, a removed nexthop object instead of the IPv4 routes that
-/// used it, and the removal of an interface's last address instead of its IPv4 routes.
+/// The kernel reports a single removed hop of a multipath route, a removed nexthop object instead of the IPv4
+/// routes that used it, and the removal of an interface's last address instead of its IPv4 routes.
 fn the_removal_of_a_part_of_a_route_is_noticed(daemon: &Daemon) {
     ip("link set peer7 up");
     ip("address add 2001:db8:1::1/64 dev eth7 nodad");

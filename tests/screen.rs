@@ -1,5 +1,5 @@
-//! `gipam status` of the real daemon: one screen, the same from the books when the daemon is down, and its JSON; and
-//! screens and tables adapt to the terminal.
+//! `gipam status` of the real daemon: one screen, the same from the books when the daemon is down, and its
+//! JSON; and screens and tables adapt to the terminal.
 
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]

@@ -1,7 +1,8 @@
 //! THE ROUTES TO OTHER HOSTS' SLICES, applied by the real `ip` in separate network namespaces.
 //!
-//! Promises: what `gipam routes --format ip` prints can be applied again and after a slice has changed hands, and packets
-//! then go where it says. Each namespace ends with its process. Needs root or user namespaces, util-linux and iproute2.
+//! Promises: what `gipam routes --format ip` prints can be applied again and after a slice has changed hands,
+//! and packets then go where it says. Each namespace ends with its process. Needs root or user namespaces,
+//! util-linux and iproute2.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
@@ -28,7 +29,8 @@ fn host(name: &str, number: u8, slices: &[&str]) -> RoutedHost {
     RoutedHost { name: name.to_owned(), via: via.map(|via| via.parse().unwrap()).into(), slices }
 }
 
-/// The routes of host `a` before and after one slice of each family has moved from `b` to `a`, and one the other way.
+/// The routes of host `a` before and after one slice of each family has moved from `b` to `a`, and one the
+/// other way.
 fn before_and_after() -> [String; 2] {
     let (low, high) = (["10.8.0.0/20", "2001:db8:8::/52"], ["10.8.16.0/20", "2001:db8:8:1000::/52"]);
     [(low, high), (high, low)].map(|(own, others)| {
@@ -101,7 +103,8 @@ exec 3>&-; wait $other"
     );
     let directory = tempfile::tempdir().unwrap();
     let printed = in_namespace(&script, &[&before, directory.path().join("fifo").to_str().unwrap()]);
-    // A closed port refuses a connection, so the packet has arrived; the kernel itself refuses to send to a discard route.
+    // A closed port refuses a connection, so the packet has arrived; the kernel itself refuses to send to a
+    // discard route.
     let expected = [
         "10.8.17.2 Network is unreachable",
         "2001:db8:8:1000::2 Network is unreachable",

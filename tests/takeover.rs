@@ -55,7 +55,8 @@ fn networks_of_the_second_generation_keep_working() {
     assert_eq!(leases.as_array().unwrap().len(), 17);
     assert!(leases.as_array().unwrap().iter().all(|row| row["kind"].is_null() && row["state"] == "leased"));
     let mut wire = daemon.wire();
-    // The broadcast address that the old gipam had given out is released like any other, and never given again.
+    // The broadcast address that the old gipam had given out is released like any other, and never given
+    // again.
     wire.release("78Tnh7puU4QdVPG4", "198.51.100.15");
     assert_eq!(
         wire.address("78Tnh7puU4QdVPG4", "", Value::Null),

@@ -1,5 +1,5 @@
-//! WHAT A PERSON WRITES is taken literally or refused, by `config check`, by commands and at the start alike; and what
-//! Docker prints is accepted as input.
+//! WHAT A PERSON WRITES is taken literally or refused, by `config check`, by commands and at the start alike;
+//! and what Docker prints is accepted as input.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot continue must fail")]
 

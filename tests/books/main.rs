@@ -1,7 +1,8 @@
 //! THE BOOKS on a real disk: committed changes are read back as they were served; unreadable books are
 //! refused and left unchanged.
 //!
-//! Every test uses a separate directory. `PROPTEST_CASES` sets how many cases are tried. Full disks are tested in `ledger`.
+//! Every test uses a separate directory. `PROPTEST_CASES` sets how many cases are tried. Full disks are
+//! tested in `ledger`.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
@@ -333,7 +334,8 @@ fn history_shows_each_holder_from_grant_to_release() {
     assert_eq!(events(&trial, Some(&id)), ["subnet granted -", "subnet undone -"]);
 }
 
-/// Both grants have the same subnet number and the same batch: each row of history still belongs to the right grant.
+/// Both grants have the same subnet number and the same batch: each row of history still belongs to the right
+/// grant.
 #[test]
 fn repeatable_a_prefix_that_is_granted_again_at_once_has_its_own_history() {
     let mut trial = Trial::new();

@@ -1,4 +1,5 @@
-//! Files that are not complete books of this version: refused with the reason, and left unchanged byte by byte.
+//! Files that are not complete books of this version: refused with the reason, and left unchanged byte by
+//! byte.
 
 use super::*;
 

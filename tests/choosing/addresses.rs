@@ -1,4 +1,5 @@
-//! The order of dynamic addresses: the holder's own, never used, longest cooled, cooling, pinned, the gateway's slot.
+//! The order of dynamic addresses: the holder's own, never used, longest cooled, cooling, pinned, the
+//! gateway's slot.
 //!
 //! Rules R29 to R38.
 

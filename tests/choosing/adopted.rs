@@ -1,4 +1,5 @@
-//! Networks that Docker has and the books lack: *fenced*, *disjoint*, and which PoolID an adopted subnet gets.
+//! Networks that Docker has and the books lack: *fenced*, *disjoint*, and which PoolID an adopted subnet
+//! gets.
 //!
 //! P19: a PoolID names one grant, so an old one stays harmless even if the books have lost data.
 

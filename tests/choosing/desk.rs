@@ -1,4 +1,5 @@
-//! A plan for tests: requests written briefly, decided and applied at once, with a clock that the test advances.
+//! A plan for tests: requests written briefly, decided and applied at once, with a clock that the test
+//! advances.
 //!
 //! Promises: every decision is applied as the ledger would. Does not check anything itself.
 

@@ -1,7 +1,7 @@
 //! THE RULES R9 to R48, one test per sentence, and every refusal word by word.
 //!
-//! Names state the rule, or begin with the number of the fact about Docker behind it (P10 to P27). Everything is
-//! pure: no disk, no clock, no Engine.
+//! Names state the rule, or begin with the number of the fact about Docker behind it (P10 to P27). Everything
+//! is pure: no disk, no clock, no Engine.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 

@@ -1,4 +1,5 @@
-//! Memory and pins: they survive releases, and ReleasePool as long as their prefix is remembered; they are bounded.
+//! Memory and pins: they survive releases, and ReleasePool as long as their prefix is remembered; they are
+//! bounded.
 //!
 //! Rules R33, R38, R45 and R46.
 

@@ -1,4 +1,5 @@
-//! ONE ORDER OF CHOICE: for all orders of addresses, pools, pins, ranges, sizes and cooling, `explain` predicts `decide`.
+//! ONE ORDER OF CHOICE: for all orders of addresses, pools, pins, ranges, sizes and cooling, `explain`
+//! predicts `decide`.
 
 use std::cell::Cell;
 

@@ -1,7 +1,8 @@
 //! PROOF OF DEATH: whatever is not proven dead is alive. Except for the complete view, each view here lacks
 //! the lease and still must not prove anything.
 //!
-//! Checks *fenced*; a [`Death`](gipam::plan::evidence::Death) needs two complete views of the Engine that the books know.
+//! Checks *fenced*; a [`Death`](gipam::plan::evidence::Death) needs two complete views of the Engine that the
+//! books know.
 
 use gipam::plan::change::{Change, Kind, ShownHolder};
 use gipam::plan::evidence::{CompleteView, Death, Doubt, IndexedLists, Sight};

@@ -1,4 +1,5 @@
-//! Subnets that Docker would refuse are not offered (P12): addresses, nameservers, on-link routes, routes inside the pool.
+//! Subnets that Docker would refuse are not offered (P12): addresses, nameservers, on-link routes, routes
+//! inside the pool.
 //!
 //! Rules R16 to R18.
 

@@ -1,4 +1,5 @@
-//! Subnets that share a prefix, each with its own range, and what a range implies for the gateway (R23, R30, P31).
+//! Subnets that share a prefix, each with its own range, and what a range implies for the gateway (R23, R30,
+//! P31).
 //!
 //! Docker's own driver allows this; two macvlan networks on one LAN need it.
 

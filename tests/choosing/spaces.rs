@@ -1,4 +1,5 @@
-//! Two address spaces (P24, P27): separate tables, repeated requests in `global`, dynamic choice that avoids both.
+//! Two address spaces (P24, P27): separate tables, repeated requests in `global`, dynamic choice that avoids
+//! both.
 //!
 //! Rules R19 and R27.
 

@@ -29,8 +29,8 @@ pub fn released(daemon: &Daemon) -> Instant {
     now
 }
 
-/// Requests the subnet from a separate thread, which returns how long after `since` the answer came. Returns as soon as
-/// the daemon has the request.
+/// Requests the subnet from a separate thread, which returns how long after `since` the answer came. Returns
+/// as soon as the daemon has the request.
 pub fn asked(daemon: &Daemon, since: Instant) -> JoinHandle<Duration> {
     let (socket, (sent, begun)) = (daemon.socket.clone(), channel());
     let asking = std::thread::spawn(move || {

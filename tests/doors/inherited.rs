@@ -15,7 +15,8 @@ const ROLE: &str = "GIPAM_TEST_INHERITED_ROLE";
 /// Starts this program again with two descriptors, 3 and 4, to play the test `helper` in `role`.
 fn activate(role: &str, names: &str, sockets: [OwnedFd; 2]) -> Child {
     let [first, second] = sockets;
-    // The shell puts the descriptors where systemd would, and then execs the program, so that LISTEN_PID is correct.
+    // The shell puts the descriptors where systemd would, and then execs the program, so that LISTEN_PID is
+    // correct.
     let script = "exec 3<&0 4>&1 0</dev/null 1>&2; LISTEN_PID=$$ exec \"$@\"";
     Command::new("sh")
         .args(["-c", script, "sh"])

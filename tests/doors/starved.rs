@@ -61,8 +61,8 @@ async fn without_descriptors_accepting_waits_and_neither_spins_nor_dies() {
     for _ in 0..40 {
         crowd.push(connect(&path).await);
     }
-    // An accepted client is served meanwhile. Spinning shows only over a period of time; for half a second it would
-    // use 50 ticks.
+    // An accepted client is served meanwhile. Spinning shows only over a period of time; for half a second it
+    // would use 50 ticks.
     let before = ticks(&child);
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(ask(&mut served, &post("/x", "y")).await.body, "y");

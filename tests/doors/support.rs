@@ -30,8 +30,8 @@ pub enum Event {
     Kept(String),
 }
 
-/// A handler: `/wait...` waits for a permit, `/never...` waits forever, `/big` answers with 8 MiB; every other path
-/// answers at once with its own body.
+/// A handler: `/wait...` waits for a permit, `/never...` waits forever, `/big` answers with 8 MiB; every
+/// other path answers at once with its own body.
 pub struct Desk {
     events: mpsc::UnboundedSender<Event>,
     /// Each permit lets one `/wait` continue.

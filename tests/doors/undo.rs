@@ -60,7 +60,8 @@ async fn undo_pipelined_bytes_hide_a_close_until_the_write_fails() {
     client.write_all(&[post("/wait", ""), post("/second", "")].concat()).await.unwrap();
     server.began("/wait").await;
     drop(client);
-    // Another client sends a request: when it is answered, the server has seen everything that the first client sent.
+    // Another client sends a request: when it is answered, the server has seen everything that the first
+    // client sent.
     let mut other = server.connect().await;
     ask(&mut other, &post("/other", "")).await;
     server.began("/other").await;
@@ -150,8 +151,8 @@ async fn undo_at_the_deadline_of_a_shutdown() {
 
 #[tokio::test]
 async fn undo_and_delivery_exclude_each_other_however_the_client_disconnects() {
-    // Clients disconnect at every possible moment. Each request that reached the handler ends in exactly one way;
-    // an answer that was undone was never seen by its client, not even in part.
+    // Clients disconnect at every possible moment. Each request that reached the handler ends in exactly one
+    // way; an answer that was undone was never seen by its client, not even in part.
     let mut server = Running::unix();
     let (mut undone, mut kept, mut dropped) = (0, 0, 0);
     for round in 0..3000_usize {
@@ -190,7 +191,8 @@ async fn undo_and_delivery_exclude_each_other_however_the_client_disconnects() {
             }
             Event::Began(request) => panic!("{request:?}"),
         }
-        // A permit is left over if a `/wait` was dropped or `/x` did not need it; the next round must not get it.
+        // A permit is left over if a `/wait` was dropped or `/x` did not need it; the next round must not get
+        // it.
         while let Ok(permit) = server.desk.permits.try_acquire() {
             permit.forget();
         }

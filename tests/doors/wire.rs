@@ -283,7 +283,8 @@ async fn more_connections_than_allowed_wait_and_are_served_later() {
     }
     let mut third = server.connect().await;
     third.write_all(&post("/x", "3")).await.unwrap();
-    // Connections with a request in progress keep their places; the next client gets the first place that becomes free.
+    // Connections with a request in progress keep their places; the next client gets the first place that
+    // becomes free.
     let early = tokio::time::timeout(Duration::from_millis(300), answer(&mut third)).await;
     assert!(early.is_err(), "a client was served beyond the limit");
     drop(clients.pop());

@@ -110,8 +110,8 @@ fn lost_books(w: &mut World) {
     assert_eq!(gipam::cli(w.engine, &["gc"]).out, "books and Engine agree: no differences");
 }
 
-/// Networks and containers made after the backup survive, and each container restarts at the first attempt, even if its
-/// subnet does not have a second address.
+/// Networks and containers made after the backup survive, and each container restarts at the first attempt,
+/// even if its subnet does not have a second address.
 fn old_copy(w: &mut World) {
     let copy = format!("{}/copy.db", gipam::BOOKS);
     w.network("n1");
@@ -142,8 +142,8 @@ fn old_copy(w: &mut World) {
     w.agree();
 }
 
-/// R23 with lost books: two networks with the same prefix, which are distinguished by their ranges in the Engine's lists
-/// and in the PoolIDs.
+/// R23 with lost books: two networks with the same prefix, which are distinguished by their ranges in the
+/// Engine's lists and in the PoolIDs.
 fn shared_lan(w: &mut World) {
     for parent in ["mv0", "mv1"] {
         let make = format!(

@@ -1,7 +1,8 @@
 //! Compares gipam's books with what the Engine itself reports: the end of every scenario.
 //!
-//! Both sides are turned into the same plain sentences ("10.77.0.0/24 holds 10.77.0.2 as endpoint 02:42:..."), so that a
-//! difference reads as a sentence. If an Engine hides a gateway (P26), the test trusts the books for that lease.
+//! Both sides are turned into the same plain sentences ("10.77.0.0/24 holds 10.77.0.2 as endpoint
+//! 02:42:..."), so that a difference reads as a sentence. If an Engine hides a gateway (P26), the test trusts
+//! the books for that lease.
 
 use crate::engine::Engine;
 use crate::gipam::{self, Lease, Subnet};

@@ -1,4 +1,5 @@
-//! The choice of subnets and addresses: prefixes in use on the host, exhaustion, several pools and driver names.
+//! The choice of subnets and addresses: prefixes in use on the host, exhaustion, several pools and driver
+//! names.
 
 use crate::scenario::{Scenario, scenario};
 use crate::world::World;

@@ -1,4 +1,5 @@
-//! A compose project whose network only sets `enable_ipv6: true` and `ipam: {driver: gipam}`: the example file.
+//! A compose project whose network only sets `enable_ipv6: true` and `ipam: {driver: gipam}`: the example
+//! file.
 
 use crate::scenario::{Scenario, scenario};
 use crate::world::World;

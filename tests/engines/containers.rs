@@ -116,7 +116,8 @@ fn stop_start(w: &mut World) {
     assert_eq!(w.addresses("fixed-again", "n1"), fixed);
 }
 
-/// A restarted container keeps its addresses, as with Docker's own driver, whatever the Engine sends about it.
+/// A restarted container keeps its addresses, as with Docker's own driver, whatever the Engine sends about
+/// it.
 fn restart(w: &mut World) {
     w.network("--ipv6 n1");
     for name in ["c1", "c2", "c3"] {
@@ -128,7 +129,8 @@ fn restart(w: &mut World) {
         w.docker(line);
     }
     assert_eq!(all(w), before, "docker restart handles containers one after the other");
-    // A container that ignores SIGTERM: it is killed after the grace time, and its addresses are released then.
+    // A container that ignores SIGTERM: it is killed after the grace time, and its addresses are released
+    // then.
     w.docker("run -d --name deaf --network n1 bb sleep 3600");
     let deaf = w.addresses("deaf", "n1");
     w.docker("stop deaf");
@@ -147,7 +149,8 @@ fn restart(w: &mut World) {
     w.agree();
 }
 
-/// A pin made while containers run applies at their next start: by name if the Engine sends it, otherwise by MAC.
+/// A pin made while containers run applies at their next start: by name if the Engine sends it, otherwise by
+/// MAC.
 fn by_hand(w: &mut World) {
     w.network(&format!("{BOTH} n1"));
     let mac = "02:42:0a:58:09:63";

@@ -1,8 +1,8 @@
 //! One real Docker Engine, started by `scripts/engine.sh` in namespaces of its own.
 //!
-//! The script ends the engine when the pipe that this process holds is closed, so that a killed test run leaves
-//! nothing behind. Commands run inside through `nsenter`; sockets are reached from outside by path, because the
-//! engine's /run is a plain directory of this machine.
+//! The script ends the engine when the pipe that this process holds is closed, so that a killed test run
+//! leaves nothing behind. Commands run inside through `nsenter`; sockets are reached from outside by path,
+//! because the engine's /run is a plain directory of this machine.
 
 use crate::gipam;
 use crate::wait::until;
@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Seconds after which a command inside an engine counts as hung. dockerd gives up on a plugin call after 15 s.
+/// Seconds after which a command inside an engine counts as hung. dockerd gives up on a plugin call after 15
+/// s.
 const COMMAND_LIMIT: &str = "150";
 
 /// The Debian suites, and the version of the Engine that each should contain.

@@ -1,9 +1,9 @@
 //! The Engines of one Debian suite: several run side by side, each lent to one scenario at a time.
 //!
-//! Promises: an Engine is started only if no idle one is available, up to a limit; if an Engine of a suite cannot be
-//! started, this is reported once for all its scenarios. The remaining Engines end with the fleet. The number of
-//! Engines that work at the same time is limited, so that the processors serve them within the timeouts of Docker and
-//! of the scenarios.
+//! Promises: an Engine is started only if no idle one is available, up to a limit; if an Engine of a suite
+//! cannot be started, this is reported once for all its scenarios. The remaining Engines end with the fleet.
+//! The number of Engines that work at the same time is limited, so that the processors serve them within the
+//! timeouts of Docker and of the scenarios.
 
 use crate::engine::Engine;
 use std::sync::{Condvar, Mutex};

@@ -1,4 +1,5 @@
-//! The gipam daemon under test, running inside an engine's namespaces with its default paths, and its own views.
+//! The gipam daemon under test, running inside an engine's namespaces with its default paths, and its own
+//! views.
 
 use crate::engine::{Engine, Said};
 use crate::wait::until;

@@ -1,8 +1,8 @@
-//! Types the commands of docs/guide.md on a real Engine and checks its promise: a router beyond the host reaches the
-//! containers.
+//! Types the commands of docs/guide.md on a real Engine and checks its promise: a router beyond the host
+//! reaches the containers.
 //!
-//! The router is a network namespace on a veth pair. On every Engine, outputs are compared with those of the page, as
-//! `tests/support/console.rs` says.
+//! The router is a network namespace on a veth pair. On every Engine, outputs are compared with those of the
+//! page, as `tests/support/console.rs` says.
 
 use crate::console::{self, Step};
 use crate::scenario::{Scenario, scenario};
@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 const PAGE: &str = include_str!("../../docs/guide.md");
 /// The longest time in which gipam must learn a name from the Engine.
 const NAMES: Duration = Duration::from_secs(20);
-/// A router, and the host's side of the link to it. The IPv4 link of the page is already in use inside an engine.
+/// A router, and the host's side of the link to it. The IPv4 link of the page is already in use inside an
+/// engine.
 const LINK: &str = "ip netns add router && ip link add to-router type veth peer name to-host netns router
     ip address add 198.18.9.10/24 dev to-router && ip -6 address add 2001:db8::10/64 dev to-router nodad
     ip link set to-router up && ip -n router link set to-host up && ip -n router link set lo up
@@ -59,7 +60,8 @@ fn open(w: &mut World, lines: &str) {
     }
 }
 
-/// Runs one line of the page. Repeats a view until it shows the names, which gipam learns from the Engine a moment later.
+/// Runs one line of the page. Repeats a view until it shows the names, which gipam learns from the Engine a
+/// moment later.
 fn take(w: &World, step: &Step) {
     let line = format!("cd /etc/gipam && {} 2>&1", step.command);
     let end = Instant::now() + NAMES;

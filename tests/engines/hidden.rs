@@ -1,9 +1,9 @@
 //! The record of a network that dockerd keeps if it is killed while creating the network, and the reset that
 //! protects the next scenario from such a record.
 //!
-//! If dockerd is killed between its two writes, the network is in the store of its bridge driver but not in its own list:
-//! no command shows or removes it, and every request for its subnet is refused. Here such a record is made by hand: while
-//! dockerd is down, the network's key in the store is renamed in place.
+//! If dockerd is killed between its two writes, the network is in the store of its bridge driver but not in
+//! its own list: no command shows or removes it, and every request for its subnet is refused. Here such a
+//! record is made by hand: while dockerd is down, the network's key in the store is renamed in place.
 
 use crate::scenario::{Scenario, scenario};
 use crate::world::World;
@@ -42,8 +42,8 @@ fn hides(w: &mut World) {
     w.start();
 }
 
-/// Creates the network until its id sorts after all others, so that its renamed key stays in order. If the largest of the other
-/// ids leaves too little room above it, the Engine is recreated and gets new ids.
+/// Creates the network until its id sorts after all others, so that its renamed key stays in order. If the
+/// largest of the other ids leaves too little room above it, the Engine is recreated and gets new ids.
 fn last_of_all(w: &mut World) -> String {
     for _ in 0..6 {
         for _ in 0..80 {

@@ -1,5 +1,5 @@
-//! Provokes each of the seven ways in which Docker loses a release (P20) on a real Engine, and checks that repair
-//! corrects the books.
+//! Provokes each of the seven ways in which Docker loses a release (P20) on a real Engine, and checks that
+//! repair corrects the books.
 //!
 //! They run side by side in two networks, so that they wait together: dockerd waits 15 s per call for a
 //! driver that is down, and a check counts only a minute after the grant. The history shows whether dockerd
@@ -222,7 +222,8 @@ fn lost_database(w: &World) {
     w.inside("rm /var/lib/docker/network/files/local-kv.db");
     w.engine.dockerd_up(&[]);
     assert!(!w.docker("network ls").contains("gipam"), "no network is left");
-    // Everything is missing in one check: another Engine's lists would look the same, so gipam reports it and frees nothing.
+    // Everything is missing in one check: another Engine's lists would look the same, so gipam reports it and
+    // frees nothing.
     let prefixes: Vec<String> = w.subnets().into_iter().map(|subnet| subnet.prefix).collect();
     for prefix in ["10.88.8.0/24", "fd88:8::/64"] {
         assert!(prefixes.iter().any(|held| held == prefix), "{prefix} among {prefixes:?}");

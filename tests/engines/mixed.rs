@@ -245,7 +245,8 @@ fn alive(engine: &Engine) -> Option<Live> {
     Some(live)
 }
 
-/// Makes two reports and reads the books in between: each address in both reports must be leased, to one container.
+/// Makes two reports and reads the books in between: each address in both reports must be leased, to one
+/// container.
 fn watch(engine: &Engine, counts: &Counts) {
     let mut before = None;
     while !counts.over.load(Relaxed) {

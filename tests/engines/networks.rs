@@ -88,7 +88,8 @@ fn numbers(w: &mut World) {
         let last: u8 = w.v4(name, "n1").rsplit('.').next().unwrap().parse().unwrap();
         assert!((128..254).contains(&last), "{name} got .{last}: outside the range, or not free");
     }
-    // --subnet for both families; the IPv6 subnet is in the pool, the IPv4 subnet outside; the gateway is not shown (P26)
+    // --subnet for both families; the IPv6 subnet is in the pool, the IPv4 subnet outside; the gateway is not
+    // shown (P26)
     w.network("--ipv6 --subnet 10.88.10.0/24 --subnet fd77:77:0:aa::/64 n2");
     w.run("--name c4 --network n2");
     assert!(w.v6("c4", "n2").starts_with("fd77:77:0:aa:"), "{}", w.v6("c4", "n2"));
@@ -161,7 +162,8 @@ fn range_alone(w: &mut World) {
     w.agree();
 }
 
-/// R23: two networks with the same prefix and disjoint ranges, first each with its own gateway, then with a shared router.
+/// R23: two networks with the same prefix and disjoint ranges, first each with its own gateway, then with a
+/// shared router.
 fn shared_lan(w: &mut World) {
     for parent in ["mv0", "mv1"] {
         let make = format!(

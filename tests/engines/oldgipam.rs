@@ -1,4 +1,5 @@
-//! A stand-in for the old gipam that users run today: answers dockerd as that program does, and writes its lease file.
+//! A stand-in for the old gipam that users run today: answers dockerd as that program does, and writes its
+//! lease file.
 //!
 //! It imitates the behaviour that is visible from outside: opaque ids of 16 letters and digits, subnets cut
 //! in order, addresses counted up from the gateway, the last freed address given first, requested addresses

@@ -1,4 +1,5 @@
-//! A proxy between dockerd and gipam: forwards every call, and breaks the calls that it should break (P8, P20).
+//! A proxy between dockerd and gipam: forwards every call, and breaks the calls that it should break (P8,
+//! P20).
 
 use crate::wire::{Answer, Call, Server, forward};
 use std::os::unix::net::UnixStream;

@@ -1,7 +1,8 @@
-//! Repair on real Engines: it learns names, adopts live addresses, frees dead leases, and does not delay anything.
+//! Repair on real Engines: it learns names, adopts live addresses, frees dead leases, and does not delay
+//! anything.
 //!
-//! Checks P20 (what Docker loses) and P26 (gateways that it hides). Waits for each result as long as the rules allow:
-//! two checks that count, a minute after the grant and a minute apart.
+//! Checks P20 (what Docker loses) and P26 (gateways that it hides). Waits for each result as long as the
+//! rules allow: two checks that count, a minute after the grant and a minute apart.
 
 use crate::gipam;
 use crate::scenario::{Scenario, scenario};

@@ -74,7 +74,8 @@ fn restart(w: &mut World, signal: &str, flags: &'static [&'static str]) {
     w.agree();
 }
 
-/// After a power failure gipam starts first at the next boot, and Docker releases what it finds in its own database.
+/// After a power failure gipam starts first at the next boot, and Docker releases what it finds in its own
+/// database.
 fn power_loss(w: &mut World) {
     w.network("--ipv6 --subnet 10.88.9.0/24 --subnet fd88:9::/64 --aux-address a=10.88.9.5 n1");
     w.network("--ipv6 n2");
@@ -101,7 +102,8 @@ fn power_loss(w: &mut World) {
     w.ping("any", &w.v6("always", "n2"));
 }
 
-/// Network creations during which dockerd was killed are undone, or leak whole subnets, because Docker never reports them.
+/// Network creations during which dockerd was killed are undone, or leak whole subnets, because Docker never
+/// reports them.
 fn killed_while_creating(w: &mut World) {
     let engine = w.engine;
     std::thread::scope(|scope| {
@@ -111,7 +113,8 @@ fn killed_while_creating(w: &mut World) {
                 engine.docker(&["network", "create", "--ipam-driver", "gipam", "--ipv6", &name])
             });
         }
-        // Not a wait for a condition: dockerd is killed while some creations are done, some run and some have not begun.
+        // Not a wait for a condition: dockerd is killed while some creations are done, some run and some have
+        // not begun.
         std::thread::sleep(std::time::Duration::from_millis(150));
         w.engine.dockerd_down("KILL");
     });

@@ -1,5 +1,6 @@
-//! A minimal HTTP/1.1 server over UNIX sockets for dockerd's plugin client: for the proxy and the old driver's stand-in.
-//! It serves one request per connection, so that no kept-alive connection hides the next server.
+//! A minimal HTTP/1.1 server over UNIX sockets for dockerd's plugin client: for the proxy and the old
+//! driver's stand-in. It serves one request per connection, so that no kept-alive connection hides the next
+//! server.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -66,7 +67,8 @@ fn serve(mut stream: UnixStream, answer: &dyn Fn(&Call) -> Answer) {
     }
 }
 
-/// Forwards a call and returns status and body; `None` if the other side does not listen or closes the connection.
+/// Forwards a call and returns status and body; `None` if the other side does not listen or closes the
+/// connection.
 pub fn forward(path: &Path, call: &Call) -> Answer {
     let mut stream = UnixStream::connect(path).ok()?;
     let (method, length) = (&call.method, call.body.len());

@@ -1,7 +1,7 @@
 //! The environment of a scenario: one engine, a gipam with fresh books, and functions to use them.
 //!
-//! `finish` ends every scenario: the books must equal the Engine's own report except for the expected leaks, which it
-//! frees with `gipam release`; then it removes everything, and the books must be empty.
+//! `finish` ends every scenario: the books must equal the Engine's own report except for the expected leaks,
+//! which it frees with `gipam release`; then it removes everything, and the books must be empty.
 
 use crate::books::{self, Held, Leak};
 use crate::engine::{Engine, Said};
@@ -63,14 +63,16 @@ impl<'a> World<'a> {
         world
     }
 
-    // --- gipam -------------------------------------------------------------------------------------------------------
+    // --- gipam
+    // -------------------------------------------------------------------------------------------------------
 
     /// Deletes the books and starts gipam with these arguments.
     pub fn restart_with(&mut self, words: &[&str]) {
         self.restart_as(Launch::with(words));
     }
 
-    /// Deletes the books and starts gipam with the usual pools on a socket other than the one that Docker uses.
+    /// Deletes the books and starts gipam with the usual pools on a socket other than the one that Docker
+    /// uses.
     pub fn restart_at(&mut self, socket: &str) {
         let words = [POOLS.as_slice(), &["--socket", socket, "--admin", "/run/gipam/admin.sock"]].concat();
         self.restart_as(Launch { socket: socket.into(), ..Launch::with(&words) });
@@ -141,7 +143,8 @@ impl<'a> World<'a> {
         self.drivers.push(name);
     }
 
-    // --- the Engine --------------------------------------------------------------------------------------------------
+    // --- the Engine
+    // --------------------------------------------------------------------------------------------------
 
     /// Runs a docker command that must succeed; spaces separate its arguments.
     pub fn docker(&self, line: &str) -> String {
@@ -251,7 +254,8 @@ impl<'a> World<'a> {
         self.docker(&format!("exec {from} ping -c 1 -w 10 {address}"));
     }
 
-    // --- the end -----------------------------------------------------------------------------------------------------
+    // --- the end
+    // -----------------------------------------------------------------------------------------------------
 
     /// Declares what Docker will have leaked by the end of the scenario.
     pub fn expect_leak(&mut self, leak: Leak) {
@@ -285,15 +289,16 @@ impl<'a> World<'a> {
         start.elapsed()
     }
 
-    /// What only the books have and what only the Engine has, except addresses that the Engine never releases.
+    /// What only the books have and what only the Engine has, except addresses that the Engine never
+    /// releases.
     pub fn compare(&self) -> (Vec<Held>, Vec<Held>) {
         let (mut books, engine) = books::compare(self.engine, &self.drivers);
         books.retain(|held| !self.never_returned(held));
         (books, engine)
     }
 
-    /// Engine 20.10 releases IPv6 addresses of endpoints only if they are global unicast: link-local ones, of which the
-    /// old gipam's example pool is made, stay in the books until their subnet is released.
+    /// Engine 20.10 releases IPv6 addresses of endpoints only if they are global unicast: link-local ones, of
+    /// which the old gipam's example pool is made, stay in the books until their subnet is released.
     fn never_returned(&self, held: &Held) -> bool {
         let link_local = |address| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
         self.engine.version.0 <= 20
@@ -301,8 +306,9 @@ impl<'a> World<'a> {
             && held.address.is_some_and(link_local)
     }
 
-    /// Waits at most 20 seconds for books and Engine to agree: releases come shortly after Docker's answer to its user, and
-    /// only the check that follows a change within seconds shows whether a requested address is an endpoint's or auxiliary.
+    /// Waits at most 20 seconds for books and Engine to agree: releases come shortly after Docker's answer to
+    /// its user, and only the check that follows a change within seconds shows whether a requested address is
+    /// an endpoint's or auxiliary.
     fn settle(&self, good: impl Fn(&[Held], &[Held]) -> bool) -> (Vec<Held>, Vec<Held>) {
         let start = Instant::now();
         loop {
@@ -381,8 +387,8 @@ impl<'a> World<'a> {
         assert!(leases.is_empty(), "still in the books after all containers were removed: {leases:#?}");
     }
 
-    /// Cleans the engine for the next scenario, whatever happened. If Docker itself cannot remove something, all of its data
-    /// is deleted.
+    /// Cleans the engine for the next scenario, whatever happened. If Docker itself cannot remove something,
+    /// all of its data is deleted.
     pub fn reset(&mut self) {
         let tidied = catch_unwind(AssertUnwindSafe(|| self.tidy()));
         self.gipam = None;

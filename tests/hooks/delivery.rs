@@ -83,7 +83,8 @@ fn hooks_get_reservations_and_pins() {
 #[test]
 fn hooks_at_least_once_after_kill() {
     let house = house(HOOK);
-    // After the second event and the last lease, the hook kills the daemon, which cannot know that the event was delivered.
+    // After the second event and the last lease, the hook kills the daemon, which cannot know that the event
+    // was delivered.
     let kills = "cat >>\"${0%/*}/delivered\"\n[ \"$(wc -l <\"${0%/*}/delivered\")\" = 2 ] || exit 0\n\
         while [ ! -e \"${0%/*}/leased\" ]; do sleep 0.01; done\nkill -9 $PPID";
     script(&house, "hook.sh", kills);
@@ -227,7 +228,8 @@ fn events_pruned_before_delivery_are_reported_as_a_gap() {
     let daemon = house.start();
     let mut wire = daemon.wire();
     let (id, _) = wire.subnet(false);
-    // History is pruned a thousand rows at a time, between requests, while the hook is stuck with the rows already read.
+    // History is pruned a thousand rows at a time, between requests, while the hook is stuck with the rows
+    // already read.
     for _ in 0..700 {
         let address = wire.address(&id, "", Value::Null);
         wire.release(&id, &address);

@@ -1,4 +1,5 @@
-//! A pool or subnet that fills up is logged once, shown, counted and sent to hooks, and so is a WAL that a reader blocks.
+//! A pool or subnet that fills up is logged once, shown, counted and sent to hooks, and so is a WAL that a
+//! reader blocks.
 
 use rusqlite::Connection;
 use serde_json::Value;

@@ -76,7 +76,8 @@ fn a_batch_that_a_server_never_accepts_is_sent_one_by_one() {
     assert_eq!((&row["passed_over"], &row["last_error"]), (&json!(1), &json!(null)));
 }
 
-/// P33: the Engine accepts names of any length and with any characters; books of an earlier version contain such names.
+/// P33: the Engine accepts names of any length and with any characters; books of an earlier version contain
+/// such names.
 #[test]
 fn p33_a_name_of_any_length_and_with_any_characters_reaches_a_command_cut_and_on_one_line() {
     let house = house("");

@@ -22,7 +22,8 @@ fn certificate(pem: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
 }
 
-/// A server with this certificate; with `clients`, it accepts only clients whose certificate that authority has signed.
+/// A server with this certificate; with `clients`, it accepts only clients whose certificate that authority
+/// has signed.
 pub fn settings(
     identity: &Identity,
     clients: Option<&Authority>,

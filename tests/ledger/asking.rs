@@ -1,4 +1,5 @@
-//! Requests: many at once, one commit per batch, answers only after the commit, and waiting for a recently released subnet.
+//! Requests: many at once, one commit per batch, answers only after the commit, and waiting for a recently
+//! released subnet.
 //!
 //! Promises: the invariants *unique* and *durable* (R2, R4), seen through the ledger.
 
@@ -74,7 +75,8 @@ async fn hold_and_release(
     }
 }
 
-/// The commits in a WAL: frames that give the size of the database after them (SQLite file format, section 4.1).
+/// The commits in a WAL: frames that give the size of the database after them (SQLite file format, section
+/// 4.1).
 fn commits(house: &House) -> usize {
     let log = fs::read(house.path.with_file_name("gipam.db-wal")).unwrap();
     let page = u32::from_be_bytes(log[8..12].try_into().unwrap()) as usize;

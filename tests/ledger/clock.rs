@@ -1,5 +1,5 @@
-//! The time of day steps while the ledger runs: ages are kept, the steady clock wakes waiting requests, and a step that
-//! cannot be written does not change an age either.
+//! The time of day steps while the ledger runs: ages are kept, the steady clock wakes waiting requests, and a
+//! step that cannot be written does not change an age either.
 
 use gipam::plan::Plan;
 use gipam::store::Books;

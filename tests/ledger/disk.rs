@@ -30,7 +30,8 @@ struct Obstacle<'a> {
     stays: bool,
 }
 
-/// While the disk refuses writes, every request is refused and releases are kept, each for the grant that it was meant for.
+/// While the disk refuses writes, every request is refused and releases are kept, each for the grant that it
+/// was meant for.
 fn refuses_and_recovers(house: &mut House, obstacle: &Obstacle<'_>) {
     let (id, _) = house.subnet();
     let (web, db) = (house.address(&id), house.address(&id));
@@ -100,7 +101,8 @@ fn a_kept_release_never_ends_a_later_grant() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     house.ask(release_address(&id, address)).unwrap_err();
     other.execute_batch("ROLLBACK").unwrap();
-    // The kept release is carried out first, so that the address is free for the next request, which then keeps it.
+    // The kept release is carried out first, so that the address is free for the next request, which then
+    // keeps it.
     let address = Some(address);
     house
         .ask(Request::Address(AddressRequest { id: id.clone(), address, ..AddressRequest::default() }))

@@ -1,4 +1,5 @@
-//! A ledger over books in a separate directory, with a clock that only the test advances and a gate in its queue.
+//! A ledger over books in a separate directory, with a clock that only the test advances and a gate in its
+//! queue.
 //!
 //! Promises: whatever was started is stopped and joined. Does not use HTTP.
 

@@ -1,4 +1,5 @@
-//! The packages on a whole machine with systemd and a Docker Engine: installed, used, upgraded under load, removed.
+//! The packages on a whole machine with systemd and a Docker Engine: installed, used, upgraded under load,
+//! removed.
 
 use crate::machine::{Machine, SOCKET};
 use crate::{deb, next_deb, packages, page, tarball};
@@ -49,7 +50,8 @@ fn mentions(m: &Machine) -> String {
           find /run -iname '*gipam*'")
 }
 
-/// The package starts gipam only if there are pools; a reinstallation continues as before; a purge leaves only the books.
+/// The package starts gipam only if there are pools; a reinstallation continues as before; a purge leaves
+/// only the books.
 pub fn life(m: &mut Machine) {
     let before = m.sh(LISTING);
     install(m);

@@ -1,5 +1,5 @@
-//! The results of `make deb`, `make dist` and `make plugin`, in fresh roots of every Debian suite, on whole machines
-//! and on several Engines.
+//! The results of `make deb`, `make dist` and `make plugin`, in fresh roots of every Debian suite, on whole
+//! machines and on several Engines.
 //!
 //!     make packages, or cargo test --test packages -- [WORD...] [--list]
 //!
@@ -88,7 +88,8 @@ pub fn tarball() -> String {
     named(concat!("gipam-", env!("CARGO_PKG_VERSION"), "-"), ".tar.gz")
 }
 
-/// Copies what make built, and packages the same program twice as the next version; both results must be equal.
+/// Copies what make built, and packages the same program twice as the next version; both results must be
+/// equal.
 fn prepare() {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
     let built = sources.join("target/package");

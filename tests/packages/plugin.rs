@@ -1,7 +1,7 @@
 //! The managed plugin that `make plugin` builds, on Engines that are both Swarm managers and nodes.
 //!
-//! Checks P24 (manager and node request the same subnet in two spaces) and P25 (the name has a tag, the socket is ready
-//! within half a second).
+//! Checks P24 (manager and node request the same subnet in two spaces) and P25 (the name has a tag, the
+//! socket is ready within half a second).
 
 use crate::machine::SOON;
 use crate::wait::until;

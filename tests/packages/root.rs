@@ -1,4 +1,5 @@
-//! A fresh Debian root without systemd: a writable directory over a suite's root, which `scripts/engine.sh` caches.
+//! A fresh Debian root without systemd: a writable directory over a suite's root, which `scripts/engine.sh`
+//! caches.
 //!
 //! Promises: the cached root is never changed; mounts and network belong to each command and end with it.
 

@@ -1,4 +1,5 @@
-//! Tests of the packages in a fresh root of each Debian suite without a running systemd, as when an image is built.
+//! Tests of the packages in a fresh root of each Debian suite without a running systemd, as when an image is
+//! built.
 
 use crate::root::Root;
 use crate::{deb, next_deb, packages, tarball};
@@ -68,8 +69,8 @@ fn package(suite: &str) {
              grep -q ExecStart=/usr/bin/gipam $unit; grep -q ExecReload=/usr/bin/gipam $unit
              gipam config check /usr/share/doc/gipam/examples/gipam.toml");
     serves(&root);
-    // A hook's URL or command may contain a password: other users cannot read a new file, nor one that an earlier
-    // package left open.
+    // A hook's URL or command may contain a password: other users cannot read a new file, nor one that an
+    // earlier package left open.
     let modes = "stat -c %a /etc/gipam/gipam.toml /etc/gipam/gipam.env";
     assert_eq!(root.sh(modes), "640\n640");
     root.sh("chmod 644 /etc/gipam/gipam.toml; chmod 600 /etc/gipam/gipam.env");
@@ -96,7 +97,8 @@ fn package(suite: &str) {
     assert_eq!(changed(&before, &root.files()), [""; 0], "only the books are left");
 }
 
-/// Checks that the program runs whatever C library the suite has: it listens, resolves a name, commits and answers.
+/// Checks that the program runs whatever C library the suite has: it listens, resolves a name, commits and
+/// answers.
 fn serves(root: &Root) {
     root.sh("cd /tmp
         gipam -v4 198.51.100.0/24 -v4ab 28 -address localhost:9090 --file /tmp/gipam.db --admin /tmp/a.sock >/tmp/log 2>&1 & pid=$!

@@ -1,7 +1,7 @@
 //! A headless Chromium, driven over its debugging pipe: JSON messages, each terminated by a zero byte.
 //!
-//! Promises: whatever the page writes to its console, throws or fails to load is recorded and can be read; every wait
-//! has a limit; the browser is stopped when its handle is dropped.
+//! Promises: whatever the page writes to its console, throws or fails to load is recorded and can be read;
+//! every wait has a limit; the browser is stopped when its handle is dropped.
 
 use std::collections::VecDeque;
 use std::fs::File;

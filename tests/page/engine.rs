@@ -1,4 +1,5 @@
-//! A fake Engine: a socket that shows networks and their containers as Docker does, so that the page has names.
+//! A fake Engine: a socket that shows networks and their containers as Docker does, so that the page has
+//! names.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};

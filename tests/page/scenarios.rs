@@ -255,7 +255,8 @@ pub fn history(browser: &mut Browser) {
     assert_eq!(tab.troubles(), Vec::<String>::new());
 }
 
-/// Visible rows can be saved as a file, and a name that a spreadsheet would evaluate as a formula stays a name.
+/// Visible rows can be saved as a file, and a name that a spreadsheet would evaluate as a formula stays a
+/// name.
 pub fn files(browser: &mut Browser) {
     let site = Site::populated();
     let mut wire = site.daemon.wire();

@@ -1,7 +1,8 @@
-//! What comments, tests and pages cite must exist here: facts about Docker (P1 ...), duties (D1 ...), rules (R1 ...), files.
+//! What comments, tests and pages cite must exist here: facts about Docker (P1 ...), duties (D1 ...), rules
+//! (R1 ...), files.
 //!
-//! A section number without a file of this repository must be that of an RFC or of a published format named on the same
-//! line. Does not judge whether the cited rule fits.
+//! A section number without a file of this repository must be that of an RFC or of a published format named
+//! on the same line. Does not judge whether the cited rule fits.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +11,8 @@ use std::path::{Path, PathBuf};
 const FOLDERS: [&str; 9] =
     ["src", "tests", "docs", "benches", "examples", "fuzz", "packaging", "scripts", ".ci"];
 const KINDS: [&str; 7] = ["rs", "md", "sh", "toml", "py", "js", "yml"];
-/// Papers that a reader of the repository does not have. Split in halves, so that this file does not cite them.
+/// Papers that a reader of the repository does not have. Split in halves, so that this file does not cite
+/// them.
 const ELSEWHERE: [(&str, &str); 4] =
     [("design", ".md"), ("models", ".md"), ("crates", ".md"), ("cases", "/")];
 

@@ -1,9 +1,10 @@
 //! The pages of docs/ as a reader uses them: links have a target, and the commands in docs/guide.md and
 //! docs/operations.md do what the pages say.
 //!
-//! The commands run against a real daemon with the page's own configuration, from top to bottom; Docker is simulated by
-//! [`standin`], and `make engines` runs docs/guide.md on real Engines. `tests/support/console.rs` compares the outputs.
-//! Blocks fenced with `sh` are not run here, because they change a host.
+//! The commands run against a real daemon with the page's own configuration, from top to bottom; Docker is
+//! simulated by [`standin`], and `make engines` runs docs/guide.md on real Engines.
+//! `tests/support/console.rs` compares the outputs. Blocks fenced with `sh` are not run here, because they
+//! change a host.
 
 #![cfg(test)]
 #![allow(missing_docs, reason = "a test program has no readers of its API")]

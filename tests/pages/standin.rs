@@ -1,4 +1,5 @@
-//! A shell that runs the commands of the pages: gipam is real, and Docker is simulated with the behaviour of Engine 28.
+//! A shell that runs the commands of the pages: gipam is real, and Docker is simulated with the behaviour of
+//! Engine 28.
 //!
 //! Promises: `gipam` and other commands are really run, in a separate directory; `docker network create`,
 //! `network rm`, `run`, `stop`, `start`, `rm` and `compose` become calls to the driver's socket, in an

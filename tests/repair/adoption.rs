@@ -1,4 +1,5 @@
-//! Whole networks that the books lack: they are shown, adopted on request, and get the PoolID that Docker uses.
+//! Whole networks that the books lack: they are shown, adopted on request, and get the PoolID that Docker
+//! uses.
 
 use std::collections::BTreeMap;
 

@@ -114,7 +114,8 @@ impl Counting {
         *self.manners.lock().unwrap() = manners;
     }
 
-    /// Waits for `count` calls whose path starts with `beginning`; returns all calls until then, with their times.
+    /// Waits for `count` calls whose path starts with `beginning`; returns all calls until then, with their
+    /// times.
     async fn until(&self, beginning: &str, count: usize) -> Vec<(Instant, String)> {
         let end = Instant::now() + PATIENCE;
         loop {

@@ -1,7 +1,8 @@
 //! Repair: books, ledger and a fake Engine, with a clock that the test advances.
 //!
-//! Checks: *fenced*, patience, freeing only the provably dead, adoption of live leases, explicit requests over dead ones.
-//! The Engine here is a socket that answers as Docker does; real Engines are used in `tests/engines`.
+//! Checks: *fenced*, patience, freeing only the provably dead, adoption of live leases, explicit requests
+//! over dead ones. The Engine here is a socket that answers as Docker does; real Engines are used in
+//! `tests/engines`.
 
 #![cfg(test)]
 
@@ -48,7 +49,8 @@ async fn p20_a_leaked_endpoint_is_freed_after_two_checks_a_grace_time_apart() {
     world.look().await;
     assert_eq!(world.leases().len(), 3, "one millisecond early, repair must not free anything");
     later(&CLOCK, 1);
-    // The task's own check is due at this very moment, too: whichever comes first frees the lease, and the books show it.
+    // The task's own check is due at this very moment, too: whichever comes first frees the lease, and the
+    // books show it.
     world.look().await;
     let expected = vec![("10.9.0.1".to_owned(), Kind::Gateway), (live, Kind::Endpoint)];
     assert_eq!(world.leases(), expected, "the gateway that the Engine hides (P26) and live leases stay");
@@ -249,7 +251,8 @@ async fn history_and_who_find_a_container_by_the_name_that_the_engine_showed() {
     assert_eq!(who, views("/v1/who?address=02:00:00:00:00:01"));
     let missing = whole_answer(&world.books, "/v1/who?address=nobody").unwrap_err();
     assert_eq!(missing.kind, gipam::plan::error::ErrorKind::Missing);
-    // Another container has the address now: events of web are still found, and those of the other are not listed as web's.
+    // Another container has the address now: events of web are still found, and those of the other are not
+    // listed as web's.
     world.ask(Request::Release { id: id.clone(), address: Some(address), generation: None }).await.unwrap();
     world.shown.lock().unwrap().clear();
     later(&CLOCK, 60_001);

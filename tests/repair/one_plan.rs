@@ -51,7 +51,8 @@ async fn every_lease_is_compared_however_many_reads_it_takes() {
     assert_eq!(world.leases().len(), 800, "everything that the Engine shows is adopted");
 }
 
-/// The Engine answers first and the plan is read later: an address that was granted in between is missing from the lists.
+/// The Engine answers first and the plan is read later: an address that was granted in between is missing
+/// from the lists.
 #[tokio::test]
 async fn a_lease_granted_while_the_engine_answers_is_not_compared() {
     clock!(CLOCK, now);

@@ -1,4 +1,5 @@
-//! When repair checks the Engine and when it frees: never too early, and not endlessly if the Engine does not answer.
+//! When repair checks the Engine and when it frees: never too early, and not endlessly if the Engine does not
+//! answer.
 
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;

@@ -1,7 +1,9 @@
-//! PROOF OF DEATH, end to end: what an Engine lists, and what is still leased after repeated checks, ten minutes apart.
+//! PROOF OF DEATH, end to end: what an Engine lists, and what is still leased after repeated checks, ten
+//! minutes apart.
 //!
-//! Checks: whatever is unreadable, filtered, unspecified, duplicated, foreign, partial or new counts as alive; gipam asks the
-//! Engine before a forced release by a person; one address at two endpoints is reported.
+//! Checks: whatever is unreadable, filtered, unspecified, duplicated, foreign, partial or new counts as
+//! alive; gipam asks the Engine before a forced release by a person; one address at two endpoints is
+//! reported.
 
 use gipam::plan::change::Kind;
 use gipam::plan::request::{AddressRequest, Request};
@@ -10,7 +12,8 @@ use serde_json::{Value, json};
 use crate::clock;
 use crate::world::{GRACE, Network, World, later};
 
-/// A lease of `10.9.0.9` in network `web`, which the Engine shows without that address, and another network that is alive.
+/// A lease of `10.9.0.9` in network `web`, which the Engine shows without that address, and another network
+/// that is alive.
 async fn leaked(now: fn() -> u64) -> World {
     let world = World::witnessed(now, true).await;
     let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();
@@ -270,7 +273,8 @@ async fn one_address_at_two_live_endpoints_is_a_finding_and_an_event() {
     assert_eq!(world.handle.meters().last().found[0], 0);
 }
 
-/// A check may see the network before the books have its subnet: the event follows once the books have the subnet.
+/// A check may see the network before the books have its subnet: the event follows once the books have the
+/// subnet.
 #[tokio::test]
 async fn one_address_at_two_endpoints_is_an_event_even_if_the_books_get_the_subnet_later() {
     clock!(CLOCK, now);

@@ -9,7 +9,8 @@ use gipam::plan::request::Request;
 use crate::clock;
 use crate::world::{World, later};
 
-/// Blocks the Engine's list while the lease goes to another holder. Returns the refusal and the number of leases left.
+/// Blocks the Engine's list while the lease goes to another holder. Returns the refusal and the number of
+/// leases left.
 async fn held_up(now: fn() -> u64, pass: impl FnOnce(), whole: bool) -> (Refusal, usize) {
     let world = World::witnessed(now, false).await;
     let id = world.subnet(Some("10.9.0.0/24")).await.unwrap();

@@ -1,5 +1,5 @@
-//! `docker rename` sends nothing to a driver (P30): the new name is read from the Engine's list, and overrides the one in
-//! the request.
+//! `docker rename` sends nothing to a driver (P30): the new name is read from the Engine's list, and
+//! overrides the one in the request.
 
 use gipam::plan::change::ShownHolder;
 use gipam::plan::request::{AddressRequest, Mac, Repair, Reply, Request};
@@ -81,7 +81,8 @@ async fn a_name_is_written_once_although_a_list_lacked_it_in_between() {
     assert_eq!(named, 1, "{lines:?}");
 }
 
-/// While a container starts, the Engine shows the endpoint's ID in place of the container's: the history names it only once.
+/// While a container starts, the Engine shows the endpoint's ID in place of the container's: the history
+/// names it only once.
 #[tokio::test]
 async fn p26_a_container_that_gets_its_id_later_is_named_once() {
     clock!(CLOCK, now);

@@ -1,4 +1,5 @@
-//! Networks that share a prefix, like two macvlan networks on one LAN, while the books lack one of them or some leases.
+//! Networks that share a prefix, like two macvlan networks on one LAN, while the books lack one of them or
+//! some leases.
 //!
 //! Checks *unique* over all of them: an address in use is never given away, whichever network it belongs to.
 
@@ -46,7 +47,8 @@ async fn after_lost_books_networks_that_share_a_prefix_are_adopted_and_an_addres
     assert_eq!(world.actions(true).await, ["adopted with 1 address", "adopted with 2 addresses"]);
     assert_eq!(world.in_range("10.9.5.64/26"), ["10.9.5.65"]);
     assert_eq!(world.in_range("10.9.5.128/26"), ["10.9.5.66", "10.9.5.129"]);
-    // PoolIDs of earlier versions do not contain the range: gc lists both networks, their ranges and the command to run.
+    // PoolIDs of earlier versions do not contain the range: gc lists both networks, their ranges and the
+    // command to run.
     let waiting = world.handle.look(false).await.unwrap();
     let said = |at: usize| (waiting[at].holder.as_deref(), waiting[at].why.as_str());
     let why =

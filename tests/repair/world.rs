@@ -60,7 +60,8 @@ pub struct Network {
 /// Networks by name.
 pub type Shown = BTreeMap<String, Network>;
 
-/// Blocks the list of networks: the first notification says that it was requested, the second releases the answer.
+/// Blocks the list of networks: the first notification says that it was requested, the second releases the
+/// answer.
 type Gate = Arc<(Notify, Notify)>;
 
 /// A fake Engine: its networks, its containers as they are listed, its `/info`, and the gate that blocks it.
@@ -309,7 +310,8 @@ impl World {
         self.shown.lock().unwrap().insert(network.to_owned(), shown);
     }
 
-    /// Books and an Engine that shows one of their networks; otherwise, missing networks would not prove anything.
+    /// Books and an Engine that shows one of their networks; otherwise, missing networks would not prove
+    /// anything.
     pub async fn witnessed(now: fn() -> u64, only_engine: bool) -> Self {
         let world = Self::new(now, only_engine);
         world.subnet(Some("10.9.200.0/24")).await.unwrap();

@@ -47,7 +47,8 @@ impl Authority {
     }
 }
 
-/// Makes `ca.pem`, and `server` and `engine`, each with `.pem` and `.key`; calls `write` with each name and content.
+/// Makes `ca.pem`, and `server` and `engine`, each with `.pem` and `.key`; calls `write` with each name and
+/// content.
 pub fn make(mut write: impl FnMut(&str, &str)) {
     let authority = Authority::new();
     write("ca.pem", &authority.pem());

@@ -1,9 +1,11 @@
-//! The ```` ```console ```` blocks of a page of docs/: the commands, and the output that the page shows for them.
+//! The ```` ```console ```` blocks of a page of docs/: the commands, and the output that the page shows for
+//! them.
 //!
-//! Promises: every line that starts with `$ ` is a command; the lines up to the next command are its output. Output is
-//! compared by line and word, except for what differs from run to run: times, MAC addresses, Docker's ids, and the
-//! random end of a PoolID. A line `...` of the page matches any lines. If the output of a view differs from the page,
-//! the view may be repeated, because gipam learns names from the Engine a moment after the addresses.
+//! Promises: every line that starts with `$ ` is a command; the lines up to the next command are its output.
+//! Output is compared by line and word, except for what differs from run to run: times, MAC addresses,
+//! Docker's ids, and the random end of a PoolID. A line `...` of the page matches any lines. If the output of
+//! a view differs from the page, the view may be repeated, because gipam learns names from the Engine a
+//! moment after the addresses.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 /// A command and its output as the page shows it.

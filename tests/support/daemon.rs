@@ -45,7 +45,8 @@ pub struct House {
 }
 
 impl House {
-    /// A daemon with these pools (as flags) and a configuration that only sets the directories of plugin files.
+    /// A daemon with these pools (as flags) and a configuration that only sets the directories of plugin
+    /// files.
     pub fn new(pools: &[&str]) -> House {
         let mut house = House::with_toml("");
         house.arguments.extend(pools.iter().map(ToString::to_string));

@@ -1,7 +1,8 @@
 //! *explained*: `Plan::decide` gives what `Plan::explain` predicts, and finds it in the way that the
 //! explanation names.
 //!
-//! Promises: judges each way by the books before the answer, without using the plan's own order. Makes no decisions.
+//! Promises: judges each way by the books before the answer, without using the plan's own order. Makes no
+//! decisions.
 
 use gipam::plan::change::Record;
 use gipam::plan::explain::{ExplainStep, Explanation};
@@ -105,7 +106,8 @@ fn is_way(plan: &Plan, subnet: &Subnet, request: &AddressRequest, way: &str, add
     let pin = subnet.pins().get(&address);
     let slot = subnet.slot();
     let range = subnet.state.range.unwrap_or(subnet.state.prefix);
-    // Whether another free address was released earlier; addresses that another grant of the prefix leases do not count.
+    // Whether another free address was released earlier; addresses that another grant of the prefix leases do
+    // not count.
     let older = |this: &Record| {
         let others = subnet.addresses.records().filter(|(other, _)| subnet.addresses.bounds().allow(*other));
         let mut others =

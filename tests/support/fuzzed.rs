@@ -1,7 +1,9 @@
 //! WHAT FUZZING CHECKS: for each kind of foreign bytes, what must be true of any input. The fuzz targets call
-//! these functions endlessly; `tests/corpus.rs` calls them with the seeds and with all inputs that once failed.
+//! these functions endlessly; `tests/corpus.rs` calls them with the seeds and with all inputs that once
+//! failed.
 //!
-//! Promises: a panic means a bug was found. No socket; files only in its own directory in memory. Independent of the fuzzer.
+//! Promises: a panic means a bug was found. No socket; files only in its own directory in memory. Independent
+//! of the fuzzer.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

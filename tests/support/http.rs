@@ -1,7 +1,7 @@
 //! HTTP as dockerd writes it, byte for byte, and answers as dockerd reads them.
 //!
-//! Promises: sends what it is given, without correcting it: no Content-Type, any Host, any length; reads whole answers.
-//! Shared by several test programs; each uses a part of it.
+//! Promises: sends what it is given, without correcting it: no Content-Type, any Host, any length; reads
+//! whole answers. Shared by several test programs; each uses a part of it.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::io::{self, BufRead, BufReader, Read, Write};

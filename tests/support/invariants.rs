@@ -1,6 +1,7 @@
 //! THE INVARIANTS R1 to R7, by name: each function checks the plan from outside.
 //!
-//! Promises: a violation says which invariant and where. *durable* and *fenced* do not concern the plan; see `tests/ledger`.
+//! Promises: a violation says which invariant and where. *durable* and *fenced* do not concern the plan; see
+//! `tests/ledger`.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -106,7 +107,8 @@ pub fn answered_once(plan: &Plan, request: &Request, decision: &Decision) -> Hel
     ensure(decision.changes.iter().any(granted) || repeat, || format!("unique: {address} has two holders"))
 }
 
-/// A lease is inside its subnet; a dynamic one is inside its range and neither reserved nor an address that is never given.
+/// A lease is inside its subnet; a dynamic one is inside its range and neither reserved nor an address that
+/// is never given.
 pub fn inside(plan: &Plan, request: &Request, decision: &Decision) -> Held {
     for subnet in plan.subnets() {
         for (address, _) in subnet.addresses.records() {
@@ -176,7 +178,8 @@ fn owned_address(plan: &Plan, request: &AddressRequest, address: IpAddr) -> Held
     ensure(!shared || !chosen || owned, || format!("owned: {address} of {}", state.prefix))
 }
 
-/// Releasing something that is free succeeds and changes nothing; so does a release with an unknown or former PoolID.
+/// Releasing something that is free succeeds and changes nothing; so does a release with an unknown or former
+/// PoolID.
 pub fn repeatable(plan: &Plan, old_ids: &[String]) -> Held {
     let mut requests: Vec<Request> = Vec::new();
     for subnet in plan.subnets().filter(|subnet| subnet.is_held()) {
@@ -199,7 +202,8 @@ pub fn repeatable(plan: &Plan, old_ids: &[String]) -> Held {
     Ok(())
 }
 
-/// Every address of a subnet is in exactly one state: never given, reserved, the slot, leased, cooling or free.
+/// Every address of a subnet is in exactly one state: never given, reserved, the slot, leased, cooling or
+/// free.
 pub fn conserved(plan: &Plan) -> Held {
     for subnet in plan.subnets() {
         let counts = plan.count_addresses(subnet);

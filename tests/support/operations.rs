@@ -1,7 +1,7 @@
 //! RANDOM OPERATIONS: small values that shrink to a readable counterexample, and the requests made from them.
 //!
-//! Promises: pools so small that they run out, hosts whose routes overlap them, and every request that Docker or a
-//! person can make. Reads the plan only to find out what is held.
+//! Promises: pools so small that they run out, hosts whose routes overlap them, and every request that Docker
+//! or a person can make. Reads the plan only to find out what is held.
 
 mod chance;
 pub mod hands;

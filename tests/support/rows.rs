@@ -1,6 +1,8 @@
-//! THE BOOKS IN MEMORY: the rows that the tables would keep, and the changes that are read from them at a start.
+//! THE BOOKS IN MEMORY: the rows that the tables would keep, and the changes that are read from them at a
+//! start.
 //!
-//! Promises: keeps what `store/write.rs` keeps, in an order that does not depend on the served plan. No disk, no SQL.
+//! Promises: keeps what `store/write.rs` keeps, in an order that does not depend on the served plan. No disk,
+//! no SQL.
 
 use std::collections::BTreeMap;
 

@@ -82,7 +82,8 @@ pub fn played(play: impl FnOnce()) -> Option<String> {
     catch_unwind(AssertUnwindSafe(play)).err().map(|_| LAST_PANIC.take())
 }
 
-/// The end of a scenario whose machine, browser or Engine is not available: failed if CI=true, otherwise skipped.
+/// The end of a scenario whose machine, browser or Engine is not available: failed if CI=true, otherwise
+/// skipped.
 pub fn unavailable(what: &str, reason: &str) -> End {
     println!("*** NOT TESTED {what}: {reason}");
     if std::env::var("CI").is_ok_and(|value| value == "true") {
@@ -142,7 +143,8 @@ pub fn play(what: &'static str, words: &Words, players: usize, mut scenarios: Ve
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// What took longest, and each failure once more in one line, because often only the last lines of a run are kept.
+/// What took longest, and each failure once more in one line, because often only the last lines of a run are
+/// kept.
 pub fn last_lines(mut results: Vec<Played>) -> Vec<String> {
     results.sort_by(|one, other| other.seconds.total_cmp(&one.seconds));
     let longest = results.iter().take(NAMED).map(|one| format!("{:>7.1} s  {}", one.seconds, one.title));

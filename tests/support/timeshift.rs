@@ -1,5 +1,6 @@
 //! Changes the time of day of a real process from outside: a library loaded before the C library shifts
-//! `CLOCK_REALTIME` by the number in a file. The program itself is unchanged, and its steady clock is the kernel's.
+//! `CLOCK_REALTIME` by the number in a file. The program itself is unchanged, and its steady clock is the
+//! kernel's.
 //!
 //! Promises: affects only processes of the given house. Needs a C compiler, as building gipam does.
 
@@ -21,7 +22,8 @@ pub struct TimeShift {
 }
 
 impl TimeShift {
-    /// Gives this clock to every process that the house starts from now on; at first it shows the correct time.
+    /// Gives this clock to every process that the house starts from now on; at first it shows the correct
+    /// time.
     pub fn of(house: &mut House) -> TimeShift {
         let library = house.path("timeshift.so");
         compile("timeshift.c", &library);

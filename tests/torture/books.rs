@@ -1,4 +1,5 @@
-//! THE BOOKS AGAINST THE JOURNAL: acknowledged ⊆ recovered ⊆ attempted, and the invariants on what was recovered.
+//! THE BOOKS AGAINST THE JOURNAL: acknowledged ⊆ recovered ⊆ attempted, and the invariants on what was
+//! recovered.
 //!
 //! Promises: reads the books from outside, while the daemon runs; the books settle what was uncertain, so
 //! that the next round builds on that. Reports acknowledged grants that are lost and recovered grants that

@@ -2,8 +2,9 @@
 //! held subnet or address must not be lost or given twice, and a request must not wait longer than a released
 //! subnet cools.
 //!
-//! Promises: only the daemon's own clock is stepped (by a library that it loads); a request without an answer after 20
-//! seconds counts as hung. Pools are small and subnets cool, so that requests wait for released subnets all the time.
+//! Promises: only the daemon's own clock is stepped (by a library that it loads); a request without an answer
+//! after 20 seconds counts as hung. Pools are small and subnets cool, so that requests wait for released
+//! subnets all the time.
 
 use crate::Counts;
 use crate::books::compare;

@@ -1,8 +1,8 @@
 //! THE CLIENTS: many threads, each with its own connection, which request and release subnets and addresses
 //! as dockerd does, and record everything in the journal.
 //!
-//! Promises: a client sends one request at a time; every word is used once; a client whose connection breaks opens a new
-//! one until it is stopped. Bounded: a client holds a few subnets and a few dozen leases.
+//! Promises: a client sends one request at a time; every word is used once; a client whose connection breaks
+//! opens a new one until it is stopped. Bounded: a client holds a few subnets and a few dozen leases.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
-//! POWER CUTS: the daemon's books are on a separate disk, which is cut off at random moments under load; the page cache
-//! is lost. Afterwards the disk is mounted again, the daemon is started, and the books are compared.
+//! POWER CUTS: the daemon's books are on a separate disk, which is cut off at random moments under load; the
+//! page cache is lost. Afterwards the disk is mounted again, the daemon is started, and the books are
+//! compared.
 //!
 //! Promises: only answers received before the cut began count as acknowledged. In half of the rounds the
 //! daemon is killed with the power; in the others it must notice the loss and exit with an error. The control
@@ -17,7 +18,8 @@ use crate::volume::Volume;
 
 const CLIENTS: usize = 8;
 
-/// A house whose books are on a separate disk, in a default directory that does not exist yet: gipam creates it.
+/// A house whose books are on a separate disk, in a default directory that does not exist yet: gipam creates
+/// it.
 fn house() -> (House, Volume) {
     let mut house = House::with_toml(POOLS);
     let volume = Volume::ext4(house.directory.path());

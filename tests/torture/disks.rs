@@ -1,8 +1,8 @@
-//! FAULTY DISKS: full, read-only, failing and slow ones. The daemon says why, exits where it must, loses nothing, and
-//! works normally again once the disk does.
+//! FAULTY DISKS: full, read-only, failing and slow ones. The daemon says why, exits where it must, loses
+//! nothing, and works normally again once the disk does.
 //!
-//! Promises: the daemon recovers from a full disk without a restart and carries out what it postponed; after a failed
-//! write or sync no client gets a success, and the process exits with an error.
+//! Promises: the daemon recovers from a full disk without a restart and carries out what it postponed; after
+//! a failed write or sync no client gets a success, and the process exits with an error.
 
 use std::fs;
 use std::io::Write;
@@ -100,7 +100,8 @@ fn fill(ballast: &std::path::Path) {
     }
 }
 
-/// The kernel makes the disk read-only under the daemon, as it does after errors; then a start with a read-only disk.
+/// The kernel makes the disk read-only under the daemon, as it does after errors; then a start with a
+/// read-only disk.
 pub fn read_only(long: bool) -> Counts {
     let rounds = if long { 10 } else { 2 };
     let mut refusals = 0;
@@ -146,7 +147,8 @@ pub fn failed_sync(long: bool) -> Counts {
         let daemon = house.start();
         meeting_place(&house.socket(), &journal);
         assert!(daemon.stop().success());
-        // The sync is also slow, so that many wait; the thread that opens the books makes fewer than five syncs.
+        // The sync is also slow, so that many wait; the thread that opens the books makes fewer than five
+        // syncs.
         let inject = format!("inject=fdatasync:error=EIO:delay_enter=20000:when={}", n + 5);
         let mut daemon = trace::spawn(&house, &["-e", "trace=fdatasync", "-e", &inject]);
         until("the daemon serves", || Wire::try_unix(&daemon.socket)?.try_call("Plugin.Activate", ""));

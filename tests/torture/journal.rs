@@ -1,5 +1,5 @@
-//! THE CLIENTS' JOURNAL: what was requested and what was acknowledged. Every subnet and every lease has a unique
-//! word, which is also stored in the books.
+//! THE CLIENTS' JOURNAL: what was requested and what was acknowledged. Every subnet and every lease has a
+//! unique word, which is also stored in the books.
 //!
 //! Promises: an entry is written before its request is sent, and becomes certain only with the answer;
 //! certain entries are compared with the books (see `books`), the others may or may not be there. Immediately

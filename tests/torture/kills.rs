@@ -1,7 +1,8 @@
-//! KILL -9: the daemon under concurrent load is killed at random moments and started again, and its books are compared.
+//! KILL -9: the daemon under concurrent load is killed at random moments and started again, and its books are
+//! compared.
 //!
-//! Promises: 8 clients; each kill comes a random number of microseconds after a random number of answers. The page
-//! cache survives; `cuts` tests power failures.
+//! Promises: 8 clients; each kill comes a random number of microseconds after a random number of answers. The
+//! page cache survives; `cuts` tests power failures.
 
 use std::time::{Duration, Instant};
 

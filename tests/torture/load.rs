@@ -2,7 +2,8 @@
 //! the daemon's memory stays within a bound.
 //!
 //! Promises: everything goes over the UNIX socket of a separate daemon. The bound applies to the peak of the
-//! daemon's resident memory (`VmHWM`), and honest requests are timed: see the constants and docs/reliability.md.
+//! daemon's resident memory (`VmHWM`), and honest requests are timed: see the constants and
+//! docs/reliability.md.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -19,8 +20,8 @@ use crate::daemon::{Daemon, House, PATIENCE, until};
 use crate::http::{Wire, half_close};
 use crate::journal::Journal;
 
-/// The bound on the daemon's memory, in KiB: 512 connections of 100 KiB each (64 KiB of body, 16 of head, an answer), plus
-/// the program itself in its test build.
+/// The bound on the daemon's memory, in KiB: 512 connections of 100 KiB each (64 KiB of body, 16 of head, an
+/// answer), plus the program itself in its test build.
 const BOUND_KIB: u64 = 96 * 1024;
 /// The longest that an honest request may take during the load, on a separate connection.
 const HONEST: Duration = Duration::from_secs(5);
@@ -177,7 +178,8 @@ pub fn endless_headers(_: bool) -> Counts {
             !over
         });
     }
-    // After a refusal, the listener reads and discards more input, so that the client can read the refusal; that is bounded.
+    // After a refusal, the listener reads and discards more input, so that the client can read the refusal;
+    // that is bounded.
     assert!(most < 20 << 20, "{most} bytes were accepted");
     scene.finish(HONEST, "endless clients refused with 431", refused)
 }
@@ -228,7 +230,8 @@ pub fn untaken(_: bool) -> Counts {
     scene.finish(HONEST, "requests whose answers nobody reads", sent)
 }
 
-/// 10,000 silent connections (2,500 in the short run): they are closed in favour of clients that send requests.
+/// 10,000 silent connections (2,500 in the short run): they are closed in favour of clients that send
+/// requests.
 pub fn idle(long: bool) -> Counts {
     let crowded = if long { 10_000 } else { 2_500 };
     let limit = getrlimit(Resource::Nofile);

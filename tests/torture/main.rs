@@ -1,9 +1,10 @@
-//! TORTURE: the real daemon under load, killed, cut off from its disk, starved and flooded; afterwards its books are
-//! compared with the answers of its clients.
+//! TORTURE: the real daemon under load, killed, cut off from its disk, starved and flooded; afterwards its
+//! books are compared with the answers of its clients.
 //!
-//! `scripts/torture.sh` runs it: `--short` for `make test`, `--long` for `make torture`, a word for the rows whose
-//! names contain it. Every row counts what it did; a row that did nothing fails. Needs root, for its own mounts in a
-//! separate mount namespace; it leaves nothing behind. docs/reliability.md describes each row.
+//! `scripts/torture.sh` runs it: `--short` for `make test`, `--long` for `make torture`, a word for the rows
+//! whose names contain it. Every row counts what it did; a row that did nothing fails. Needs root, for its
+//! own mounts in a separate mount namespace; it leaves nothing behind. docs/reliability.md describes each
+//! row.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot continue must fail")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this program reports by printing a table")]
@@ -46,7 +47,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-/// What a row did, and how often: a count must be zero if its name starts with `!`, and must not be zero otherwise.
+/// What a row did, and how often: a count must be zero if its name starts with `!`, and must not be zero
+/// otherwise.
 pub type Counts = Vec<(&'static str, u64)>;
 
 /// One line of the table.
@@ -82,8 +84,8 @@ const ROWS: [Row; 21] = [
 /// Set in the process that already has its own mount namespace.
 const INSIDE: &str = "TORTURE_INSIDE";
 
-/// Runs the rows whose names contain one of the words. Needs root. scripts/torture.sh builds and runs it, and adds the rows
-/// that are other programs.
+/// Runs the rows whose names contain one of the words. Needs root. scripts/torture.sh builds and runs it, and
+/// adds the rows that are other programs.
 #[derive(Parser)]
 struct Line {
     /// A few of each kind, which is the default

@@ -1,8 +1,9 @@
-//! READERS THAT LEAVE: clients of the web page and of the admin socket send requests that need a read of large books, and
-//! disconnect before they are answered.
+//! READERS THAT LEAVE: clients of the web page and of the admin socket send requests that need a read of
+//! large books, and disconnect before they are answered.
 //!
-//! Promises: every violation is counted, not only the worst: threads, memory and the time of Docker's own calls are checked
-//! after each abandoned request. The books are large (20,000 leases) and history is long, so that a read takes time.
+//! Promises: every violation is counted, not only the worst: threads, memory and the time of Docker's own
+//! calls are checked after each abandoned request. The books are large (20,000 leases) and history is long,
+//! so that a read takes time.
 
 use std::fs;
 use std::io::Write;

@@ -1,4 +1,5 @@
-//! RESTORES: copies with a live WAL, over books with a stale one, killed at every call that writes, syncs or names files.
+//! RESTORES: copies with a live WAL, over books with a stale one, killed at every call that writes, syncs or
+//! names files.
 //!
 //! Promises: source and target were left by a daemon that was killed under load, so that the last
 //! acknowledged changes are only in their WALs. After a killed restore, a start reads either the old or the
@@ -161,7 +162,8 @@ pub fn killed(long: bool) -> Counts {
     ]
 }
 
-/// Restores a copy with its WAL over books, over a WAL without books, and over the leftovers of an interrupted restore.
+/// Restores a copy with its WAL over books, over a WAL without books, and over the leftovers of an
+/// interrupted restore.
 pub fn logs(long: bool) -> Counts {
     let rounds = if long { 40 } else { 4 };
     let mut dice = Dice::new(rounds);

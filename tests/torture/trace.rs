@@ -1,7 +1,8 @@
 //! The daemon with faults injected into its system calls by strace.
 //!
-//! Promises: affects only the daemon's own calls, the n-th of each thread; a tracer from the start is the daemon's
-//! grandchild (-D), so that a signal to the child reaches the daemon itself; every tracer ends with its daemon.
+//! Promises: affects only the daemon's own calls, the n-th of each thread; a tracer from the start is the
+//! daemon's grandchild (-D), so that a signal to the child reaches the daemon itself; every tracer ends with
+//! its daemon.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

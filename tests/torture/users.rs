@@ -1,4 +1,5 @@
-//! OTHER USERS AT THE SOCKETS: real users, as the kernel sees them, try the plugin socket and the admin socket.
+//! OTHER USERS AT THE SOCKETS: real users, as the kernel sees them, try the plugin socket and the admin
+//! socket.
 //!
 //! Promises: an attempt ends with an answered request or with a refusal by the kernel (EACCES), nothing in
 //! between. The directory is open to everybody, so that only the mode, owner and group of a socket decide; a

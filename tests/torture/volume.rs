@@ -1,7 +1,9 @@
-//! DISKS FOR TESTS: ext4 on a loop device whose power can be cut, and small file systems in memory that fill up.
+//! DISKS FOR TESTS: ext4 on a loop device whose power can be cut, and small file systems in memory that fill
+//! up.
 //!
-//! Promises: mounted only in this program's mount namespace, unmounted when dropped; the loop device is removed with the
-//! last mount. A cut is the ioctl FS_IOC_SHUTDOWN with NOLOGFLUSH: whatever was not synced is lost, as in a power failure.
+//! Promises: mounted only in this program's mount namespace, unmounted when dropped; the loop device is
+//! removed with the last mount. A cut is the ioctl FS_IOC_SHUTDOWN with NOLOGFLUSH: whatever was not synced
+//! is lost, as in a power failure.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};

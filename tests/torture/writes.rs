@@ -1,5 +1,6 @@
-//! CRASH AT EVERY WRITE: a recorded workload is run repeatedly, and each time a different one of its calls that write,
-//! sync, create, rename or remove files kills the daemon, fails, or finds the disk full: the n-th call, for every n.
+//! CRASH AT EVERY WRITE: a recorded workload is run repeatedly, and each time a different one of its calls
+//! that write, sync, create, rename or remove files kills the daemon, fails, or finds the disk full: the n-th
+//! call, for every n.
 //!
 //! Promises: covers every call, even in the short run; always the same workload, from the first start with
 //! empty books to the clean shutdown; then the daemon starts without faults and its books are compared. A
@@ -19,7 +20,8 @@ use crate::trace;
 const CALLS: [&str; 8] =
     ["pwrite64", "fdatasync", "fsync", "ftruncate", "openat", "unlink", "rename", "mkdir"];
 
-/// The workload: every kind of request, for IPv4 and then for IPv6; stops after IPv4 if a request was not answered.
+/// The workload: every kind of request, for IPv4 and then for IPv6; stops after IPv4 if a request was not
+/// answered.
 fn workload(client: &mut Client) -> Outcome {
     for v6 in [false, true] {
         let (outcome, subnet) = client.subnet(v6, "");
@@ -56,7 +58,8 @@ struct Run {
 enum When {
     /// From the first call on: new books are created, then the workload runs.
     Start,
-    /// While the daemon runs: the calls of the workload and of the clean shutdown, counted separately in each thread.
+    /// While the daemon runs: the calls of the workload and of the clean shutdown, counted separately in each
+    /// thread.
     Work,
 }
 
@@ -118,7 +121,8 @@ fn recover(run: &Run, what: &str) {
 /// How many runs are active at the same time; each spends most of its time waiting.
 const WORKERS: usize = 4;
 
-/// Injects the fault at every call of each kind, one in each run. `judge` checks a run and returns whether it was cut short.
+/// Injects the fault at every call of each kind, one in each run. `judge` checks a run and returns whether it
+/// was cut short.
 fn sweep(fault: &str, calls: &[&str], judge: impl Fn(&Run, &str) -> bool + Sync) -> Counts {
     let trace = format!("trace={}", CALLS.join(","));
     let mut points = Vec::new();
@@ -170,8 +174,8 @@ pub fn fail(_long: bool) -> Counts {
     })
 }
 
-/// The n-th write finds the disk full, once: the daemon refuses that request and serves the next one, or it ends and its log
-/// says that the disk is full.
+/// The n-th write finds the disk full, once: the daemon refuses that request and serves the next one, or it
+/// ends and its log says that the disk is full.
 pub fn full(_long: bool) -> Counts {
     sweep("error=ENOSPC", &["pwrite64", "ftruncate"], |run, what| {
         let log = run.house.log();

@@ -47,7 +47,8 @@ pub fn install_use_remove(m: &mut Machine) {
     assert_eq!(after, before);
 }
 
-/// Everything that gipam does works under the unit: books, netlink, resolv.conf, sockets; other users cannot access anything.
+/// Everything that gipam does works under the unit: books, netlink, resolv.conf, sockets; other users cannot
+/// access anything.
 pub fn hardened(m: &mut Machine) {
     // known through netlink: an on-link route; read from the file: a nameserver
     m.sh("ip route add 10.20.0.0/25 dev up0; echo 'nameserver 10.20.1.53' >>/etc/resolv.conf");

@@ -1,10 +1,12 @@
-//! The units and docs/install.md on a whole machine with systemd as its first process, made by `scripts/machine.sh`.
+//! The units and docs/install.md on a whole machine with systemd as its first process, made by
+//! `scripts/machine.sh`.
 //!
 //!     cargo test --test units -- [WORD...] [--list]
 //!
 //! Runs the scenarios whose names contain one of the words, each on a separate machine, three at a time. The
-//! administrator's commands are taken from the page itself, block by block. Ends with a line `N passed, N failed`. If a
-//! machine cannot be made, the scenarios fail if CI=true; otherwise they are skipped with a visible message.
+//! administrator's commands are taken from the page itself, block by block. Ends with a line `N passed, N
+//! failed`. If a machine cannot be made, the scenarios fail if CI=true; otherwise they are skipped with a
+//! visible message.
 #![allow(missing_docs, reason = "a test program has no readers of its API")]
 #![allow(
     clippy::unwrap_used,

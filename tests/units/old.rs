@@ -1,4 +1,5 @@
-//! An installation of the old gipam under /opt/gipam keeps working: with its own unit, and with the units of this package.
+//! An installation of the old gipam under /opt/gipam keeps working: with its own unit, and with the units of
+//! this package.
 
 use crate::machine::{Machine, SOCKET, SOON};
 use crate::oldgipam::OldGipam;
@@ -24,7 +25,8 @@ RestartSec=5
 WantedBy=multi-user.target
 ";
 
-/// A machine as the old program leaves it when it is stopped: networks and a container, its lease file, its unit.
+/// A machine as the old program leaves it when it is stopped: networks and a container, its lease file, its
+/// unit.
 fn old_machine(m: &Machine) -> Vec<String> {
     let socket = m.path(SOCKET);
     std::fs::create_dir_all(socket.parent().unwrap()).unwrap();

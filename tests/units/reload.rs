@@ -31,7 +31,8 @@ pub fn changed_pool(m: &mut Machine) {
     assert_eq!(m.show("gipam.service", "ActiveState"), "active");
 }
 
-/// After exit code 2, systemd does not restart the service; the socket starts it a few times while a request waits in it.
+/// After exit code 2, systemd does not restart the service; the socket starts it a few times while a request
+/// waits in it.
 pub fn exit_code_2(m: &mut Machine) {
     page::install(m);
     m.sh(&format!(
@@ -60,7 +61,8 @@ pub fn exit_code_2(m: &mut Machine) {
     assert_eq!(m.view("subnets").len(), 1);
 }
 
-/// A hook runs within the service's limits, from a reload on, and does not inherit what systemd passed to gipam.
+/// A hook runs within the service's limits, from a reload on, and does not inherit what systemd passed to
+/// gipam.
 pub fn hook(m: &mut Machine) {
     page::install(m);
     m.sh("docker network create --ipam-driver gipam before");

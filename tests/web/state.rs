@@ -1,4 +1,5 @@
-//! What needs attention: hooks, pools and subnets that fill up, and changes by hand, as the page receives them.
+//! What needs attention: hooks, pools and subnets that fill up, and changes by hand, as the page receives
+//! them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,5 @@
-//! Requests that the page's listener refuses: for host names that others could point here, and from pages of other sites.
+//! Requests that the page's listener refuses: for host names that others could point here, and from pages of
+//! other sites.
 
 use super::support::{Site, TOML};
 

@@ -1,4 +1,5 @@
-//! A pool that is completely in use on this host: every view of pools shows it without free subnets, and the reason.
+//! A pool that is completely in use on this host: every view of pools shows it without free subnets, and the
+//! reason.
 
 use std::process::{Command, Stdio};
 
@@ -10,8 +11,8 @@ use super::http::Wire;
 const TOML: &str = "http = \"127.0.0.1:9468\"\n[gc]\nengine = \"\"\n[[pool]]\nname = \"gone\"\n\
     v4 = { base = \"198.51.100.0/24\", size = 28 }\n[[pool]]\nname = \"half\"\nv4 = { base = \"203.0.113.0/24\", size = 28 }\n";
 
-/// Starts the daemon in a separate network namespace, in which routes use all of one pool and half of the other. Requests
-/// over TCP are sent from inside.
+/// Starts the daemon in a separate network namespace, in which routes use all of one pool and half of the
+/// other. Requests over TCP are sent from inside.
 fn inside(house: &House) -> (super::daemon::Daemon, impl Fn(&str) -> String) {
     let script = "ip link set lo up && ip route add 198.51.100.0/24 dev lo scope link && \
         ip route add 203.0.113.0/25 dev lo scope link && exec \"$@\"";

@@ -1,5 +1,6 @@
-//! Driver listeners and web browsers: a page that is open on this machine can send requests to a plain TCP listener, and
-//! to the page's own host name if that points there. dockerd never sends any of the headers that identify a browser.
+//! Driver listeners and web browsers: a page that is open on this machine can send requests to a plain TCP
+//! listener, and to the page's own host name if that points there. dockerd never sends any of the headers
+//! that identify a browser.
 
 use std::net::TcpStream;
 

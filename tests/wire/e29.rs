@@ -1,5 +1,5 @@
-//! What Engine 29 sends differently from earlier Engines, from recorded sessions: endpoint names, size requests, no
-//! gateway request for macvlan, MACs, retries without a body.
+//! What Engine 29 sends differently from earlier Engines, from recorded sessions: endpoint names, size
+//! requests, no gateway request for macvlan, MACs, retries without a body.
 
 use serde_json::{Value, json};
 
@@ -165,7 +165,8 @@ fn e29_p15_auxiliary_address_and_gateway_outside_the_range() {
     daemon.assert_empty("everything is released with the pool");
 }
 
-/// P20: Docker asks for IPv4 first; if IPv6 is refused, it abandons the endpoint and never releases the IPv4 address.
+/// P20: Docker asks for IPv4 first; if IPv6 is refused, it abandons the endpoint and never releases the IPv4
+/// address.
 #[test]
 fn e29_p20_a_retry_after_a_refused_ipv6_half_does_not_leak() {
     let daemon = House::new(&POOLS).start();

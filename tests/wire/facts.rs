@@ -1,5 +1,5 @@
-//! Facts of the protocol, one after another, against the real daemon. The numbers are those of docs/docker-facts.md:
-//! P.. for facts, duty_.. for the duties that follow from them.
+//! Facts of the protocol, one after another, against the real daemon. The numbers are those of
+//! docs/docker-facts.md: P.. for facts, duty_.. for the duties that follow from them.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! Bytes that dockerd never sends: each is refused with a clear message and changes nothing, and the daemon keeps serving.
+//! Bytes that dockerd never sends: each is refused with a clear message and changes nothing, and the daemon
+//! keeps serving.
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;

@@ -1,5 +1,5 @@
-//! Starts and stops of the daemon: stops with requests in flight, clients that disconnect, sockets of dead processes, a
-//! second daemon, and systemd as the supervisor.
+//! Starts and stops of the daemon: stops with requests in flight, clients that disconnect, sockets of dead
+//! processes, a second daemon, and systemd as the supervisor.
 
 use std::net::TcpListener;
 use std::os::unix::fs::FileTypeExt;

@@ -1,4 +1,5 @@
-//! The wire: the real daemon behind its sockets, called as dockerd calls it, and in ways that no client should use.
+//! The wire: the real daemon behind its sockets, called as dockerd calls it, and in ways that no client
+//! should use.
 //!
 //! The names of tests contain the number of the fact (P..) or duty that they check. Not covered here, because
 //! it cannot be seen at the sockets of one host: P2, P4, P5, P22, P23 and P26 (what the Engine does by

@@ -235,7 +235,8 @@ fn p24_the_end_of_a_node_leaves_the_global_space() {
     }
 }
 
-/// The books are written before an answer is sent, so a kill or stop at any moment does not break the conversation.
+/// The books are written before an answer is sent, so a kill or stop at any moment does not break the
+/// conversation.
 fn play_with_restarts(fixture: &'static str, names: &[&str], kill: bool) {
     let house = House::new(&POOLS);
     let mut mapping = Mapping::default();

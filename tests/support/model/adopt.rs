@@ -1,7 +1,8 @@
 //! The naive plan's adopted networks: *fenced*, *disjoint*, and the network to which an unknown PoolID
 //! belongs.
 //!
-//! Promises: implements the rules of `plan/adopt.rs` a second time. Does not deal with what a person may write.
+//! Promises: implements the rules of `plan/adopt.rs` a second time. Does not deal with what a person may
+//! write.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -164,8 +165,8 @@ impl Model {
         self.expect(seen, &Expected::Refused(variant), false, false)
     }
 
-    /// The first request for an address sets an adopted subnet's PoolID, if the PoolID fits: exactly its prefix,
-    /// perhaps its range, and 16 hex digits. Returns the rest of the decision.
+    /// The first request for an address sets an adopted subnet's PoolID, if the PoolID fits: exactly its
+    /// prefix, perhaps its range, and 16 hex digits. Returns the rest of the decision.
     pub fn learn(&mut self, id: &str, seen: &Decision) -> Result<Option<Decision>, String> {
         if self.held(id).is_some() {
             return Ok(None);
@@ -198,7 +199,8 @@ impl Model {
         (0..self.subnets.len()).filter(|at| is(&self.subnets[*at])).collect()
     }
 
-    /// The subnet with this PoolID: the only candidate, or the only one with a lease that was released under this PoolID.
+    /// The subnet with this PoolID: the only candidate, or the only one with a lease that was released under
+    /// this PoolID.
     fn could_be(&self, id: &str) -> Option<usize> {
         let waiting = self.waiting(id);
         if let [at] = waiting[..] {
@@ -215,7 +217,8 @@ impl Model {
         if let [at] = found[..] { Some(at) } else { None }
     }
 
-    /// Keeps a release under an unknown PoolID: the last one for each address, if it differs from the one kept.
+    /// Keeps a release under an unknown PoolID: the last one for each address, if it differs from the one
+    /// kept.
     pub fn keep_release(&mut self, id: &str, address: IpAddr) -> bool {
         let there =
             self.waiting(id).into_iter().filter_map(|at| self.lease_at(at, address)).collect::<Vec<_>>();

@@ -247,7 +247,8 @@ impl Model {
         self.next_generation - 1
     }
 
-    /// Endpoints are remembered, all others are forgotten; the newest memory of a prefix replaces an older one.
+    /// Endpoints are remembered, all others are forgotten; the newest memory of a prefix replaces an older
+    /// one.
     fn release_subnet(&mut self, at: usize, withheld: bool) {
         let (now, state) = (self.now, self.subnets[at].state.clone());
         let cooling = self.pool_of(&state).map_or(self.settings.subnet_cooling, |pool| pool.subnet_cooling);
@@ -359,7 +360,8 @@ impl Model {
         true
     }
 
-    /// Entries that the plan forgets by itself must be the oldest, no longer cooling, and too old or too many.
+    /// Entries that the plan forgets by itself must be the oldest, no longer cooling, and too old or too
+    /// many.
     fn follow_forgotten(&mut self, changes: &[Change]) -> Result<(), String> {
         for change in changes {
             match change {

@@ -1,6 +1,7 @@
 //! The naive plan's manual pins: a plain list.
 //!
-//! Promises: who may pin what, and who gets a pinned address, as docs/decisions.md says. Only for small subnets.
+//! Promises: who may pin what, and who gets a pinned address, as docs/decisions.md says. Only for small
+//! subnets.
 
 use gipam::plan::change::Kind;
 use gipam::plan::pins::{Holder, Pin, PinRequest, Pinned};

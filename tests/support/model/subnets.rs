@@ -113,7 +113,8 @@ impl Model {
         self.granted(request, prefix, pool, false, seen, !way.is_empty())
     }
 
-    /// Releases the dead subnets in the way; of several copies of one prefix, the memory of the first one stays.
+    /// Releases the dead subnets in the way; of several copies of one prefix, the memory of the first one
+    /// stays.
     fn clear_the_way(&mut self, way: &[(u64, u64)]) {
         let prefix_of =
             |model: &Self, serial| model.by_serial(serial).map(|at| model.subnets[at].state.prefix);

@@ -74,7 +74,8 @@ pub fn unwish(hand: &Hand, plan: &Plan) -> Option<(IpAddr, Option<String>)> {
     Some((prefix.address(address), named.then(|| prefix.to_string())))
 }
 
-/// The settings afterwards; `None` if nothing changes. A refusal is accepted only for a reservation of the configuration.
+/// The settings afterwards; `None` if nothing changes. A refusal is accepted only for a reservation of the
+/// configuration.
 pub fn settings(hand: &Hand, plan: &Plan) -> Result<Option<Settings>, String> {
     let range = |number: usize| AddressRange::parse(RANGES[number]).unwrap();
     match hand {
@@ -95,8 +96,8 @@ pub fn settings(hand: &Hand, plan: &Plan) -> Result<Option<Settings>, String> {
     }
 }
 
-/// Adds, closes and resizes pools: the result must be valid, keep every subnet inside its pool, and change nothing when
-/// the operation is repeated. A refusal must not change anything.
+/// Adds, closes and resizes pools: the result must be valid, keep every subnet inside its pool, and change
+/// nothing when the operation is repeated. A refusal must not change anything.
 fn pools(number: usize, plan: &Plan) -> Result<Option<Settings>, String> {
     let cut = |base: &str, size: u8| Cut { base: Prefix::parse(base), size: (size > 0).then_some(size) };
     let add = |name: &str, v4: Cut, v6: Cut| PoolChange::Add { name: name.to_owned(), cuts: [v4, v6] };

@@ -1,6 +1,8 @@
-//! RANDOM OPERATIONS on networks that the books lack: gipam adopts and names them, and Docker uses them with any PoolID.
+//! RANDOM OPERATIONS on networks that the books lack: gipam adopts and names them, and Docker uses them with
+//! any PoolID.
 //!
-//! Promises: requests with old PoolIDs also arrive late; networks are small and overlap held ones. Makes no decisions.
+//! Promises: requests with old PoolIDs also arrive late; networks are small and overlap held ones. Makes no
+//! decisions.
 
 use std::collections::BTreeMap;
 
