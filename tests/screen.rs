@@ -76,7 +76,7 @@ fn status_is_one_screen_with_and_without_the_daemon() {
         "3 subnets, 11 addresses; 1 cooling (released recently)",
         "0 pinned (by --ip or by hand), 4 reserved (not given dynamically)",
         "Engine     not checked: repair is off (gc.engine)",
-        "1 refused; the last:",
+        "1 refused; the latest:",
         "RequestPool invalid request: unknown option pol=x",
     ] {
         let part = part.replace("driver     d at", "driver     gipam at");

@@ -58,7 +58,7 @@ pub(super) enum Command {
     Status,
     /// status and events, live; q quits; on a pipe, one line per change
     Top,
-    /// the pools and what is free
+    /// the pools, and how many subnets are free
     Pools,
     /// the subnets that networks have
     Subnets,

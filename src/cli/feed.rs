@@ -68,7 +68,7 @@ impl CallRates {
     }
 }
 
-/// The client side.
+/// Requests the status and the counters from the daemon.
 pub(super) struct Feed {
     asking: Asking,
     /// How many events to request with each status.

@@ -113,7 +113,7 @@ pub(super) fn engine(status: &Status) -> Line {
     }
 }
 
-/// What repair found, and when it checks next.
+/// The findings of repair, and the time of its next check.
 pub(super) fn repair(status: &Status, most: usize) -> Vec<Line> {
     if status.repair != Some(true) {
         return Vec::new();

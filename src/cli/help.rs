@@ -42,7 +42,7 @@ Repair:
 
 Files:
   backup FILE                     copy the books, even while the driver runs
-  restore FILE                    replace the books while the driver is stopped
+  restore FILE                    replace the books with FILE (driver stopped)
   import FILE [--apply]           add networks and addresses from a file
                                   (--inspect, --replace)
   export                          print a lease file for the old gipam

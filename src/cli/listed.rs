@@ -47,7 +47,7 @@ gipam recognizes a file by its content:
   a table (CSV) whose first line names the columns, in any order:
       subnet, pool_id, range, address, kind, holder, mac
       Only the column subnet is required. A subnet has one line for each of its addresses. Kinds are gateway, auxiliary,
-      endpoint, unknown. The table is imported whole or not at all. Lines already in the books change nothing.
+      endpoint, unknown. The table is imported whole or not at all. Lines already in the books have no effect.
   a lease file of the old gipam: imported at once, if the books are empty or with --replace";
 
 /// `gipam import FILE|- [--apply]`.
@@ -78,7 +78,7 @@ fn content(asking: &Asking, file: &Path, surroundings: &Surroundings) -> Result<
     let typed = file.to_str() == Some("-");
     let path = if typed { Path::new("standard input").to_owned() } else { surroundings.directory.join(file) };
     let name = path.to_string_lossy().into_owned();
-    // If a person types the list, no progress line may appear.
+    // Show no progress line while a person types the list.
     let progress = asking.work_unless(typed && std::io::stdin().is_terminal(), format!("opening {name}"));
     let read = || {
         let mut content = String::new();
@@ -112,7 +112,7 @@ fn told(width: Width, answer: &ImportAnswer) -> String {
             ("known", _) => "unchanged: already in the books".to_owned(),
             (action, _) => action.to_owned(),
         };
-        // If two containers have the same address, this is always reported.
+        // Every action may have a reason: that two containers have the same address is always reported.
         let follows = match row.why.as_deref() {
             Some(why) => format!("{follows}: {why}"),
             None => follows,

@@ -56,7 +56,7 @@ impl Frame {
         self.wider(NAME, 28)
     }
 
-    /// The number of entries of a part that has `entries` in 24 lines.
+    /// How many entries of a part are shown if 24 lines have room for `entries`.
     fn entries(self, entries: usize) -> usize {
         match self.lines.checked_sub(LINES) {
             Some(more) => entries + more / 3,
@@ -220,7 +220,7 @@ fn refusals(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
     let count = |count: Option<u64>| digits(count.unwrap_or_default().into());
     let refused = status.refused.unwrap_or_default();
     let all = format!("{} from Docker since the start, {}", count(status.requests), count(status.refused));
-    let last = if refused == 0 { " refused" } else { " refused; the last:" };
+    let last = if refused == 0 { " refused" } else { " refused; the latest:" };
     let mut lines = vec![entry("requests", &format!("{all}{last}"))];
     // The latest is shown in full, because its end says what to do; others are cut to fit.
     for refusal in &status.refusals {
@@ -344,7 +344,7 @@ mod tests {
             "see gipam gc",
             "does not answer since 03:04:05",
             "next try in 1 h 0 min",
-            "9 refused; the last:",
+            "9 refused; the latest:",
             "with: gipam release 192.0.2.0/24 192.0.2.7 --force",
         ] {
             assert!(text.contains(part), "{part} is missing: {text}");

@@ -10,7 +10,7 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetat
 
 use super::paper::Line;
 
-/// Switches to the alternate screen without a cursor, and back.
+/// Switches to the alternate screen without a cursor; `GIVE_BACK` switches back.
 const TAKE: &str = "\u{1b}[?1049h\u{1b}[?25l\u{1b}[2J";
 const HOME: &str = "\u{1b}[H";
 const GIVE_BACK: &str = "\u{1b}[?25h\u{1b}[?1049l";

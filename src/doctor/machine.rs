@@ -1,4 +1,4 @@
-//! Checks of the machine: routes that contain pools or lie in them, forwarding, IPv6, the clock.
+//! Checks of the machine: routes that contain pools or are inside pools, forwarding, IPv6, the clock.
 //!
 //! Promises: reads routes from the kernel, as the daemon does, and settings from `/proc`. Whether a pool is routed
 //! to this machine cannot be determined here, and is reported as unknown.
@@ -38,12 +38,12 @@ pub(super) fn routes(report: &mut DoctorReport, pools: &[PoolSettings]) {
             }
         }
         if inside.is_empty() {
-            report.well(&check, "this machine does not use any of its addresses otherwise");
+            report.well(&check, "no other route or address of this machine overlaps the pool");
         } else {
             report.well(
                 &check,
                 format!(
-                    "this machine uses a part of the pool, which gipam does not give: {}",
+                    "gipam does not give these parts of the pool, because this machine uses them: {}",
                     inside.join(", ")
                 ),
             );
@@ -132,7 +132,7 @@ pub(super) fn clock(report: &mut DoctorReport) {
     let synchronized = Path::new("/run/systemd/timesync/synchronized").exists();
     let found = rfc3339(now);
     if now < EARLIEST {
-        let advice = "set the clock: the dates in the books come from it";
+        let advice = "set the clock: gipam records its time in the books";
         report.wrong("clock", format!("implausible: {found}"), advice);
     } else {
         report.well("clock", format!("{found}{}", if synchronized { ", synchronized" } else { "" }));

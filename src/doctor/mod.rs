@@ -1,7 +1,7 @@
-//! `gipam doctor`: checks whether this host is fit for the driver, and says what to do.
+//! `gipam doctor`: checks whether gipam can work on this host, and says what to do.
 //!
-//! Promises: only reads, changes nothing, needs no daemon; every warning and error says what to do; what cannot
-//! be determined is reported as unknown, never guessed. Runs with the rights of the person who calls it.
+//! Promises: only reads, and does not need a daemon; every warning and error says what to do; a check that cannot
+//! be made reports that, and never a guess. Runs with the rights of the person who calls it.
 
 mod daemon_json;
 mod docker;
@@ -25,7 +25,7 @@ const UNITS: [&str; 3] = ["/etc/systemd/system", "/lib/systemd/system", "/usr/li
 pub enum Verdict {
     /// Nothing to do.
     Well,
-    /// It works, but something is not as it should be.
+    /// It works, but something should be corrected.
     Warning,
     /// It does not work, or soon will not.
     Wrong,

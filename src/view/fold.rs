@@ -12,7 +12,7 @@ use crate::plan::stretch::Shade;
 
 use super::Fullness;
 
-/// How large a map may be.
+/// The maximum size of a map.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
     /// Places per line.
@@ -158,7 +158,7 @@ impl Fold {
         self.pieces
     }
 
-    /// Folds until the lines fit the size. Returns them, and how many bits of an offset one place covers.
+    /// Folds until the lines fit the size. Returns the lines, and how many bits of an offset one place covers.
     pub fn lines(&mut self, size: Size) -> (Vec<DrawnLine<'_>>, u32) {
         while self.places() > 1 && self.try_lines(size).is_none() {
             self.coarsen();

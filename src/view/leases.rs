@@ -139,7 +139,7 @@ impl View {
         Ok(found)
     }
 
-    /// Passes the rows of a part to `take`, with the Engine's names of the holders. Returns whether to continue.
+    /// Passes the rows of a part to `take`, with the Engine's names for the holders. Returns whether to continue.
     fn rows_of(
         &self,
         part: &LeasePart,

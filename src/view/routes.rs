@@ -1,8 +1,8 @@
 //! The routes to the slices of other hosts, as rows and as text for the programs that make routes.
 //!
-//! Promises: the same hosts give the same rows and the same text, sorted by prefix. Applying a text again changes nothing, and
-//! `ip` may apply it after a slice has changed hands: each slice has one route of one metric, which is replaced. Knows no
-//! pools, makes no routes and does not choose a next hop: a host names its own under `via`.
+//! Promises: the same hosts give the same rows and the same text, sorted by prefix. Applying a text again has no effect, and
+//! `ip` may apply it after a slice has changed hands: each slice has one route of one metric, which is replaced. Does not
+//! know pools, make routes or choose a next hop: each host has its own addresses under `via`.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,16 +13,16 @@ use serde::{Deserialize, Serialize};
 use super::{ErrorKind, Refusal};
 use crate::plan::prefix::{Family, Prefix};
 
-/// The number in `proto` of the routes for `ip`, so that a person can list and remove them.
+/// The `proto` number of the routes for `ip`, by which a person can list and remove them.
 pub const PROTOCOL: u8 = 171;
-/// The metric of all routes for `ip`, worse than any other: a network whose subnet is a whole slice keeps its own route.
+/// The metric of all routes for `ip`, worse than any other, so that a network whose subnet is a whole slice keeps its route.
 const METRIC: u32 = 65_535;
 
 /// A host, the addresses that lead to it, and its slices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoutedHost {
     pub name: String,
-    /// At most one address of each family counts: the first.
+    /// Only the first address of each family is used.
     pub via: Vec<IpAddr>,
     pub slices: Vec<Prefix>,
 }
@@ -46,13 +46,13 @@ pub struct RouteRow {
 pub enum RouteKind {
     /// Send them to the host.
     Via,
-    /// Discard those that no network takes: otherwise they could go round by the default route.
+    /// Discard packets to addresses that no network has: otherwise they would follow the default route.
     Discard,
-    /// Nobody knows, because the host has no address of this family.
+    /// Unknown, because the host has no address of this family.
     Missing,
 }
 
-/// The programs for which there is a text.
+/// The programs for which routes can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteFormat {
     /// Lines for `ip -batch`.
@@ -178,7 +178,7 @@ fn protocol_for_bird(rows: &[RouteRow], of: Family) -> String {
     format!("protocol static gipam_{channel} {{\n  {channel};\n{lines}}}\n")
 }
 
-/// The slices of each peer. WireGuard finds the way by itself, so a next hop is not needed.
+/// The slices of each peer. WireGuard selects the peer by the address, so a next hop is not needed.
 fn peers_for_wireguard(rows: &[RouteRow]) -> String {
     let mut peers: BTreeMap<&str, Vec<&RouteRow>> = BTreeMap::new();
     for row in rows.iter().filter(|row| row.kind != RouteKind::Discard) {
@@ -191,7 +191,7 @@ fn peers_for_wireguard(rows: &[RouteRow]) -> String {
     peers.into_values().map(peer).collect()
 }
 
-/// The prefixes of these rows, adjoining ones merged, IPv4 first.
+/// The prefixes of these rows, with adjacent ones merged, IPv4 first.
 fn merged<'a>(rows: impl Iterator<Item = &'a RouteRow>) -> Vec<String> {
     let prefixes: Vec<IpNet> = rows.filter_map(|row| row.prefix.parse().ok()).collect();
     let mut merged = IpNet::aggregate(&prefixes);
@@ -220,7 +220,7 @@ mod tests {
         }
     }
 
-    /// Three hosts; `c` has no IPv6 address. Not in order.
+    /// Three hosts, not in order; `c` has no IPv6 address.
     fn hosts() -> Vec<RoutedHost> {
         vec![
             host("c", &["192.0.2.13"], &["2001:db8:8:3000::/52", "10.8.48.0/20"]),
@@ -303,7 +303,7 @@ mod tests {
             let discard = rows.iter().filter(|row| row.kind == RouteKind::Discard);
             (rows.len(), discard.map(|row| row.host.clone()).collect::<Vec<_>>())
         };
-        assert_eq!(seen("c"), (8, vec!["c".to_owned(); 2]), "also where c has no address itself");
+        assert_eq!(seen("c"), (8, vec!["c".to_owned(); 2]), "even on c, which has no IPv6 address");
         let mut reversed = hosts();
         reversed.reverse();
         assert_eq!(rows(&reversed, "b"), rows(&hosts(), "b"));

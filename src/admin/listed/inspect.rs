@@ -109,7 +109,7 @@ fn twice(network: &Network, subnet: &Configured) -> Option<Twice> {
 fn left(network: &Network, subnet: &Configured, ours: bool) -> Row {
     let prefix = subnet.prefix;
     let (why, advice) = match ours {
-        true => (format!("its scope is {}: Docker manages its addresses itself", network.scope), None),
+        true => (format!("its scope is {}, so Docker itself manages the addresses", network.scope), None),
         false => (
             format!("its IPAM driver is {:?}, and an import cannot change that", network.ipam),
             Some(format!("to never give its addresses dynamically: gipam reserve {prefix}")),
