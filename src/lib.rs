@@ -11,12 +11,13 @@
 //!                │  │            ▼
 //!                │  └──── store: write, commit (all changes of a batch, one sync) ; plan.apply
 //!                ▼
-//!             answers leave only now
+//!             only now, the answers are sent
 //! ```
 //!
 //! 1. [`plan`] is the core of gipam: which subnets and addresses are held, and which to grant next. Begin
-//!    with `plan/mod.rs` (the invariants), `plan/request.rs` and `plan/change.rs` (what comes in, what is
-//!    committed), then `plan/choose_address.rs` and `plan/choose_subnet.rs`, each an ordered list of choices.
+//!    with `plan/mod.rs` (the invariants), `plan/request.rs` and `plan/change.rs` (the input and the
+//!    committed changes), then `plan/choose_address.rs` and `plan/choose_subnet.rs`, each an ordered list of
+//!    choices.
 //! 2. [`store`] keeps the plan on disk: SQLite, one durable transaction per batch; `store/old_gipam` reads the lease
 //!    files of the program that preceded gipam.
 //! 3. [`ledger`] is the only writer: a task that drains its queue, decides, commits once and answers all requests.
@@ -30,7 +31,7 @@
 //! 9. [`admin`] is the daemon's interface for people: views, changes by hand, import and export.
 //! 10. [`web`] serves browsers and Prometheus: the page, metrics, health.
 //! 11. [`hooks`] sends events from the books to programs and web addresses.
-//! 12. [`claims`] knows which slices of shared pools belong to this host, and tells the ledger.
+//! 12. [`claims`] knows which slices of shared pools belong to this host, and reports them to the ledger.
 //! 13. [`view`] prepares what people see from the ledger's plan; [`watch`] warns when a pool or subnet fills
 //!     up.
 //! 14. [`daemon`] assembles all of it; [`clock`] is its only clock; [`processes`] identifies processes;

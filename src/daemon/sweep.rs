@@ -28,7 +28,7 @@ pub(super) async fn sweep(ledger: Ledger) {
 fn swept(plan: &Plan) -> Altered {
     let settings = plan.without_empty_pools(plan.settings());
     for line in settings.iter().flat_map(|settings| difference(plan.settings(), settings)) {
-        tracing::info!("{line}; it was closed, and its last subnet is released");
+        tracing::info!("{line}; it was closed, and its last subnet has been released");
     }
     Altered { settings, ..Altered::default() }
 }

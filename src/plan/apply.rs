@@ -1,6 +1,7 @@
 //! Applies changes: the same code updates the served plan and rebuilds it from the store.
 //!
-//! Promises: total and deterministic; a change that names something unknown does nothing. Makes no decisions.
+//! Promises: total and deterministic; a change that names something unknown has no effect. Makes no
+//! decisions.
 
 use super::change::{Change, Kind, Marks, Record, Serial, SubnetState, Why};
 use super::prefix::Prefix;
@@ -10,7 +11,8 @@ use super::subnet::Subnet;
 use super::{COOLING, Plan};
 
 impl Plan {
-    /// Moves time forward and frees what has cooled. Cheap when nothing is due; time never goes backwards.
+    /// Advances the time and frees the subnets that have cooled. Cheap when no subnet is due; the time never
+    /// goes backwards.
     pub fn advance(&mut self, now: Millis) {
         self.now = self.now.max(now);
         while let Some((until, serial)) =

@@ -116,7 +116,8 @@ pub(super) fn write(connection: &Connection, lines: &mut Vec<(i64, Happening)>) 
         match place {
             HappeningPlace::Subnet { serial, space, prefix, id } => {
                 shown = address.map(|address| text(prefix.address(address)));
-                // If the previous row is about the same subnet, as in a burst of starts, these are already bound.
+                // If the previous row is about the same subnet, as in a burst of starts, these columns are
+                // already bound.
                 if before.is_none_or(|before| before.place.key() != place.key()) {
                     statement.raw_bind_parameter(4, space.name())?;
                     statement.raw_bind_parameter(5, prefix.text())?;
