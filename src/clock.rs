@@ -1,12 +1,12 @@
 //! The daemon's only source of time, with two clocks: the time of day, and one that only runs forward.
 //!
-//! The time of day can jump: NTP sets it after booting, a virtual machine resumes, a board without a battery starts in
-//! 1970. It is for dates that people read and that outlive a boot. Durations are measured with the steady
-//!   clock (`CLOCK_BOOTTIME`: it includes suspends, and cannot be set), or `Instant` if suspends do not
-//!   matter.
+//! The time of day can jump: NTP sets it after booting, a virtual machine resumes, a board without a battery
+//! starts in 1970. It is for dates that people read and that outlive a boot. Durations are measured with the
+//! steady clock (`CLOCK_BOOTTIME`: it includes suspends, and cannot be set), or `Instant` if suspends do not
+//! matter.
 //!
-//! Promises: `wall` is in milliseconds since the UNIX epoch, and 0 before it; `steady` is in milliseconds since booting,
-//! and never goes back. All other code gets the time from here. Tests set a clock by hand.
+//! Promises: `wall` is in milliseconds since the UNIX epoch, and 0 before it; `steady` is in milliseconds
+//! since booting, and never goes back. All other code gets the time from here. Tests set a clock by hand.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,8 +1,8 @@
 //! A JSON reader for input in which no key may be lost.
 //!
-//! Promises: reads what `serde_json` reads, and keeps the entries of an object in order, including duplicates, so that
-//! they can be refused ([`Json::once`]): some readers use the first duplicate, others the last one.
-//! Strings without escapes are borrowed from the bytes. Knows nothing about particular fields.
+//! Promises: reads what `serde_json` reads, and keeps the entries of an object in order, including
+//! duplicates, so that they can be refused ([`Json::once`]): some readers use the first duplicate, others the
+//! last one. Strings without escapes are borrowed from the bytes. Knows nothing about particular fields.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -18,10 +18,12 @@
 //!    with `plan/mod.rs` (the invariants), `plan/request.rs` and `plan/change.rs` (the input and the
 //!    committed changes), then `plan/choose_address.rs` and `plan/choose_subnet.rs`, each an ordered list of
 //!    choices.
-//! 2. [`store`] keeps the plan on disk: SQLite, one durable transaction per batch; `store/old_gipam` reads the lease
-//!    files of the program that preceded gipam.
-//! 3. [`ledger`] is the only writer: a task that drains its queue, decides, commits once and answers all requests.
-//! 4. [`docker`] turns dockerd's calls into requests and replies into JSON, and announces the driver to the Engine.
+//! 2. [`store`] keeps the plan on disk: SQLite, one durable transaction per batch; `store/old_gipam` reads
+//!    the lease files of the program that preceded gipam.
+//! 3. [`ledger`] is the only writer: a task that drains its queue, decides, commits once and answers all
+//!    requests.
+//! 4. [`docker`] turns dockerd's calls into requests and replies into JSON, and announces the driver to the
+//!    Engine.
 //! 5. [`server`] runs listeners and connections; it knows nothing about addresses, but it knows when an
 //!    answer was not sent.
 //! 6. [`host`] reads this machine's routes, addresses and nameservers.

@@ -1,4 +1,5 @@
-//! The `gipam` program: passes the command line and the process's surroundings to the library, and returns the exit code.
+//! The `gipam` program: passes the command line and the process's surroundings to the library, and returns
+//! the exit code.
 
 use std::process::ExitCode;
 

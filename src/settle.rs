@@ -19,7 +19,8 @@ pub enum Below {
     Books,
 }
 
-/// The settings in force, from the configuration and the pools in `known` (books or lease file), and any warnings.
+/// The settings in force, from the configuration and the pools in `known` (books or lease file), and any
+/// warnings.
 pub fn settle(
     configured: &Settings,
     origin: &PoolsOrigin,
@@ -47,7 +48,8 @@ pub fn settle(
     (settings, warnings)
 }
 
-/// Keeps pools that left the file but still have subnets, as closed pools, unless they conflict with another pool.
+/// Keeps pools that left the file but still have subnets, as closed pools, unless they conflict with another
+/// pool.
 fn keep_closed(settings: &mut Settings, known: &[PoolSettings], plan: &Plan, warnings: &mut Vec<String>) {
     let held = plan.held_by_pool();
     let named: BTreeSet<&str> = settings.pools.iter().map(|pool| pool.name.as_str()).collect();
@@ -76,7 +78,8 @@ fn keep_closed(settings: &mut Settings, known: &[PoolSettings], plan: &Plan, war
     settings.pools.extend(closed);
 }
 
-/// Adds a family given by flags or variables to the pool of that name, if no pool has it; warns about other differences.
+/// Adds a family given by flags or variables to the pool of that name, if no pool has it; warns about other
+/// differences.
 fn add_families(
     pools: &mut [PoolSettings],
     wanted: &PoolSettings,

@@ -1,4 +1,5 @@
-//! Prepares the books at startup: finds them, imports an old lease file, rebuilds the plan, settles the pools.
+//! Prepares the books at startup: finds them, imports an old lease file, rebuilds the plan, settles the
+//! pools.
 //!
 //! Promises: requests are served only after this is done; an old lease file stays untouched and its digest is
 //! kept; a file that is neither the one taken over nor the last one exported is refused; existing books are
@@ -47,7 +48,8 @@ fn find(file: &BooksFile) -> Result<(PathBuf, Option<Old>), DaemonError> {
         }
         return Ok((file.derived.clone(), None));
     }
-    // The old gipam treated an empty file as absent and started empty; here, every network would lose its subnet.
+    // The old gipam treated an empty file as absent and started empty; here, every network would lose its
+    // subnet.
     if empty {
         let named = file.named.display();
         return Err(DaemonError::new(format!(
@@ -71,7 +73,8 @@ fn no_pools() -> DaemonError {
 
 /// Opens the books, and determines the settings in force.
 pub fn boot(config: &Config) -> Result<Booted, DaemonError> {
-    // The lease file is parsed before the books are created, so that one that cannot be taken over leaves nothing behind.
+    // The lease file is parsed before the books are created, so that one that cannot be taken over leaves
+    // nothing behind.
     let (path, old) = find(&config.file)?;
     if old.is_none() && config.settings.pools.is_empty() && !path.exists() {
         return Err(no_pools());
@@ -134,7 +137,8 @@ pub fn boot(config: &Config) -> Result<Booted, DaemonError> {
     Ok(Booted { plan, books })
 }
 
-/// Writes the subnets and leases of an old lease file into the books, without committing; returns the settings in force.
+/// Writes the subnets and leases of an old lease file into the books, without committing; returns the
+/// settings in force.
 fn take(
     plan: &mut Plan,
     books: &mut Books,

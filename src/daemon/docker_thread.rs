@@ -1,8 +1,9 @@
-//! The thread that Docker waits for: its listeners and the ledger run on one runtime, so that a request is read, decided,
-//! committed and answered without switching to another thread.
+//! The thread that Docker waits for: its listeners and the ledger run on one runtime, so that a request is
+//! read, decided, committed and answered without switching to another thread.
 //!
-//! Promises: a commit blocks only this thread; while the listeners finish their requests, the ledger still serves them; if
-//! the ledger ends, its reason is passed on at once. The page, the admin socket, hooks and repair run elsewhere.
+//! Promises: a commit blocks only this thread; while the listeners finish their requests, the ledger still
+//! serves them; if the ledger ends, its reason is passed on at once. The page, the admin socket, hooks and
+//! repair run elsewhere.
 
 use std::io;
 use std::thread::JoinHandle;

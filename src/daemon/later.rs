@@ -1,7 +1,7 @@
 //! Lists the changes of a reloaded configuration that take effect only at the next start.
 //!
-//! Promises: every key of the file either takes effect at a reload, or is reported here with both values until the next
-//! start (a test goes through all keys). Changes nothing.
+//! Promises: every key of the file either takes effect at a reload, or is reported here with both values
+//! until the next start (a test goes through all keys). Changes nothing.
 
 use crate::config::{Config, Shown, keys};
 
@@ -48,7 +48,8 @@ mod tests {
         Config::start(&Options::default(), &surroundings).unwrap_or_else(|error| panic!("{toml}\n{error}"))
     }
 
-    /// A file with a changed value of one key: table, key, file, before, after; `...` marks the place of the key.
+    /// A file with a changed value of one key: table, key, file, before, after; `...` marks the place of the
+    /// key.
     #[rustfmt::skip]
     const OTHER: &[(&str, &str, &str, &str, &str)] = &[
         ("", "file", "...", "", "file = \"/srv/other.db\""),
@@ -135,7 +136,8 @@ mod tests {
             let (name, default) = (key.name, key.default);
             let (file, before, after) = match OTHER.iter().find(|it| (it.0, it.1) == (section, name)) {
                 Some((_, _, file, before, after)) => ((*file).to_owned(), *before, (*after).to_owned()),
-                // Replace the value by another one that the key accepts: 77 for 64, "77m" for "10m", false for true.
+                // Replace the value by another one that the key accepts: 77 for 64, "77m" for "10m", false
+                // for true.
                 None => {
                     let other = default.replace(|c: char| c.is_ascii_digit(), "7").replace("true", "false");
                     assert_ne!(other, default, "{section} {name}: add a changed value here");

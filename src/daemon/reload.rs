@@ -27,7 +27,8 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
-    /// Reads the configuration again, applies it unless this is a rehearsal, and logs the result: one line for each change.
+    /// Reads the configuration again, applies it unless this is a rehearsal, and logs the result: one line
+    /// for each change.
     pub(super) async fn reload(&self, rehearsal: bool) -> Result<Vec<String>, String> {
         let reloaded = self.apply(rehearsal).await;
         match &reloaded {

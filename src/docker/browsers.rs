@@ -1,4 +1,5 @@
-//! Detects requests from web browsers: a page that is open on this machine can make its browser call our listener.
+//! Detects requests from web browsers: a page that is open on this machine can make its browser call our
+//! listener.
 //!
 //! Promises: every listener refuses requests with header fields that browsers add and that pages cannot
 //! suppress; dockerd never sends them. Over plain TCP, a `Host` that dockerd would not send is refused, too,
@@ -13,8 +14,8 @@ use crate::text;
 /// How many bytes of a foreign header field a message quotes.
 const SHOWN: usize = 100;
 
-/// Names, besides addresses, that dockerd may use to call us over plain TCP; `None` if no foreign name can lead here: a
-/// UNIX socket does not have an address, and our certificate is not valid for a foreign name.
+/// Names, besides addresses, that dockerd may use to call us over plain TCP; `None` if no foreign name can
+/// lead here: a UNIX socket does not have an address, and our certificate is not valid for a foreign name.
 pub type HostNames = Option<Vec<String>>;
 
 /// Why a request must be refused; `None` if it is accepted.

@@ -1,10 +1,11 @@
 //! Callers: which dockerd process sends a request, identified by boot, process id and start time.
 //!
-//! Promises: each caller is recorded once in the books, before anything is granted to it, so a lease can be traced to the
-//! processes that may have requested it; callers that cannot be distinguished (TCP, another PID namespace, a boot whose id
-//! cannot be read) never count as gone. Whether a caller's containers can still be alive is checked on the machine itself,
-//! at the first call of the next dockerd. It makes this call before it starts any container (P2), so no new shim runs yet.
-//! Costs one lookup in a short list per request, and reads `/proc` once per caller. Does not decide what follows from this.
+//! Promises: each caller is recorded once in the books, before anything is granted to it, so a lease can be
+//! traced to the processes that may have requested it; callers that cannot be distinguished (TCP, another PID
+//! namespace, a boot whose id cannot be read) never count as gone. Whether a caller's containers can still be
+//! alive is checked on the machine itself, at the first call of the next dockerd. It makes this call before
+//! it starts any container (P2), so no new shim runs yet. Costs one lookup in a short list per request, and
+//! reads `/proc` once per caller. Does not decide what follows from this.
 
 use std::sync::Mutex;
 
@@ -14,7 +15,8 @@ use crate::plan::request::{Gone, Repair, Request};
 use crate::processes;
 use crate::server::Peer;
 
-/// Name for callers from elsewhere, or in a boot whose id cannot be read: we cannot see whether they have ended.
+/// Name for callers from elsewhere, or in a boot whose id cannot be read: we cannot see whether they have
+/// ended.
 const ELSEWHERE: &str = "elsewhere";
 /// Every runtime starts one process of this name per container; the kernel truncates names to 15 bytes.
 const SHIM: &str = "containerd-shim";
@@ -56,11 +58,13 @@ pub struct Callers {
     boot: Box<str>,
     /// All callers of this boot, and those from elsewhere.
     known: Mutex<Vec<Who>>,
-    /// Names in the books, also of other boots. Locked while a new caller is recorded: two first calls count as one arrival.
+    /// Names in the books, also of other boots. Locked while a new caller is recorded: two first calls count
+    /// as one arrival.
     written: tokio::sync::Mutex<Vec<Box<str>>>,
 }
 
-/// A log message: the process that calls for the first time, and those that have ended since the last such call.
+/// A log message: the process that calls for the first time, and those that have ended since the last such
+/// call.
 fn told(arrived: &str, gone: &[Box<str>]) -> String {
     let person = |name: &str| match *name.split('/').collect::<Vec<_>>() {
         [boot, pid, _] => format!("boot {boot}, pid {pid}"),
@@ -79,7 +83,8 @@ impl std::fmt::Debug for Callers {
 }
 
 impl Callers {
-    /// The callers in the books. In a boot whose id cannot be read, callers cannot be distinguished and never count as gone.
+    /// The callers in the books. In a boot whose id cannot be read, callers cannot be distinguished and never
+    /// count as gone.
     pub fn new(
         ledger: Ledger,
         written: Vec<(Box<str>, Caller)>,

@@ -106,7 +106,8 @@ impl Counters {
         recent.push_back(refused);
     }
 
-    /// Calls so far by method and outcome, in the order of [`METHODS`] and [`OUTCOMES`]; zero counts are left out.
+    /// Calls so far by method and outcome, in the order of [`METHODS`] and [`OUTCOMES`]; zero counts are left
+    /// out.
     pub fn called(&self) -> Vec<(&'static str, Vec<(&'static str, u64)>)> {
         let outcomes = |calls: &Calls| {
             let counts = OUTCOMES.iter().zip(&calls.outcomes).map(|(name, count)| (*name, count.get()));

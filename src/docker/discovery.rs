@@ -1,14 +1,15 @@
 //! How the Engine finds a driver: through files named after it (fact P1).
 //!
-//! `/run/docker/plugins/NAME.sock` is the socket itself, which the listener creates; it takes precedence over all
-//! others. `/etc/docker/plugins/NAME.spec` contains `tcp://HOST:PORT`; `NAME.json` in the same directory contains an
-//! `https://` address and the TLS files, in the Engine's own format. The Engine uses TLS only for `https://`; with
-//! `tcp://` or any other scheme in that file it would use plain HTTP.
+//! `/run/docker/plugins/NAME.sock` is the socket itself, which the listener creates; it takes precedence over
+//! all others. `/etc/docker/plugins/NAME.spec` contains `tcp://HOST:PORT`; `NAME.json` in the same directory
+//! contains an `https://` address and the TLS files, in the Engine's own format. The Engine uses TLS only for
+//! `https://`; with `tcp://` or any other scheme in that file it would use plain HTTP.
 //!
-//! Promises: a file is either complete or absent (written under another name, then renamed); stale files of the other
-//! kinds are removed, because they would take precedence over ours or mislead people; a live driver of another program
-//! is never displaced; on exit a file is removed only if it is still as we wrote it. Does not create sockets,
-//! remove live ones, or open listeners. Call [`announce`] once the listeners are open, and before serving.
+//! Promises: a file is either complete or absent (written under another name, then renamed); stale files of
+//! the other kinds are removed, because they would take precedence over ours or mislead people; a live driver
+//! of another program is never displaced; on exit a file is removed only if it is still as we wrote it. Does
+//! not create sockets, remove live ones, or open listeners. Call [`announce`] once the listeners are open,
+//! and before serving.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -33,8 +34,8 @@ const MOST_ADDRESSES: usize = 4;
 /// How a driver is served.
 #[derive(Debug)]
 pub enum Served<'a> {
-    /// Over this UNIX socket, ours or inherited. The Engine finds it only in [`PluginDirs::sockets`]; for a socket
-    /// elsewhere, no files are written or removed.
+    /// Over this UNIX socket, ours or inherited. The Engine finds it only in [`PluginDirs::sockets`]; for a
+    /// socket elsewhere, no files are written or removed.
     Socket(PathBuf),
     /// Over plain TCP, at this address.
     Tcp(SocketAddr),
@@ -42,10 +43,11 @@ pub enum Served<'a> {
     Tls {
         /// The address of the listener.
         address: SocketAddr,
-        /// The host name that the Engine should use, which must be in the server's certificate; if absent, the
-        /// address is used.
+        /// The host name that the Engine should use, which must be in the server's certificate; if absent,
+        /// the address is used.
         host: Option<&'a str>,
-        /// The files that the Engine reads when it connects. Without `engine_ca` it does not verify the server.
+        /// The files that the Engine reads when it connects. Without `engine_ca` it does not verify the
+        /// server.
         files: &'a Tls,
     },
 }
@@ -63,7 +65,8 @@ pub struct Announcement {
 }
 
 /// Announces to the Engine that `name` is `served`, and removes stale files for that name. `ours` are the
-/// addresses at which this process itself listens, so that a file pointing there is not attributed to another process.
+/// addresses at which this process itself listens, so that a file pointing there is not attributed to another
+/// process.
 ///
 /// # Errors
 /// If another program serves that name (then no file was changed), or if a file cannot be read, written or
@@ -137,8 +140,8 @@ fn file(directory: &Path, name: &str, kind: &str) -> PathBuf {
     directory.join(format!("{name}.{kind}"))
 }
 
-/// Checks a file through which the Engine would find `name`: false if it does not exist, true if it exists and no
-/// process other than this one answers there.
+/// Checks a file through which the Engine would find `name`: false if it does not exist, true if it exists
+/// and no process other than this one answers there.
 fn is_stale(name: &str, path: &Path, ours: &[SocketAddr]) -> Result<bool, DiscoveryError> {
     let live = |address: String| {
         DiscoveryError(format!(
@@ -222,7 +225,8 @@ fn answers_for_another(found: SocketAddr, ours: &[SocketAddr]) -> bool {
     }
     let stream = match TcpStream::connect_timeout(&found, KNOCK) {
         Ok(stream) => stream,
-        // No packet is lost on loopback, so a timeout means that a process listens there and its backlog is full.
+        // No packet is lost on loopback, so a timeout means that a process listens there and its backlog is
+        // full.
         Err(error) => return error.kind() == io::ErrorKind::TimedOut && found.ip().is_loopback(),
     };
     // A connection to an address of this machine has that same address as its source.

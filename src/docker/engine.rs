@@ -1,7 +1,7 @@
 //! The Engine's own API, as far as repair needs it: its networks and endpoints.
 //!
-//! Promises: only reads; tolerates fields that are absent, null or new (Engines from 20.10 on); is never called within a
-//! request (P5: the Engine's locks would deadlock). Makes no decisions.
+//! Promises: only reads; tolerates fields that are absent, null or new (Engines from 20.10 on); is never
+//! called within a request (P5: the Engine's locks would deadlock). Makes no decisions.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -149,7 +149,8 @@ async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Engine
     })
 }
 
-/// Checks whether the Engine serves its API; while starting, it calls its drivers before it serves the API (P5).
+/// Checks whether the Engine serves its API; while starting, it calls its drivers before it serves the API
+/// (P5).
 pub async fn ping(socket: &Path) -> Result<(), EngineError> {
     ask(socket, "/_ping").await.map(drop)
 }
@@ -164,8 +165,9 @@ struct InfoJson {
     containers: Option<usize>,
 }
 
-/// Everything that repair needs to know about an Engine: its networks of all IPAM drivers, with the live endpoints of those
-/// that do not use Docker's own drivers. An endpoint is live if its network shows it, or a container that is not stopped.
+/// Everything that repair needs to know about an Engine: its networks of all IPAM drivers, with the live
+/// endpoints of those that do not use Docker's own drivers. An endpoint is live if its network shows it, or a
+/// container that is not stopped.
 pub async fn lists(socket: &Path) -> Result<Lists, EngineError> {
     let mut lists = Lists::default();
     let listed: Vec<NetworkJson> = get(socket, "/networks").await?;
@@ -305,8 +307,8 @@ impl EndpointJson {
     }
 }
 
-/// Engines up to 28 keep showing the requested size, `0.0.0.0/26`, even if they know the subnet (P28); an unspecified
-/// prefix is never a subnet.
+/// Engines up to 28 keep showing the requested size, `0.0.0.0/26`, even if they know the subnet (P28); an
+/// unspecified prefix is never a subnet.
 fn locate(network: &mut Network) {
     let unspecified = |subnet: &Configured| subnet.prefix.first() == 0;
     let sizes: Vec<Configured> = network.subnets.extract_if(.., |subnet| unspecified(subnet)).collect();

@@ -1,5 +1,5 @@
-//! IPv6 requests that were refused: Docker requests the IPv4 address of an endpoint first, and if IPv6 is refused, it
-//! abandons the endpoint and never releases the IPv4 half (P20).
+//! IPv6 requests that were refused: Docker requests the IPv4 address of an endpoint first, and if IPv6 is
+//! refused, it abandons the endpoint and never releases the IPv4 half (P20).
 //!
 //! Promises: bounded and short-lived, in memory only: repair finds leases that are forgotten here. Records
 //! only which requests were refused, and when; the plan decides whether a lease is the other half.

@@ -1,8 +1,10 @@
-//! THE WIRE: libnetwork's remote IPAM protocol as real Engines use it, from the path and the JSON to the ledger and back.
+//! THE WIRE: libnetwork's remote IPAM protocol as real Engines use it, from the path and the JSON to the
+//! ledger and back.
 //!
-//! Promises: seven fixed paths, POST only; every refusal is HTTP 4xx/5xx with the text under `Err` and `Error`; a
-//! release reaches the ledger at the first poll, so that it is not lost if the caller disconnects; an undelivered grant
-//! is undone; requests from web browsers are refused. Calls no Docker API (P5: that deadlocks). Makes no decisions.
+//! Promises: seven fixed paths, POST only; every refusal is HTTP 4xx/5xx with the text under `Err` and
+//! `Error`; a release reaches the ledger at the first poll, so that it is not lost if the caller disconnects;
+//! an undelivered grant is undone; requests from web browsers are refused. Calls no Docker API (P5: that
+//! deadlocks). Makes no decisions.
 
 mod browsers;
 mod callers;
@@ -135,8 +137,9 @@ impl Driver {
             return self.turned_away(method, 405, "not a POST request", &text);
         }
         if !constant.is_empty() {
-            // dockerd's first call comes before it starts any container (P2), so containers alive now belong to an earlier
-            // dockerd. If the caller cannot be recorded here, the first request that grants something tries again.
+            // dockerd's first call comes before it starts any container (P2), so containers alive now belong
+            // to an earlier dockerd. If the caller cannot be recorded here, the first request that grants
+            // something tries again.
             let _ = self.callers.saw(request.peer).await;
             return Response::new(200, JSON, constant);
         }
@@ -229,7 +232,8 @@ impl Driver {
         }
     }
 
-    /// Refuses a request before it reaches the ledger. `remembered` is the reason without any text from the caller.
+    /// Refuses a request before it reaches the ledger. `remembered` is the reason without any text from the
+    /// caller.
     fn turned_away(&self, method: &str, status: u16, remembered: &str, text: &str) -> Response {
         self.counters.ended(method, Some(ErrorKind::Invalid));
         self.counters.remember(clock::now(), &self.name, &text::cut(method, LONGEST_METHOD), remembered);

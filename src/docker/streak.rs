@@ -1,4 +1,5 @@
-//! Counts requests for a subnet that follow each other immediately, as Docker's overlap loop sends them (P12).
+//! Counts requests for a subnet that follow each other immediately, as Docker's overlap loop sends them
+//! (P12).
 //!
 //! In that loop dockerd keeps the subnets that it got and requests another one within milliseconds, one
 //! request at a time, until it accepts one. Requests for separate networks look different: Engine 27 and

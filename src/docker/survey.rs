@@ -1,7 +1,8 @@
-//! Questions about what this host uses, and their answers, between requests and the thread that watches the host.
+//! Questions about what this host uses, and their answers, between requests and the thread that watches the
+//! host.
 //!
-//! Promises: a request that needs the answer waits for it without delaying others; the answer includes everything that
-//! was in use when the question was sent. Does not read the host itself.
+//! Promises: a request that needs the answer waits for it without delaying others; the answer includes
+//! everything that was in use when the question was sent. Does not read the host itself.
 
 use tokio::sync::{mpsc, oneshot};
 

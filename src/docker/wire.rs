@@ -43,7 +43,8 @@ pub const ACTIVATE: &str = r#"{"Implements":["IpamDriver"]}"#;
 pub const ADDRESS_SPACES: &str =
     r#"{"LocalDefaultAddressSpace":"local","GlobalDefaultAddressSpace":"global"}"#;
 
-/// The body of GetCapabilities. Replay is never requested: the books are durable, and a refused replay kills dockerd (P21).
+/// The body of GetCapabilities. Replay is never requested: the books are durable, and a refused replay kills
+/// dockerd (P21).
 pub fn capabilities(requires_mac_address: bool) -> String {
     json!({ "RequiresMACAddress": requires_mac_address, "RequiresRequestReplay": false }).to_string()
 }
@@ -277,8 +278,8 @@ pub fn reply(reply: &Reply) -> String {
     }
 }
 
-/// Makes a message safe for a log, a terminal and a JSON body: escapes control characters, and leaves out the middle of a
-/// very long message (its end says what to do).
+/// Makes a message safe for a log, a terminal and a JSON body: escapes control characters, and leaves out the
+/// middle of a very long message (its end says what to do).
 pub fn tidy_message(message: &str) -> String {
     let cut = |at: usize| message.char_indices().nth(at).map(|(byte, _)| byte);
     let length = message.chars().count();

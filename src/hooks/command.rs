@@ -1,9 +1,9 @@
 //! A hook that is a program: one process per event, without a shell.
 //!
-//! Promises: the event is passed as one line of JSON on standard input, and in environment variables; the process has its
-//! own process group, which is killed when the time limit expires or the daemon stops waiting for it. Exit code 0 is
-//! success; exit code 65 (`EX_DATAERR`) means that the program will never accept this event. Its standard error is kept,
-//! up to a limit, for the message about its failure.
+//! Promises: the event is passed as one line of JSON on standard input, and in environment variables; the
+//! process has its own process group, which is killed when the time limit expires or the daemon stops waiting
+//! for it. Exit code 0 is success; exit code 65 (`EX_DATAERR`) means that the program will never accept this
+//! event. Its standard error is kept, up to a limit, for the message about its failure.
 
 use std::io::ErrorKind;
 use std::process::{ExitStatus, Stdio};
@@ -77,7 +77,8 @@ pub(super) async fn run(words: &[String], hook: &str, event: &Event, limit: Dura
         Ok(Err(error)) => return Err(later(format!("cannot wait for {program}: {error}"))),
         Ok(Ok(status)) => status,
     };
-    // The process was reaped, so its id may be reused from now on. Processes that it left running are not our concern.
+    // The process was reaped, so its id may be reused from now on. Processes that it left running are not our
+    // concern.
     group.0 = None;
     let failed = || format!("{program} ended with {status}{}", quoted(&said));
     match status.code() {

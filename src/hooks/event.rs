@@ -1,7 +1,7 @@
 //! An event as a hook receives it: as JSON, and as environment variables.
 //!
-//! Promises: this format is a contract with programs outside this repository: fields keep their names, new ones may be
-//! added; missing values are `null` in JSON and unset in the environment.
+//! Promises: this format is a contract with programs outside this repository: fields keep their names, new
+//! ones may be added; missing values are `null` in JSON and unset in the environment.
 
 use std::path::Path;
 
@@ -110,7 +110,8 @@ impl Event {
         self.event == "gap" || wanted.is_none_or(|wanted| wanted.contains(&self.event))
     }
 
-    /// The fields as environment variables: `EVENT` is the field `event`, `EVENT_ADDRESS` the field `address`, and so on.
+    /// The fields as environment variables: `EVENT` is the field `event`, `EVENT_ADDRESS` the field
+    /// `address`, and so on.
     pub fn variables(&self) -> Vec<(String, String)> {
         let Ok(Value::Object(fields)) = serde_json::to_value(self) else { return Vec::new() };
         let variable = |(name, value): (String, Value)| {

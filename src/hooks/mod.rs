@@ -45,7 +45,8 @@ use crate::view::rows::HookRow;
 
 /// The key of the cursors in the table `meta`.
 const KEY: &str = "hooks";
-/// How many events outside the history may be queued for one hook; when the queue is full, new ones are dropped.
+/// How many events outside the history may be queued for one hook; when the queue is full, new ones are
+/// dropped.
 const WAITING: usize = 64;
 
 /// A handle to the hooks; cheap to clone.
@@ -56,8 +57,8 @@ pub struct Hooks {
     runtime: Handle,
 }
 
-/// Starts the thread, at first without hooks; it ends when the sender is dropped. A delivery in progress is then aborted
-/// (its process is killed), and repeated after the next start.
+/// Starts the thread, at first without hooks; it ends when the sender is dropped. A delivery in progress is
+/// then aborted (its process is killed), and repeated after the next start.
 pub fn start(
     ledger: Ledger,
     books: PathBuf,
@@ -95,8 +96,8 @@ impl Hooks {
         self.desk.turned();
     }
 
-    /// Signals changes that happen without a commit: a hook starts failing or recovers, hooks are reconfigured, an event
-    /// outside the history is sent.
+    /// Signals changes that happen without a commit: a hook starts failing or recovers, hooks are
+    /// reconfigured, an event outside the history is sent.
     pub fn follow(&self) -> watch::Receiver<u64> {
         self.desk.turns.subscribe()
     }
@@ -183,7 +184,8 @@ impl Desk {
         };
         let mut numbers: BTreeMap<String, u64> = serde_json::from_str(&text).map_err(damaged)?;
         for (name, number) in numbers.iter_mut().filter(|(_, number)| **number > newest) {
-            // Without a history, numbering may start again at a lower number; the earlier events were delivered.
+            // Without a history, numbering may start again at a lower number; the earlier events were
+            // delivered.
             tracing::debug!("hook {name}: continues at {newest} instead of {number}");
             *number = newest;
         }

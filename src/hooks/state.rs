@@ -1,6 +1,7 @@
 //! The state of each hook, for `gipam status`, `gipam doctor` and the metrics.
 //!
-//! Promises: cheap to update, safe to read at any time; logs once when a hook starts failing, and once when it recovers.
+//! Promises: cheap to update, safe to read at any time; logs once when a hook starts failing, and once when
+//! it recovers.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};

@@ -110,7 +110,8 @@ impl Kept {
         }
     }
 
-    /// Handles the removal of a nexthop object, with which the kernel silently removes all routes that use it.
+    /// Handles the removal of a nexthop object, with which the kernel silently removes all routes that use
+    /// it.
     pub(super) fn object_gone(&mut self, object: u32) {
         self.unsure |= self.objects.contains(&object);
     }

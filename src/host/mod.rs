@@ -1,16 +1,17 @@
-//! THIS MACHINE: which prefixes it already uses, so that gipam does not offer subnets that Docker would refuse (P12).
+//! THIS MACHINE: which prefixes it already uses, so that gipam does not offer subnets that Docker would
+//! refuse (P12).
 //!
-//! Four kinds are reported ([`InUseKind`]): the addresses of the interfaces, the nameservers of resolv.conf, the
-//! IPv4 on-link routes, with which dockerd compares, and all other unicast routes. Not reported, because they do
-//! not show whether an address is used: default routes, blackhole, unreachable, prohibit and throw routes,
-//! multicast and broadcast, anycast and the kernel's local table, loopback, and link-local IPv6.
+//! Four kinds are reported ([`InUseKind`]): the addresses of the interfaces, the nameservers of resolv.conf,
+//! the IPv4 on-link routes, with which dockerd compares, and all other unicast routes. Not reported, because
+//! they do not show whether an address is used: default routes, blackhole, unreachable, prohibit and throw
+//! routes, multicast and broadcast, anycast and the kernel's local table, loopback, and link-local IPv6.
 //!
 //! Promises: only reads; ends within seconds (it waits at most two seconds for each answer from the kernel);
 //! does not panic on unknown attributes; needs no privilege. It does not know pools: whether a route that
 //! contains a whole pool counts is for the plan to decide.
 //!
-//! Read in this order: `routes` (parses the kernel's messages), `netlink` (requests them), `kept` and `watch` (follow
-//! changes), [`nameservers`].
+//! Read in this order: `routes` (parses the kernel's messages), `netlink` (requests them), `kept` and `watch`
+//! (follow changes), [`nameservers`].
 
 mod kept;
 pub mod nameservers;
@@ -75,8 +76,9 @@ pub fn survey_with(resolv_conf: &Path, systemd_resolv_conf: &Path) -> HostSurvey
     survey
 }
 
-/// Addresses on every machine or every link, which therefore do not show what is in use: loopback, unspecified,
-/// multicast, broadcast, link-local IPv6. A wider prefix (`0.0.0.0/1 dev tun0`) is not one of them.
+/// Addresses on every machine or every link, which therefore do not show what is in use: loopback,
+/// unspecified, multicast, broadcast, link-local IPv6. A wider prefix (`0.0.0.0/1 dev tun0`) is not one of
+/// them.
 const EVERYWHERE_V4: [Ipv4Net; 4] = [
     Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 8),
     Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8),

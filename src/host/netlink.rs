@@ -1,8 +1,9 @@
 //! Requests to the kernel: one dump at a time over a route netlink socket, blocking, with a time limit.
 //!
-//! [`Netlink::dump`] passes each message's payload to the caller as raw bytes and does not store or interpret it, so
-//! attributes of a newer kernel cannot make it fail. If the kernel marks a dump as interrupted (by a change meanwhile),
-//! it is repeated a few times and then used as it is: on a busy machine an almost correct list is better than none.
+//! [`Netlink::dump`] passes each message's payload to the caller as raw bytes and does not store or interpret
+//! it, so attributes of a newer kernel cannot make it fail. If the kernel marks a dump as interrupted (by a
+//! change meanwhile), it is repeated a few times and then used as it is: on a busy machine an almost correct
+//! list is better than none.
 
 use std::io;
 use std::time::Duration;
@@ -29,7 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const REPEATS: u32 = 4;
 /// The kernel sends at most 32 KiB at once, even to a reader with a larger buffer.
 pub(super) const BUFFER: usize = 64 * 1024;
-/// `struct rtmsg` has 12 bytes, `struct ifaddrmsg` 8. The larger size works for both, because the rest is ignored.
+/// `struct rtmsg` has 12 bytes, `struct ifaddrmsg` 8. The larger size works for both, because the rest is
+/// ignored.
 const REQUEST_BODY: usize = 12;
 
 /// A route netlink socket, for any number of requests.
@@ -49,8 +51,9 @@ impl Netlink {
         Ok(Self { socket, sequence: 0 })
     }
 
-    /// Dumps everything of one kind: `get` for `family` (AF_INET, AF_INET6); calls `each` with the bodies of the messages
-    /// of type `new`, in the kernel's order, and again from the beginning if a dump was interrupted.
+    /// Dumps everything of one kind: `get` for `family` (AF_INET, AF_INET6); calls `each` with the bodies of
+    /// the messages of type `new`, in the kernel's order, and again from the beginning if a dump was
+    /// interrupted.
     pub(super) fn dump(
         &mut self,
         get: u16,

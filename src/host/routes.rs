@@ -1,7 +1,8 @@
 //! Parses the kernel's messages: interface addresses and routes of both families, as prefixes in use.
 //!
-//! The rules are those of [`super`]; message bodies are read attribute by attribute, and an attribute that is unknown,
-//! too short or malformed is skipped. A route without a destination is the default route, which does not count.
+//! The rules are those of [`super`]; message bodies are read attribute by attribute, and an attribute that is
+//! unknown, too short or malformed is skipped. A route without a destination is the default route, which does
+//! not count.
 //!
 //! `text` has the format of `ip route` and `ip address`, so that a person can search their output for it.
 
@@ -37,7 +38,8 @@ const LOCAL_TABLE: u32 = 255;
 /// The name of an interface, by its number.
 pub(super) type LinkName<'a> = &'a dyn Fn(u32) -> String;
 
-/// One address of an interface. The peer's address of a point-to-point link is not ours, and is reported as a route.
+/// One address of an interface. The peer's address of a point-to-point link is not ours, and is reported as a
+/// route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Address {
     address: IpAddr,
@@ -96,7 +98,8 @@ pub(super) struct Route {
 }
 
 impl Route {
-    /// Parses a message; `None` if it can never count (default routes, the local table, prefixes that are everywhere).
+    /// Parses a message; `None` if it can never count (default routes, the local table, prefixes that are
+    /// everywhere).
     pub(super) fn read(payload: &[u8]) -> Option<Self> {
         let header = RouteHeader::parse(payload).ok()?;
         let found = Found::read(&header, payload.get(ROUTE_HEADER..)?);
@@ -211,7 +214,8 @@ pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-/// The hops of a multipath route: `struct rtnexthop` (its length first, the interface at byte 4), then attributes.
+/// The hops of a multipath route: `struct rtnexthop` (its length first, the interface at byte 4), then
+/// attributes.
 fn next_hops(mut bytes: &[u8]) -> Vec<Hop> {
     let mut hops = Vec::new();
     while let Some((header, _)) = bytes.split_at_checked(NEXT_HOP_HEADER) {

@@ -1,4 +1,5 @@
-//! Follows this machine's addresses and routes: reads them once, then applies the kernel's notifications of changes.
+//! Follows this machine's addresses and routes: reads them once, then applies the kernel's notifications of
+//! changes.
 //!
 //! Promises: [`RouteWatch::catch_up`] includes every change made before it was called, because the kernel
 //! queues the notification before it answers the process that made the change. If notifications were lost
@@ -71,7 +72,8 @@ impl RouteWatch {
             let mut notices = Socket::new(NETLINK_ROUTE)?;
             notices.bind_auto()?;
             if set_socket_recv_buffer_size_force(&notices, QUEUE).is_err() {
-                // The size without privilege is enough for typical machines, and lost notifications cause a new read.
+                // The size without privilege is enough for typical machines, and lost notifications cause a
+                // new read.
                 let _ = set_socket_recv_buffer_size(&notices, QUEUE);
             }
             for group in GROUPS {
@@ -167,8 +169,8 @@ impl RouteWatch {
     }
 }
 
-/// The interface that is down or removed. `struct ifinfomsg` has the family at byte 0 (another one for bridge ports), the
-/// interface at byte 4, flags at byte 8.
+/// The interface that is down or removed. `struct ifinfomsg` has the family at byte 0 (another one for bridge
+/// ports), the interface at byte 4, flags at byte 8.
 fn down(payload: &[u8], kind: u16) -> Option<u32> {
     let word = |at: usize| Some(u32::from_ne_bytes(payload.get(at..at + 4)?.try_into().ok()?));
     let (family, interface, flags) = (*payload.first()?, word(4)?, word(8)?);

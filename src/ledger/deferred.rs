@@ -1,7 +1,8 @@
-//! Releases that could not be written to a full or busy disk; they stay queued until the disk accepts writes again.
+//! Releases that could not be written to a full or busy disk; they stay queued until the disk accepts writes
+//! again.
 //!
-//! Promises: bounded; each release carries the generation that it was meant for, so it never releases a later grant; equal
-//! releases are kept only once. Undos of grants are kept as well. Does not touch the disk.
+//! Promises: bounded; each release carries the generation that it was meant for, so it never releases a later
+//! grant; equal releases are kept only once. Undos of grants are kept as well. Does not touch the disk.
 
 use std::collections::VecDeque;
 
@@ -37,7 +38,8 @@ impl Deferred {
     }
 }
 
-/// Whether a request releases something: it is carried out even if its caller has gone, and kept if the disk is full.
+/// Whether a request releases something: it is carried out even if its caller has gone, and kept if the disk
+/// is full.
 pub(super) const fn gives_back(request: &Request) -> bool {
     matches!(request, Request::Release { .. } | Request::Undo(_))
 }

@@ -1,7 +1,9 @@
-//! Handles failed writes of the books: nothing in the batch takes effect, and every caller in it gets an error.
+//! Handles failed writes of the books: nothing in the batch takes effect, and every caller in it gets an
+//! error.
 //!
-//! Promises: after a full or busy disk, the plan is rebuilt from the books, releases are kept, and the ledger continues.
-//! After any other failure, every waiting caller is refused and the ledger ends with the reason. Makes no decisions.
+//! Promises: after a full or busy disk, the plan is rebuilt from the books, releases are kept, and the ledger
+//! continues. After any other failure, every waiting caller is refused and the ledger ends with the reason.
+//! Makes no decisions.
 
 use super::parked::Parked;
 use super::writer::{Batch, Fatal, Writer};

@@ -1,7 +1,7 @@
 //! The ledger's counters (commits, batches, failures, storms), and a signal for each commit.
 //!
-//! Promises: counting takes nanoseconds and never waits for readers; followers of commits are notified only after the answers
-//! were sent. Knows nothing about metrics formats.
+//! Promises: counting takes nanoseconds and never waits for readers; followers of commits are notified only
+//! after the answers were sent. Knows nothing about metrics formats.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -61,7 +61,8 @@ impl Default for Meters {
 }
 
 impl Meters {
-    /// The time of the last successful sync, in milliseconds since the UNIX epoch; `None` before the first sync after the start.
+    /// The time of the last successful sync, in milliseconds since the UNIX epoch; `None` before the first
+    /// sync after the start.
     pub fn synced_at(&self) -> Option<Millis> {
         Some(self.synced_at.load(Ordering::Relaxed)).filter(|at| *at != 0)
     }
@@ -71,12 +72,14 @@ impl Meters {
         !self.is_sick() && self.stalled().is_none()
     }
 
-    /// Whether the last commit failed and no write has succeeded since, usually because the disk is full or busy.
+    /// Whether the last commit failed and no write has succeeded since, usually because the disk is full or
+    /// busy.
     pub(super) fn is_sick(&self) -> bool {
         self.sick.load(Ordering::Relaxed)
     }
 
-    /// How long the disk has held up the current batch, with all requests waiting for it; `None` if it does not.
+    /// How long the disk has held up the current batch, with all requests waiting for it; `None` if it does
+    /// not.
     pub fn stalled(&self) -> Option<Duration> {
         let began = self.batch_began.load(Ordering::Relaxed).checked_sub(1)?;
         let took = self.started.elapsed().saturating_sub(Duration::from_millis(began));

@@ -165,7 +165,8 @@ impl Ledger {
         receiver.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Reads the plan between two batches, after the answers of the last one were sent. Keep it short, since requests wait.
+    /// Reads the plan between two batches, after the answers of the last one were sent. Keep it short, since
+    /// requests wait.
     pub async fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Plan) -> T + Send + 'static,
@@ -176,8 +177,8 @@ impl Ledger {
         receiver.await.map_err(|_| stopped())
     }
 
-    /// The time of the plan, after it has followed any step of the clock. Stamps in the books are compared with this time, and
-    /// not with the time of day.
+    /// The time of the plan, after it has followed any step of the clock. Stamps in the books are compared
+    /// with this time, and not with the time of day.
     pub async fn now(&self) -> Result<Millis, Refusal> {
         self.look(Plan::now).await
     }

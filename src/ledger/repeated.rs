@@ -1,4 +1,5 @@
-//! Grants that were also given to a second caller: a repeated explicit request gets the same grant as the first (P24, P27).
+//! Grants that were also given to a second caller: a repeated explicit request gets the same grant as the
+//! first (P24, P27).
 //!
 //! Promises: a repeated request that was answered keeps its grant, so an undo of the first answer does not
 //! end it. Keeps only the newest few thousand, since an undo follows its grant within moments. Covers only

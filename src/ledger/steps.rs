@@ -1,7 +1,8 @@
 //! How the ledger follows its clock: at startup, and whenever the time of day has stepped.
 //!
-//! Promises: all changes belong to the transaction of the batch that notices the step, and come before any decision. If the
-//! transaction fails, the plan is rebuilt, and the next batch tries again. Each step is logged in one line.
+//! Promises: all changes belong to the transaction of the batch that notices the step, and come before any
+//! decision. If the transaction fails, the plan is rebuilt, and the next batch tries again. Each step is
+//! logged in one line.
 
 use std::time::Instant;
 

@@ -1,11 +1,13 @@
 //! The ledger's time: a time of day that advances only with the steady clock, until a step of the time of day
 //! is in the books.
 //!
-//! `offset` is the time of day at which the steady clock was 0. All stamps in the books use the same offset, which the
-//! books store together with its boot. As long as both are known, ages are exact, even across steps and restarts.
-//! While a step cannot be written (a full disk), time continues with the old offset: dates are wrong then, but ages are right.
+//! `offset` is the time of day at which the steady clock was 0. All stamps in the books use the same offset,
+//! which the books store together with its boot. As long as both are known, ages are exact, even across steps
+//! and restarts. While a step cannot be written (a full disk), time continues with the old offset: dates are
+//! wrong then, but ages are right.
 //!
-//! Promises: between two steps, time runs at the pace of the steady clock and never goes back. Makes no decisions.
+//! Promises: between two steps, time runs at the pace of the steady clock and never goes back. Makes no
+//! decisions.
 
 use std::time::Duration;
 

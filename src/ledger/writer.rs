@@ -109,7 +109,8 @@ impl Writer {
         (ledger, writer)
     }
 
-    /// Serves until [`Ledger::stop`] or until a write fails, then closes the books. Needs a runtime with time enabled.
+    /// Serves until [`Ledger::stop`] or until a write fails, then closes the books. Needs a runtime with time
+    /// enabled.
     pub async fn run(mut self) -> Result<(), Fatal> {
         let outcome = self.serve().await;
         self.messages.close();
@@ -188,8 +189,8 @@ impl Writer {
         message
     }
 
-    /// Passes the first message on. Returns `None` if only reads of the plan wait while the disk refuses writes: trying the
-    /// disk may take seconds, and these reads need not wait for it.
+    /// Passes the first message on. Returns `None` if only reads of the plan wait while the disk refuses
+    /// writes: trying the disk may take seconds, and these reads need not wait for it.
     fn or_only_looks(&mut self, first: Option<Message>) -> Option<Option<Message>> {
         match first {
             Some(Message::Look(look)) if self.meters.is_sick() && self.messages.is_empty() => {

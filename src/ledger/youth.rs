@@ -32,7 +32,8 @@ impl Youth {
         if moments.back().is_some_and(|(_, known)| *known == next) {
             return;
         }
-        // If moments are close together, the later one replaces the earlier, until it is far enough from the one before.
+        // If moments are close together, the later one replaces the earlier, until it is far enough from the
+        // one before.
         let crowded = match (moments.len().checked_sub(2).and_then(|at| moments.get(at)), moments.back()) {
             (Some((before, _)), Some((last, _))) => last.saturating_sub(*before) < STEP,
             _ => false,

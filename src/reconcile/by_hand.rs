@@ -24,7 +24,8 @@ use crate::plan::{Plan, Subnet};
 pub(super) const WITHOUT: &str = "if you are sure that it is unused, repeat with --without-engine";
 
 impl Reconciler {
-    /// Adopts one network under the PoolID that a person gives, or sets the PoolID of a subnet that is already adopted.
+    /// Adopts one network under the PoolID that a person gives, or sets the PoolID of a subnet that is
+    /// already adopted.
     pub(super) async fn adopt_by_hand(&mut self, prefix: Prefix, id: &str) -> Result<Finding, Refusal> {
         let seen = self.see().await.map_err(unavailable)?;
         let look = compare(&self.ledger, &seen).await?;
@@ -128,7 +129,8 @@ impl Reconciler {
     }
 }
 
-/// The number of the address, if one is given, and the generation of the lease or grant that would be released.
+/// The number of the address, if one is given, and the generation of the lease or grant that would be
+/// released.
 fn lease_or_grant(subnet: &Subnet, address: Option<IpAddr>) -> Option<(Option<u128>, u64)> {
     let Some(address) = address else { return Some((None, subnet.state.generation)) };
     let number = subnet.number_of(address)?;

@@ -336,7 +336,8 @@ impl Sighting {
     }
 }
 
-/// A name belongs to the MAC and not only to the address: if both MACs are known and differ, the endpoint is not the holder.
+/// A name belongs to the MAC and not only to the address: if both MACs are known and differ, the endpoint is
+/// not the holder.
 fn shown_as(record: &Record, network: &Network, endpoint: &Endpoint) -> Option<ShownHolder> {
     let other = matches!((record.mac, endpoint.mac), (Some(ours), Some(theirs)) if ours != theirs);
     (!other && !endpoint.container.is_empty()).then(|| ShownHolder {
@@ -346,8 +347,8 @@ fn shown_as(record: &Record, network: &Network, endpoint: &Endpoint) -> Option<S
     })
 }
 
-/// The kind that the lists show for a lease. Applies to a lease whose kind is unknown, to an endpoint without name and MAC,
-/// and to an auxiliary address that the lists do not show as auxiliary.
+/// The kind that the lists show for a lease. Applies to a lease whose kind is unknown, to an endpoint without
+/// name and MAC, and to an auxiliary address that the lists do not show as auxiliary.
 fn identified(record: &Record, set_up: Option<Kind>, lives: bool, listed: bool) -> Option<Kind> {
     let nobody = record.name.is_none() && record.mac.is_none();
     match (record.kind, set_up) {

@@ -1,7 +1,8 @@
 //! The Engine's events: each one triggers a check.
 //!
-//! Promises: at most one stream at a time, and no new one until a check has succeeded after the last one ended. If streams end
-//! at once (a proxy that forbids `/events` answers 403), the pauses between attempts grow. Does not read what events contain.
+//! Promises: at most one stream at a time, and no new one until a check has succeeded after the last one
+//! ended. If streams end at once (a proxy that forbids `/events` answers 403), the pauses between attempts
+//! grow. Does not read what events contain.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use crate::docker::engine;
 const FIRST: Duration = Duration::from_secs(2);
 /// The longest pause.
 const LONGEST: Duration = Duration::from_secs(600);
-/// A stream that lasted this long worked: dockerd restarts, and proxies close idle streams. A refused stream ends at once.
+/// A stream that lasted this long worked: dockerd restarts, and proxies close idle streams. A refused stream
+/// ends at once.
 const GOOD: Duration = Duration::from_secs(5);
 
 /// What the stream reports.
@@ -44,7 +46,8 @@ impl Events {
         Self { engine, happens, stream: None, early: 0, not_before: Instant::now() }
     }
 
-    /// Call this after a successful check: opens a stream if needed. If it is too early for that, returns when to check again.
+    /// Call this after a successful check: opens a stream if needed. If it is too early for that, returns
+    /// when to check again.
     pub(super) fn open(&mut self) -> Option<Instant> {
         if self.stream.is_some() {
             return None;

@@ -31,7 +31,8 @@ pub struct RepairMeters {
     last: Mutex<LastCheck>,
 }
 
-/// The results of the last checks. Times are in milliseconds since the UNIX epoch, by the clock at the time of reading.
+/// The results of the last checks. Times are in milliseconds since the UNIX epoch, by the clock at the time
+/// of reading.
 #[derive(Clone, Debug, Default)]
 pub struct LastCheck {
     /// How many findings the last check had, in the order of [`FOUND`].
@@ -42,7 +43,8 @@ pub struct LastCheck {
     pub changed_at: Option<Millis>,
     /// When the last successful check ended.
     pub looked_at: Option<Millis>,
-    /// When the next check is planned, unless something triggers one earlier; `None` if repair waits for the next request.
+    /// When the next check is planned, unless something triggers one earlier; `None` if repair waits for the
+    /// next request.
     pub next_at: Option<Millis>,
     /// The first findings of the last successful check, without those that it freed.
     pub open: Vec<Finding>,

@@ -8,10 +8,10 @@
 //! grant or release happened there since the books were read. A whole network that the books lack is adopted
 //! only at a person's request.
 //!
-//! Promises: only endpoints of space local are ever freed. Subnets that the Engine does not know are only reported,
-//! unless the configuration says that this is the only Engine. A check never affects anything newer than itself.
-//! Repair waits for events, for the second check of its suspects, and for an hourly check; it never polls. If an Engine does
-//! not answer, repair tries a few times and then waits for the next request.
+//! Promises: only endpoints of space local are ever freed. Subnets that the Engine does not know are only
+//! reported, unless the configuration says that this is the only Engine. A check never affects anything newer
+//! than itself. Repair waits for events, for the second check of its suspects, and for an hourly check; it
+//! never polls. If an Engine does not answer, repair tries a few times and then waits for the next request.
 
 mod by_hand;
 mod compare;
@@ -86,9 +86,11 @@ type RepairCommand = (Wish, oneshot::Sender<Result<Vec<Finding>, Refusal>>);
 /// The kinds of requests from people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Wish {
-    /// Check and report the findings; if `apply` is set, free what is proven dead and adopt what can be adopted.
+    /// Check and report the findings; if `apply` is set, free what is proven dead and adopt what can be
+    /// adopted.
     Check { apply: bool },
-    /// Adopt the only network of this subnet under this PoolID, or only set the PoolID if it is already adopted.
+    /// Adopt the only network of this subnet under this PoolID, or only set the PoolID if it is already
+    /// adopted.
     Adopt { prefix: Prefix, id: String },
     /// Make the books belong to the Engine that answers.
     Trust,
@@ -135,8 +137,8 @@ impl Handle {
         &self.shared.meters
     }
 
-    /// Checks now; if `apply` is set, frees what is proven dead and adopts what can be adopted. If an address at two endpoints
-    /// may just have moved from one to the other, checks again once that can be known.
+    /// Checks now; if `apply` is set, frees what is proven dead and adopts what can be adopted. If an address
+    /// at two endpoints may just have moved from one to the other, checks again once that can be known.
     pub async fn look(&self, apply: bool) -> Result<Vec<Finding>, String> {
         let mut findings = self.wish(Wish::Check { apply }).await;
         if findings.is_ok() && self.shared.meters.last().passing {
@@ -146,7 +148,8 @@ impl Handle {
         findings.map_err(|refusal| refusal.text)
     }
 
-    /// Adopts the network of this subnet under the PoolID that Docker has for it, and returns the finding about it.
+    /// Adopts the network of this subnet under the PoolID that Docker has for it, and returns the finding
+    /// about it.
     pub async fn adopt(&self, prefix: Prefix, id: String) -> Result<Vec<Finding>, Refusal> {
         self.wish(Wish::Adopt { prefix, id }).await
     }

@@ -40,7 +40,8 @@ pub(super) struct Unknown {
     pub(super) obstacle: Option<String>,
 }
 
-/// The network in this place of the lists, if one of its subnets is not in the books, which were read at `read`.
+/// The network in this place of the lists, if one of its subnets is not in the books, which were read at
+/// `read`.
 pub(super) fn unknown(
     plan: &Plan,
     place: usize,

@@ -53,7 +53,8 @@ impl Reconciler {
         Ok(names)
     }
 
-    /// The names in the books for the holders in these subnets, and those of these networks that the books lack.
+    /// The names in the books for the holders in these subnets, and those of these networks that the books
+    /// lack.
     async fn read_names(
         &self,
         subnets: BTreeSet<Serial>,

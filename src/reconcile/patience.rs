@@ -1,7 +1,7 @@
 //! Decides when to retry an Engine that does not answer.
 //!
-//! Promises: pure; after about ten minutes without an answer, waits for the next request, so that an idle machine can
-//! sleep.
+//! Promises: pure; after about ten minutes without an answer, waits for the next request, so that an idle
+//! machine can sleep.
 
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// The Engine did not answer: returns how long to wait before the next attempt; `None` means until the next request.
+    /// The Engine did not answer: returns how long to wait before the next attempt; `None` means until the
+    /// next request.
     pub(super) fn failed(&mut self) -> Option<Duration> {
         let wait = (self.failures < TRIES).then(|| FIRST * 2u32.pow(self.failures));
         self.failures = self.failures.saturating_add(1);

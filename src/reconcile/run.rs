@@ -74,7 +74,8 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// Creates repair for these drivers; `None` if the configuration names no Engine. The handle works either way.
+    /// Creates repair for these drivers; `None` if the configuration names no Engine. The handle works either
+    /// way.
     pub fn new(
         settings: RepairSettings,
         drivers: Vec<String>,
@@ -119,7 +120,8 @@ impl Reconciler {
         let (happens, mut happened) = mpsc::channel(1);
         let mut events = Events::new(self.engine.clone(), happens);
         let mut next = Some(Instant::now());
-        // Waking this task costs each request a system call, so only the first request before the next check wakes it.
+        // Waking this task costs each request a system call, so only the first request before the next check
+        // wakes it.
         let mut requested = false;
         loop {
             self.shared.meters.plan_next(next.map(|at| self.told(at)));

@@ -1,15 +1,17 @@
 //! Suspects: leases and subnets that look dead, and since when.
 //!
-//! Promises: pure. Something stays a suspect only while every view lacks it with the same generation. The first view that
-//! counts is at least a minute after the grant, however short the grace time is, since the Engine does not yet show what was
-//! granted to a container that is starting. One view never frees anything. All durations are by a clock that never steps.
+//! Promises: pure. Something stays a suspect only while every view lacks it with the same generation. The
+//! first view that counts is at least a minute after the grant, however short the grace time is, since the
+//! Engine does not yet show what was granted to a container that is starting. One view never frees anything.
+//! All durations are by a clock that never steps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::evidence::{Absence, Death, ProofKey};
 use crate::plan::settings::Millis;
 
-/// Minimum time between the grant and the first view that counts, and between the two views that explicit requests need.
+/// Minimum time between the grant and the first view that counts, and between the two views that explicit
+/// requests need.
 pub(super) const APART: Millis = 60_000;
 
 /// When a suspect first and last looked dead.
@@ -29,8 +31,8 @@ impl Seen {
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
     pub(super) seen: BTreeMap<ProofKey, Seen>,
-    /// Subnets that were adopted from this Engine's list and from which no address has been requested since: no other Engine
-    /// can own them.
+    /// Subnets that were adopted from this Engine's list and from which no address has been requested since:
+    /// no other Engine can own them.
     pub(super) ours: BTreeSet<ProofKey>,
     /// When the youngest suspect is old enough for a view that counts, by the steady clock.
     ripe: Option<Millis>,

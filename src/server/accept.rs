@@ -28,8 +28,8 @@ use tokio_rustls::TlsAcceptor;
 
 /// Time between two checks for silent connections while a listener is full.
 const CROWDED: Duration = Duration::from_millis(50);
-/// One in this many of a listener's connections is closed at a time. That is more than a few hundred slow clients can
-/// reopen before an honest client is served.
+/// One in this many of a listener's connections is closed at a time. That is more than a few hundred slow
+/// clients can reopen before an honest client is served.
 const SHARE: usize = 4;
 
 /// Time between two attempts when the system lacks a descriptor or memory for a connection.
@@ -68,9 +68,9 @@ impl Server {
         }));
     }
 
-    /// Serves all listeners until `shutdown` is ready, then waits at most `deadline` for requests in flight to
-    /// finish: no further connection is accepted, answers say `Connection: close`, idle connections are closed
-    /// and socket files are removed. Runs on the current runtime, of either kind, which must have time
+    /// Serves all listeners until `shutdown` is ready, then waits at most `deadline` for requests in flight
+    /// to finish: no further connection is accepted, answers say `Connection: close`, idle connections are
+    /// closed and socket files are removed. Runs on the current runtime, of either kind, which must have time
     /// and I/O enabled.
     ///
     /// # Errors
@@ -162,8 +162,8 @@ impl<H: Handler> Accepting<H> {
         }
     }
 
-    /// Asks connections without a request to give way: those that never sent a whole request or, if there are none, only
-    /// the one that has been silent longest. Connections that are working stay.
+    /// Asks connections without a request to give way: those that never sent a whole request or, if there are
+    /// none, only the one that has been silent longest. Connections that are working stay.
     fn make_room(&mut self) {
         self.open.retain(|open| open.strong_count() > 0);
         let open = self.open.iter().filter_map(Weak::upgrade);

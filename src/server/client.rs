@@ -1,4 +1,5 @@
-//! A small HTTP/1.1 client, for commands that talk to a running daemon and for the daemon itself (Docker's Engine, webhooks).
+//! A small HTTP/1.1 client, for commands that talk to a running daemon and for the daemon itself (Docker's
+//! Engine, webhooks).
 //!
 //! Promises: one request and one answer on one connection, which is closed when the answer is dropped; an
 //! error that distinguishes "no listener" from "no answer". Does not follow redirects, and does not retry.
@@ -47,7 +48,8 @@ pub enum ClientError {
         #[source]
         error: io::Error,
     },
-    /// Access was denied, or the daemon did not send a complete answer in time. It may still have carried out the request.
+    /// Access was denied, or the daemon did not send a complete answer in time. It may still have carried out
+    /// the request.
     #[error("{0}")]
     NoAnswer(String),
 }

@@ -1,8 +1,9 @@
-//! The life of one connection: one request after another, until the client leaves, a limit is reached, or we shut down.
+//! The life of one connection: one request after another, until the client leaves, a limit is reached, or we
+//! shut down.
 //!
-//! Promises: if a client goes away while its request is being handled, the handler's future is dropped at once
-//! (a half-closed client counts as gone: dockerd never half-closes); no connection lives beyond its limits;
-//! and a refused client can read why. It does not accept or bind sockets.
+//! Promises: if a client goes away while its request is being handled, the handler's future is dropped at
+//! once (a half-closed client counts as gone: dockerd never half-closes); no connection lives beyond its
+//! limits; and a refused client can read why. It does not accept or bind sockets.
 
 use super::accept::{Stop, stopped};
 use super::delivery::{Delivery, NO_HURRY, Overdue};

@@ -1,8 +1,9 @@
 //! The state of one connection, and whether its answer can still be withdrawn.
 //!
-//! One [`Delivery`] is shared by the three parts that each see one side of a connection: the gate (bytes, ends, errors),
-//! the exchange (requests and answers) and the connection's own task (time, shutdown). It holds the one fact that none of
-//! them knows alone: whether the handler has answered, but no byte of the answer has been passed to the kernel yet.
+//! One [`Delivery`] is shared by the three parts that each see one side of a connection: the gate (bytes,
+//! ends, errors), the exchange (requests and answers) and the connection's own task (time, shutdown). It
+//! holds the one fact that none of them knows alone: whether the handler has answered, but no byte of the
+//! answer has been passed to the kernel yet.
 //!
 //! Promises: the `undelivered` callback of an answer runs at most once, and never after a byte of that answer
 //! was written; it always runs if the connection ends before that, for any reason. Once it has run, no
@@ -36,7 +37,8 @@ pub(super) enum Phase {
 pub(super) enum Outlet {
     /// Write them.
     Open,
-    /// Not an answer to a request, but the library's own bare error page. Drop it; the owner writes a better one.
+    /// Not an answer to a request, but the library's own bare error page. Drop it; the owner writes a better
+    /// one.
     Unasked,
     /// The connection is dead, or the answer was withdrawn.
     Dead,
@@ -104,7 +106,8 @@ pub(super) struct Delivery {
 /// its client may be about to write it, and could not send it a second time (P8).
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
-/// At a full listener, a client has this long to send a whole request: dockerd writes it at once, in one piece.
+/// At a full listener, a client has this long to send a whole request: dockerd writes it at once, in one
+/// piece.
 pub(super) const CROWDED_GRACE: Duration = Duration::from_millis(300);
 
 /// The interval at which a connection's clock is checked in phases without a time limit.
@@ -160,8 +163,8 @@ impl Delivery {
         state.enter(Phase::Handling);
     }
 
-    /// From the exchange: the answer is ready, and `more` of it may follow later. If the client has already gone, the
-    /// answer is undone at once. Returns whether the connection should be closed after this answer.
+    /// From the exchange: the answer is ready, and `more` of it may follow later. If the client has already
+    /// gone, the answer is undone at once. Returns whether the connection should be closed after this answer.
     pub(super) fn answered(&self, undo: Option<Undelivered>, more: bool) -> bool {
         let mut state = self.state();
         state.enter(Phase::Answered);
@@ -274,8 +277,8 @@ impl Delivery {
         self.state().retiring.get_or_insert_with(Instant::now);
     }
 
-    /// For the listener: since when this connection has been waiting for a request or the rest of one, and whether it
-    /// ever received one; `None` while it is working, about to be closed, or too new to be judged.
+    /// For the listener: since when this connection has been waiting for a request or the rest of one, and
+    /// whether it ever received one; `None` while it is working, about to be closed, or too new to be judged.
     pub(super) fn waits(&self) -> Option<(bool, Instant)> {
         let state = self.state();
         let is_slow = match state.phase {
@@ -286,8 +289,9 @@ impl Delivery {
         (is_slow && !state.hurried).then_some((state.requests > 0, state.since))
     }
 
-    /// From the listener: others need this connection's slot. Close it as soon as no request can be on its way, and
-    /// refuse a request that has not arrived whole. The time for which it has already been silent counts.
+    /// From the listener: others need this connection's slot. Close it as soon as no request can be on its
+    /// way, and refuse a request that has not arrived whole. The time for which it has already been silent
+    /// counts.
     pub(super) fn give_way(&self) {
         let mut state = self.state();
         if matches!(state.phase, Phase::Idle | Phase::Head | Phase::Body) {

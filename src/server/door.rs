@@ -61,7 +61,8 @@ impl Listener {
     /// If the address cannot be used.
     pub fn tcp(address: SocketAddr) -> Result<Listener, DoorError> {
         let socket = TcpListener::bind(address)
-            // The standard library's backlog is 128; the kernel drops packets of further clients, which retry after a second.
+            // The standard library's backlog is 128; the kernel drops packets of further clients, which retry
+            // after a second.
             .and_then(|socket| Ok(rustix::net::listen(&socket, unix::BACKLOG).map(|()| socket)?))
             .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
             .map_err(|error| DoorError(format!("cannot listen on {address}: {error}")))?;

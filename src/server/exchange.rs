@@ -1,7 +1,8 @@
 //! One request and its answer, converted between the HTTP library's types and ours.
 //!
-//! Promises: a handler sees only complete requests; the answer is marked as given in the same step in
-//! which the library receives it; the owner of the listener writes every refusal. Does not write to the connection itself.
+//! Promises: a handler sees only complete requests; the answer is marked as given in the same step in which
+//! the library receives it; the owner of the listener writes every refusal. Does not write to the connection
+//! itself.
 
 use super::delivery::Delivery;
 use super::message::{CutOff, DoorRefusal, Handler, HttpRequest, Later, Limits, Peer, Response};

@@ -22,8 +22,8 @@ pub(super) struct Gate<S = Stream> {
 /// What the gate needs from a stream besides reading and writing.
 pub(super) trait Kernel {
     /// Tells the kernel, where possible, to stop accepting data from the client, so that the client's next
-    /// write fails before a byte of it is sent, and can safely be repeated on another connection. Bytes that have
-    /// already arrived can still be read.
+    /// write fails before a byte of it is sent, and can safely be repeated on another connection. Bytes that
+    /// have already arrived can still be read.
     fn go_deaf(&self);
 
     /// Whether unread bytes have arrived. Asks the kernel directly, because the runtime's knowledge may be
@@ -101,7 +101,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gate<S> {
         result
     }
 
-    /// Does nothing: the connection's task shuts the stream down itself, after sending a refusal if there is one.
+    /// Does nothing: the connection's task shuts the stream down itself, after sending a refusal if there is
+    /// one.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

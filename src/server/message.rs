@@ -48,8 +48,8 @@ impl HttpRequest {
         self.uri.path()
     }
 
-    /// All values of a header field, by its name in lower case. Bytes of a value that are not text are replaced, so that such
-    /// a field is never mistaken for an absent one.
+    /// All values of a header field, by its name in lower case. Bytes of a value that are not text are
+    /// replaced, so that such a field is never mistaken for an absent one.
     pub fn values(&self, name: &str) -> impl Iterator<Item = Cow<'_, str>> {
         self.fields.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()))
     }
@@ -147,13 +147,14 @@ impl DoorRefusal {
     }
 }
 
-/// The owner of a listener: it answers requests, and writes the error answers for requests that never arrived whole.
+/// The owner of a listener: it answers requests, and writes the error answers for requests that never arrived
+/// whole.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers one request. The future is dropped, at any await point, as soon as the client is known to have gone;
-    /// work that must survive this belongs in a queue that the owner keeps. Every request that arrived whole is
-    /// passed to this method and polled at least once, even if its client has already gone: put a release into
-    /// that queue during the first poll. (A request is lost with its connection only if it was pipelined behind one
-    /// that could not be answered; dockerd never pipelines.)
+    /// Answers one request. The future is dropped, at any await point, as soon as the client is known to have
+    /// gone; work that must survive this belongs in a queue that the owner keeps. Every request that arrived
+    /// whole is passed to this method and polled at least once, even if its client has already gone: put a
+    /// release into that queue during the first poll. (A request is lost with its connection only if it was
+    /// pipelined behind one that could not be answered; dockerd never pipelines.)
     fn handle(&self, request: HttpRequest) -> impl Future<Output = Response> + Send;
 
     /// Writes the answer to a refused request. Its status should be that of the refusal.
@@ -179,8 +180,9 @@ pub struct Limits {
     /// lost even then: the kernel refuses a request that comes too late before a byte of it is sent, and one
     /// that came in time is served. Over TCP, a window of microseconds remains.
     pub idle: Duration,
-    /// How many connections one listener serves at once. Default 512; dockerd uses a few dozen. Further ones wait in
-    /// the kernel's queue and are not refused; at the limit, idle connections are closed for them, longest silent first.
+    /// How many connections one listener serves at once. Default 512; dockerd uses a few dozen. Further ones
+    /// wait in the kernel's queue and are not refused; at the limit, idle connections are closed for them,
+    /// longest silent first.
     pub max_connections: usize,
 }
 

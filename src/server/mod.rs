@@ -5,22 +5,22 @@
 //! * **It knows nothing about IP address management.** It turns bytes into [`HttpRequest`]s, passes them to a
 //!   [`Handler`], and turns [`Response`]s into bytes. The only other module that it uses is `processes`.
 //! * **Undo happens at the connection.** If a client goes away while its request is being handled, the
-//!   handler's future is dropped at once. If it goes away after the handler answered, but before the first byte of
-//!   that answer was passed to the kernel, [`Response::undelivered`] is called exactly once. After the first
-//!   byte it is dropped unused. There is no other case; the tests named `undo_*` check this.
+//!   handler's future is dropped at once. If it goes away after the handler answered, but before the first
+//!   byte of that answer was passed to the kernel, [`Response::undelivered`] is called exactly once. After
+//!   the first byte it is dropped unused. There is no other case; the tests named `undo_*` check this.
 //! * **Closing a connection never harms dockerd** (facts P6 and P8: dockerd repeats a request that was lost
 //!   with its connection, but with an empty body). We close a connection only when no request can be on its
 //!   way: see [`Limits::idle`] and [`Server::serve`].
 //! * **It accepts what dockerd sends** (P6): no Content-Type, an empty `Host`, `Content-Length: 0`; and what
 //!   other clients send: chunked bodies, `Expect: 100-continue`, pipelined requests.
-//! * **Everything is bounded.** Every connection has a bounded head, body and time; every listener a bounded number
-//!   of connections. After an error of `accept` it waits and tries again.
+//! * **Everything is bounded.** Every connection has a bounded head, body and time; every listener a bounded
+//!   number of connections. After an error of `accept` it waits and tries again.
 //! * **It never touches other processes' files.** It replaces the socket file of a dead process, refuses that
 //!   of a live one, and on exit removes only the very file that it created. It never unlinks an inherited
 //!   socket.
 //!
-//! What it does not do: HTTP/2 (HTTP/1.0 is answered, but the connection is closed after each answer), upgrades,
-//! routing, compression, authentication beyond file modes and client certificates.
+//! What it does not do: HTTP/2 (HTTP/1.0 is answered, but the connection is closed after each answer),
+//! upgrades, routing, compression, authentication beyond file modes and client certificates.
 //!
 //! ```text
 //!   Listener::unix, ::tcp ──▶ Server::add(listener, handler, limits) ──▶ Server::serve(shutdown, deadline)

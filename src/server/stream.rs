@@ -1,7 +1,8 @@
 //! One accepted connection, over UNIX, TCP or TLS.
 //!
-//! Promises: one type for UNIX, TCP and TLS streams, which tells [`Delivery`] whenever the *kernel* accepted bytes:
-//! for TLS, that is the encrypted stream underneath, not what the TLS library buffered. It makes no decisions.
+//! Promises: one type for UNIX, TCP and TLS streams, which tells [`Delivery`] whenever the *kernel* accepted
+//! bytes: for TLS, that is the encrypted stream underneath, not what the TLS library buffered. It makes no
+//! decisions.
 
 use super::delivery::Delivery;
 use super::gate::Kernel;

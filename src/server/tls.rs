@@ -1,7 +1,8 @@
-//! TLS for a listener: certificate, key and, optionally, the authorities that must have signed clients' certificates.
+//! TLS for a listener: certificate, key and, optionally, the authorities that must have signed clients'
+//! certificates.
 //!
-//! Promises: only TLS 1.2 and 1.3; with a client authority configured, no byte from a client without a certificate
-//! signed by it reaches a handler. Files are read once, when the listener opens.
+//! Promises: only TLS 1.2 and 1.3; with a client authority configured, no byte from a client without a
+//! certificate signed by it reaches a handler. Files are read once, when the listener opens.
 
 use super::door::DoorError;
 use rustls::pki_types::pem::PemObject;

@@ -134,8 +134,9 @@ fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> DoorError {
     move |error| DoorError(format!("cannot {doing} the socket {}: {error}", path.display()))
 }
 
-/// Connects to a socket and closes the connection again. Never blocks: if the listener's queue is full, a blocking
-/// connect could wait forever; this returns [`io::ErrorKind::WouldBlock`] instead, which means that the listener is alive.
+/// Connects to a socket and closes the connection again. Never blocks: if the listener's queue is full, a
+/// blocking connect could wait forever; this returns [`io::ErrorKind::WouldBlock`] instead, which means that
+/// the listener is alive.
 ///
 /// # Errors
 /// Those of `connect`; [`io::ErrorKind::ConnectionRefused`] if the socket has no listener.
@@ -146,7 +147,8 @@ pub fn knock(path: &Path) -> io::Result<()> {
     Ok(rustix::net::connect(&socket, &address)?)
 }
 
-/// Locks the directory, so that starting processes take turns. `None` if that fails or takes too long: go on without it.
+/// Locks the directory, so that starting processes take turns. `None` if that fails or takes too long: go on
+/// without it.
 fn lock_directory(path: &Path) -> Option<OwnedFd> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

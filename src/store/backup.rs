@@ -30,8 +30,8 @@ pub enum BackupStep<'a> {
     Syncing,
 }
 
-/// Writes a copy of the books to a new file that only its owner can read, and reports each step before it begins. Returns
-/// the size of the copy in bytes.
+/// Writes a copy of the books to a new file that only its owner can read, and reports each step before it
+/// begins. Returns the size of the copy in bytes.
 ///
 /// # Errors
 /// If the books cannot be read, or if `copy` already exists.

@@ -56,7 +56,8 @@ impl Books {
         self.history(Happening { holder: Some(whom(pin)), ..line.because(&Why::Repair(text.into())) })
     }
 
-    /// Records in the history which reservations `settings` adds or removes. `plan` is the plan before the change.
+    /// Records in the history which reservations `settings` adds or removes. `plan` is the plan before the
+    /// change.
     pub fn write_reservations(&mut self, plan: &Plan, settings: &Settings) -> Result<(), CommitError> {
         let (before, after) = (&plan.settings().reserved_by_hand, &settings.reserved_by_hand);
         // Both lists are sorted.

@@ -1,4 +1,5 @@
-//! The history as a numbered log: everything that happened after a given row, in order, for consumers that need every event.
+//! The history as a numbered log: everything that happened after a given row, in order, for consumers that
+//! need every event.
 //!
 //! Promises: rows come in the order of their numbers. Only pruned rows are missing, and the gap in the
 //! numbers shows it. The caller sets the limit. The container and network of a holder are added to its row

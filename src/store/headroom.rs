@@ -1,5 +1,6 @@
-//! A headroom file next to the books. It is deleted when the disk is full, so that the WAL can be checkpointed into the
-//! database, which may have to grow for that. Without it, a disk that the WAL itself has filled would stay full.
+//! A headroom file next to the books. It is deleted when the disk is full, so that the WAL can be
+//! checkpointed into the database, which may have to grow for that. Without it, a disk that the WAL itself
+//! has filled would stay full.
 //!
 //! Promises: the file is created when the books are first written, and again when the disk has plenty of
 //! space. A failure to create it is ignored. The file contains no data. This module checks the disk only when

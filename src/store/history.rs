@@ -27,8 +27,8 @@ pub struct HistoryLine {
     pub pool: Option<String>,
     /// Milliseconds since the UNIX epoch.
     pub at: u64,
-    /// Of addresses: `leased`, `released`, `undone`, `adopted`, `identified`, `named`; of subnets: `subnet granted`,
-    /// `subnet adopted` ...; by hand: `pinned`, `unpinned`, `reserved`, `unreserved`.
+    /// Of addresses: `leased`, `released`, `undone`, `adopted`, `identified`, `named`; of subnets: `subnet
+    /// granted`, `subnet adopted` ...; by hand: `pinned`, `unpinned`, `reserved`, `unreserved`.
     pub event: String,
     /// Address space; empty if the row applies to all spaces.
     pub space: String,
@@ -63,8 +63,8 @@ impl Tables {
         self.history_since(of, limit, 0, None)
     }
 
-    /// The newest rows. `of` narrows them to an address, a subnet, a PoolID, a MAC, or the name of a holder, a container or a
-    /// network. Returns only rows from `since` on whose number is lower than `before`.
+    /// The newest rows. `of` narrows them to an address, a subnet, a PoolID, a MAC, or the name of a holder,
+    /// a container or a network. Returns only rows from `since` on whose number is lower than `before`.
     pub fn history_since(
         &self,
         of: Option<&str>,
@@ -120,7 +120,8 @@ impl Tables {
     }
 }
 
-/// How the text of a `named` row begins. The whole text is `the Engine shows CONTAINER in NETWORK`, which is also parsed.
+/// How the text of a `named` row begins. The whole text is `the Engine shows CONTAINER in NETWORK`, which is
+/// also parsed.
 const SHOWS: &str = "the Engine shows ";
 
 /// The text of a `named` row.
@@ -159,8 +160,8 @@ fn sql() -> String {
 }
 
 impl Tables {
-    /// Times and events of some subnets since `since`, newest first, and the time from which they are complete. Reads at most
-    /// `most` rows and uses little memory for each.
+    /// Times and events of some subnets since `since`, newest first, and the time from which they are
+    /// complete. Reads at most `most` rows and uses little memory for each.
     pub fn happened(
         &self,
         since: u64,

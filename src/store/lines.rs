@@ -68,7 +68,8 @@ impl HappeningPlace {
     }
 }
 
-/// The column `pinned` as bits: 1 if the address was ever requested by number, 2 if anonymous requests do not get it.
+/// The column `pinned` as bits: 1 if the address was ever requested by number, 2 if anonymous requests do not
+/// get it.
 pub(super) fn marks(record: &Record) -> i64 {
     i64::from(record.asked_by_number) | i64::from(record.withheld) << 1
 }

@@ -24,7 +24,8 @@ type Identity = (u64, u64);
 /// The files that this process holds.
 static HELD: Mutex<BTreeSet<Identity>> = Mutex::new(BTreeSet::new());
 
-/// `restore` keeps the books that it replaced under names with this suffix and a number: NAME.replaced-1 and so on.
+/// `restore` keeps the books that it replaced under names with this suffix and a number: NAME.replaced-1 and
+/// so on.
 pub(super) const REPLACED: &str = ".replaced-";
 
 /// The lock is held until this is dropped, which must happen after the connection to the books is closed.
@@ -44,7 +45,8 @@ fn identity(file: &Metadata) -> Identity {
     (file.dev(), file.ino())
 }
 
-/// The real path of the file. Symbolic links are followed, so that the WAL and the lock file are next to the file itself.
+/// The real path of the file. Symbolic links are followed, so that the WAL and the lock file are next to the
+/// file itself.
 pub(super) fn real(path: &Path) -> Result<PathBuf, StoreError> {
     match fs::symlink_metadata(path) {
         Ok(file) if file.is_symlink() => {}
@@ -133,8 +135,8 @@ fn try_lock(path: &Path, file: &File) -> Result<(), StoreError> {
     }
 }
 
-/// Other names of this file next to the books. `restore` created them to keep the replaced books and was interrupted
-/// before the new file took over the original name.
+/// Other names of this file next to the books. `restore` created them to keep the replaced books and was
+/// interrupted before the new file took over the original name.
 fn interrupted(path: &Path, file: &Metadata) -> Vec<PathBuf> {
     let Some(name) = path.file_name() else { return Vec::new() };
     let start = suffixed(Path::new(name), REPLACED).into_os_string();

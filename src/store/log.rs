@@ -7,8 +7,8 @@
 //! this file, which SQLite does not lock. (A process that has the books open must not close another
 //! descriptor of the books or of their index.)
 //!
-//! The file has a header of 32 bytes, then frames of 24 bytes and a page each. A restarted WAL gets a new salt, and the
-//! frames after its end keep the old one, so a binary search finds the end in a few reads.
+//! The file has a header of 32 bytes, then frames of 24 bytes and a page each. A restarted WAL gets a new
+//! salt, and the frames after its end keep the old one, so a binary search finds the end in a few reads.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

@@ -40,7 +40,8 @@ impl Tables {
         Ok(names.into_iter().filter_map(|(address, name)| Some((address?, name))).collect())
     }
 
-    /// Where the Engine has shown a container or network of this name, or a container whose id begins with `id`.
+    /// Where the Engine has shown a container or network of this name, or a container whose id begins with
+    /// `id`.
     pub fn shown_as(&self, name: &str, id: Option<&str>) -> Result<ShownAt, StoreError> {
         let addresses =
             self.rows(DOING, SHOWN_AS, params![name, id], |row| Ok((row.get(0)?, row.get(1)?)))?;

@@ -1,4 +1,5 @@
-//! Reads and writes the lease files of the old gipam, an earlier program of the same name, in both of their generations.
+//! Reads and writes the lease files of the old gipam, an earlier program of the same name, in both of their
+//! generations.
 //!
 //! No lease in a file is lost silently. A value that cannot be understood causes a [`LeaseFileError`] that
 //! names the place and what to do; an odd value that can be understood is kept and reported, with its place
@@ -15,23 +16,25 @@
 //! | `allocated` | `Allocated` | the subnets that Docker networks hold |
 //! | `free` | `Free` | returned subnets: emptied, with `idx` 1, and granted again *with the same id* before a new one is cut |
 //!
-//! A subnet has `id` (16 random letters and digits: exactly Docker's PoolID), `v` (4 or 6), `pool` (its prefix),
-//! `idx` (host number of the next address that was never granted, starting at 1; 0 is the network address), `allocated`
-//! (the held addresses, without prefix length) and `free` (returned addresses, reused last in, first out, before `idx`
-//! grows). Lists that never had an entry are `null`. Keys match in any case and order; unknown keys are ignored.
+//! A subnet has `id` (16 random letters and digits: exactly Docker's PoolID), `v` (4 or 6), `pool` (its
+//! prefix), `idx` (host number of the next address that was never granted, starting at 1; 0 is the network
+//! address), `allocated` (the held addresses, without prefix length) and `free` (returned addresses, reused
+//! last in, first out, before `idx` grows). Lists that never had an entry are `null`. Keys match in any case
+//! and order; unknown keys are ignored.
 //!
 //! # How the old program behaved, as its files show
 //!
 //! * The gateway is an address like any other, usually the first in `allocated`; it has no mark.
-//! * It ignored requests for a particular subnet, range or address, so all subnets are cut from the pool in turn, and
-//!   an address in the file is what Docker got.
+//! * It ignored requests for a particular subnet, range or address, so all subnets are cut from the pool in
+//!   turn, and an address in the file is what Docker got.
 //! * For IPv4, it counts up to and including the broadcast address (`idx` 256 in a /24), so that address may
 //!   be leased.
-//! * It saved in place, every 30 s and at a clean exit, so a file may be out of date or truncated. It treated an
-//!   unreadable file like a missing one and started empty.
+//! * It saved in place, every 30 s and at a clean exit, so a file may be out of date or truncated. It treated
+//!   an unreadable file like a missing one and started empty.
 //! * A PoolID does not name an address space: both names that the program announced were empty.
-//! * The first generation could not read its own files: it wrote `Allocated` and `V4AllocateBlock` and looked for
-//!   `Allocate` and `V4AllocatedBlock`. Both spellings are read here. The second ignores the first's pool keys.
+//! * The first generation could not read its own files: it wrote `Allocated` and `V4AllocateBlock` and looked
+//!   for `Allocate` and `V4AllocatedBlock`. Both spellings are read here. The second ignores the first's pool
+//!   keys.
 //! * It hangs at startup if a pool has the prefix length of its subnets, or if a subnet is a /32 or /128; see
 //!   [`obstacles`].
 
@@ -81,7 +84,8 @@ pub fn detect(bytes: &[u8]) -> FileKind {
     }
 }
 
-/// SHA-256 of a file's bytes in hexadecimal digits, which shows later whether the file has changed since its takeover.
+/// SHA-256 of a file's bytes in hexadecimal digits, which shows later whether the file has changed since its
+/// takeover.
 pub fn digest(bytes: &[u8]) -> String {
     hexadecimal(&sha2::Sha256::digest(bytes))
 }
@@ -102,9 +106,11 @@ pub struct OldSubnet {
     /// Docker's PoolID: opaque, never empty, unique among the held subnets.
     pub id: String,
     pub prefix: Prefix,
-    /// Host number of the next address that was never granted; this and higher ones were free when the file was saved.
+    /// Host number of the next address that was never granted; this and higher ones were free when the file
+    /// was saved.
     pub next_index: u64,
-    /// The held addresses, including the gateway, in the file's order; each occurs once and lies inside the prefix.
+    /// The held addresses, including the gateway, in the file's order; each occurs once and lies inside the
+    /// prefix.
     pub addresses: Vec<IpAddr>,
     /// Returned addresses, in the file's order; none of them is held.
     pub free: Vec<IpAddr>,

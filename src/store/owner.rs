@@ -1,7 +1,7 @@
 //! Checks which program a file belongs to: files of other programs or of a newer gipam are left untouched.
 //!
-//! Promises: the error names the foreign file, which is left unchanged. A process that has the books open must check through
-//! SQLite, see [`check_owner`].
+//! Promises: the error names the foreign file, which is left unchanged. A process that has the books open
+//! must check through SQLite, see [`check_owner`].
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -22,8 +22,8 @@ pub(super) enum Head {
     Other(String),
 }
 
-/// Reads the first bytes directly, so that SQLite never touches a foreign file. Use it only for files that this process does
-/// not have open; see [`check_owner`].
+/// Reads the first bytes directly, so that SQLite never touches a foreign file. Use it only for files that
+/// this process does not have open; see [`check_owner`].
 pub(super) fn head(path: &Path) -> Result<Head, StoreError> {
     let header = header(path)?;
     Ok(match (header.get(68..72), header.starts_with(b"SQLite format 3\0")) {
@@ -61,9 +61,10 @@ pub(super) fn check_header(path: &Path) -> Result<(), StoreError> {
     Err(StoreError::Foreign { path: path.to_owned(), why })
 }
 
-/// Checks the owner through SQLite, for readers. A process that closes any descriptor of a file loses all its locks on it
-/// (POSIX). If this check opened the file itself, it would drop the daemon's own locks. The next program that closes the books
-/// would then think that it is the only user and delete the WAL, with everything that is written to it afterwards.
+/// Checks the owner through SQLite, for readers. A process that closes any descriptor of a file loses all its
+/// locks on it (POSIX). If this check opened the file itself, it would drop the daemon's own locks. The next
+/// program that closes the books would then think that it is the only user and delete the WAL, with
+/// everything that is written to it afterwards.
 pub(super) fn check_owner(path: &Path, connection: &Connection) -> Result<(), StoreError> {
     let foreign = |why: &str| Err(StoreError::Foreign { path: path.to_owned(), why: why.to_owned() });
     match fs::metadata(path).map_err(io(path, "opening"))?.len() {

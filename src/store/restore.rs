@@ -182,7 +182,8 @@ fn check_source(copy: &Path, books: &Path) -> Result<Option<String>, StoreError>
     }))
 }
 
-/// Has SQLite check the copy and write it, including its WAL, to the file `aside`; then compares the rows of both.
+/// Has SQLite check the copy and write it, including its WAL, to the file `aside`; then compares the rows of
+/// both.
 fn copied(copy: &Path, aside: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Result<(), StoreError> {
     let source = open_source(copy)?;
     check_owner(copy, &source)?;
@@ -199,7 +200,8 @@ fn copied(copy: &Path, aside: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Result<()
     let rows = counts(&source).map_err(sqlite(copy, "counting"))?;
     tell(BackupStep::Writing(aside, size(&source).map_err(sqlite(copy, "measuring"))?));
     vacuum_into(&source, aside)?;
-    // If a daemon wrote to the source in the meantime, the copy shows a later moment and the counts may differ.
+    // If a daemon wrote to the source in the meantime, the copy shows a later moment and the counts may
+    // differ.
     if version().map_err(sqlite(copy, "reading"))? == before {
         check_rows(copy, &rows, aside)?;
     }
@@ -287,7 +289,8 @@ fn inherit(books: &Path, aside: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Turns the current books into one file without a WAL and locks it exclusively; `None` if they cannot be read.
+/// Turns the current books into one file without a WAL and locks it exclusively; `None` if they cannot be
+/// read.
 fn settle(books: &Path, tell: &dyn Fn(BackupStep<'_>)) -> Result<Option<Connection>, StoreError> {
     if !books.exists() {
         return Ok(None);

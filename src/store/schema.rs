@@ -97,7 +97,8 @@ CREATE TABLE pins (space TEXT NOT NULL, prefix TEXT NOT NULL, address TEXT NOT N
   since INTEGER NOT NULL, PRIMARY KEY (space, prefix, address)) STRICT, WITHOUT ROWID;
 ";
 
-/// The Engine's names for the networks, for views, and releases that wait until the PoolID of an adopted subnet is known.
+/// The Engine's names for the networks, for views, and releases that wait until the PoolID of an adopted
+/// subnet is known.
 const NETWORKS: &str = "
 CREATE TABLE networks (subnet INTEGER PRIMARY KEY, generation INTEGER NOT NULL, network TEXT NOT NULL) STRICT;
 CREATE TABLE kept_releases (subnet INTEGER NOT NULL, address TEXT NOT NULL, generation INTEGER NOT NULL,

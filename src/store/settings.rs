@@ -1,6 +1,7 @@
 //! The settings that the books keep: pools, reservations, times and the host's secret.
 //!
-//! Promises: views need only the books, without a daemon or its configuration file; the secret is created only once.
+//! Promises: views need only the books, without a daemon or its configuration file; the secret is created
+//! only once.
 
 use rusqlite::{Row, params};
 

@@ -1,7 +1,8 @@
 //! Opens, locks and commits the SQLite file.
 //!
-//! Promises: one writer (see `lock`) and any number of readers; new books appear at their path complete or not at all.
-//! Checkpoints never run inside a commit, so a full disk cannot make a durable commit look failed.
+//! Promises: one writer (see `lock`) and any number of readers; new books appear at their path complete or
+//! not at all. Checkpoints never run inside a commit, so a full disk cannot make a durable commit look
+//! failed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -359,7 +360,8 @@ impl Reader {
     }
 }
 
-/// Creates new books under another name and moves them into place, so an interrupted first start leaves no partial file.
+/// Creates new books under another name and moves them into place, so an interrupted first start leaves no
+/// partial file.
 fn create(path: &Path) -> Result<(), StoreError> {
     let aside = suffixed(path, ".new");
     for leftover in ["", "-journal", "-wal", "-shm"] {

@@ -1,7 +1,7 @@
 //! Moves the stored times after the time of day stepped: the plan's `stamps` as SQL statements.
 //!
-//! Promises: afterwards the tables agree with a plan that was moved by the same shift. The times of events (`history.at`)
-//! stay as the clock showed them. Touches every row, which is acceptable since steps are rare.
+//! Promises: afterwards the tables agree with a plan that was moved by the same shift. The times of events
+//! (`history.at`) stay as the clock showed them. Touches every row, which is acceptable since steps are rare.
 
 use rusqlite::params;
 
@@ -10,7 +10,8 @@ use super::sqlite::Books;
 use super::write::{Written, signed};
 use crate::plan::stamps::{LATEST, Shift};
 
-/// The plan's `Shift::moved`: ?1 is the shift, ?2 the time after it, ?3 the latest value that is accepted as a time.
+/// The plan's `Shift::moved`: ?1 is the shift, ?2 the time after it, ?3 the latest value that is accepted as
+/// a time.
 fn moved(column: &str) -> String {
     format!("min(max(min({column}, ?3) + ?1, 0), ?2)")
 }

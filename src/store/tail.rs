@@ -1,4 +1,5 @@
-//! The tail: the newest history rows, which are not in the table of addresses yet, and how they are moved there.
+//! The tail: the newest history rows, which are not in the table of addresses yet, and how they are moved
+//! there.
 //!
 //! A change to an address only adds a history row, which says what happened and what is known about the
 //! address from then on. Later, while no requests arrive, this state is written into the table (*folded*), in
@@ -194,8 +195,8 @@ impl Books {
     }
 }
 
-/// Updates the table of addresses from the plan. If an address changed again later, the plan is newer than the row that is
-/// being folded; that does no harm, since the later rows have the same content.
+/// Updates the table of addresses from the plan. If an address changed again later, the plan is newer than
+/// the row that is being folded; that does no harm, since the later rows have the same content.
 fn copy(connection: &Connection, plan: &Plan, rows: impl Iterator<Item = Touched>) -> Written {
     // `INSERT OR REPLACE` would make SQLite keep a journal of each statement.
     let mut put = connection.prepare_cached(

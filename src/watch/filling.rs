@@ -1,7 +1,8 @@
 //! Detects when the fullness of a pool or subnet crosses its threshold, up or down.
 //!
-//! Promises: pure; each crossing is reported once; after an upward crossing a subject counts as full until it is well
-//! below (ten points, or half of a small threshold), so one lease cannot cause another report. Forgets deleted subjects.
+//! Promises: pure; each crossing is reported once; after an upward crossing a subject counts as full until it
+//! is well below (ten points, or half of a small threshold), so one lease cannot cause another report.
+//! Forgets deleted subjects.
 
 use std::collections::BTreeMap;
 

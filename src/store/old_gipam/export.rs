@@ -42,8 +42,9 @@ fn subnet(subnet: &OldSubnet) -> Value {
     })
 }
 
-/// Raises the counters past everything that is held, and lists the gaps below them as free, so that the lowest is reused
-/// first (at most 4,096 subnets, and 4,096 addresses per subnet). Rebuilds `free`, whose old entries are gaps as well.
+/// Raises the counters past everything that is held, and lists the gaps below them as free, so that the
+/// lowest is reused first (at most 4,096 subnets, and 4,096 addresses per subnet). Rebuilds `free`, whose old
+/// entries are gaps as well.
 pub fn settle(books: &mut OldBooks) {
     books.free.clear();
     for subnet in &mut books.allocated {

@@ -1,6 +1,7 @@
 //! JSON as the old program reads it: keys of objects match in any case, and `null` means absent.
 //!
-//! A duplicate key is refused, so that no value is lost. Every [`JsonPlace`] has a path (`allocated[3].idx`) for the errors.
+//! A duplicate key is refused, so that no value is lost. Every [`JsonPlace`] has a path (`allocated[3].idx`)
+//! for the errors.
 
 use std::fmt::Display;
 

@@ -1,7 +1,8 @@
 //! Parses the bytes of a lease file into [`OldBooks`], with a list of oddities.
 //!
-//! Rules: a pool, subnet or address that cannot be understood is an error, since a wrong guess could give a running
-//! container's address to another one. A held address that can be understood is kept, however odd it is.
+//! Rules: a pool, subnet or address that cannot be understood is an error, since a wrong guess could give a
+//! running container's address to another one. A held address that can be understood is kept, however odd it
+//! is.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::iter::successors;
@@ -180,7 +181,8 @@ fn subnet(place: &JsonPlace<'_>, oddities: &mut Vec<String>) -> Result<OldSubnet
     Ok(OldSubnet { id, prefix, next_index, addresses, free, outside })
 }
 
-/// Reads `10.0.0.0/16` and the forms that the old program also accepts: `10.0.0.0/255.255.0.0`, `10.0.0.0 255.255.0.0`.
+/// Reads `10.0.0.0/16` and the forms that the old program also accepts: `10.0.0.0/255.255.0.0`, `10.0.0.0
+/// 255.255.0.0`.
 fn prefix(place: &JsonPlace<'_>, oddities: &mut Vec<String>) -> Result<Prefix, LeaseFileError> {
     let text = place.text()?;
     let wrong = || place.wrong(text, "not a prefix like 10.9.0.0/24 or 2001:db8::/64");

@@ -1,4 +1,5 @@
-//! Files as the old program wrote them (`fixtures/` is its own output), and as people and crashes leave them behind.
+//! Files as the old program wrote them (`fixtures/` is its own output), and as people and crashes leave them
+//! behind.
 
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
