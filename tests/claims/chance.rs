@@ -28,7 +28,7 @@ impl Chance {
         self.below(1_000) < share
     }
 
-    /// One of these.
+    /// One of these items; `None` if there are none.
     pub fn one_of<T: Clone>(&mut self, items: &[T]) -> Option<T> {
         (!items.is_empty()).then(|| items[self.below(items.len())].clone())
     }

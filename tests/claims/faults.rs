@@ -1,6 +1,6 @@
-//! What people, Docker and bad luck do in a history.
+//! The faults and changes that people, Docker and chance cause in a history.
 //!
-//! Promises: each function does one thing at one host, or to the store, if it is possible there at the moment.
+//! Promises: each function changes one host, or the store, if the change is possible there at the moment.
 
 use gipam::claims::machine::calls::StoreCall;
 use gipam::claims::machine::event::{ClaimEvent, Need};
@@ -24,7 +24,7 @@ impl World {
             let address =
                 pool.base.first() + self.chance.below(usize::try_from(pool.base.size()).unwrap()) as u128;
             let by_number = pool.by_number.is_some_and(|part| part.contains_number(address));
-            // Few of the single addresses, so that hosts meet.
+            // Only a few single addresses, so that several hosts want the same one.
             let address = if by_number { address & !0xe } else { address };
             Need::These(Prefix::new(Family::V4, address, if by_number { 32 } else { 30 }))
         } else {
@@ -34,7 +34,7 @@ impl World {
         self.step(host, ClaimEvent::Want { want, pool, need });
     }
 
-    /// A network is made in a slice, or the last one is removed.
+    /// A network is created in a slice, or the last one is removed.
     pub fn use_or_leave(&mut self, host: usize) {
         let it = &self.hosts[host];
         if it.machine.is_none() || it.stale || it.stopped().is_some() {
@@ -73,7 +73,7 @@ impl World {
         self.count(host, &before);
         let id = self.hosts[host].id.clone();
         self.tell(|| format!("{id} is killed"));
-        // Its calls go on without it, or not at all.
+        // The calls of the killed process continue without it, or are lost.
         let run = self.hosts[host].run.clone();
         let chance = &mut self.chance;
         self.flights.retain(|flight| flight.run != run || (flight.reply.is_none() && chance.in_1000(600)));
@@ -83,13 +83,13 @@ impl World {
     pub fn start(&mut self, host: usize) {
         if self.hosts[host].gone {
             if self.hosts[host].forgotten {
-                // A new machine takes its place.
+                // A new machine takes the place of the host.
                 self.renew(host);
             }
             return;
         }
         if self.hosts[host].stopped().is_some() && self.hosts[host].forgotten {
-            // A person lets it join again.
+            // A person lets the host join again.
             self.kill(host);
             self.renew(host);
         }
@@ -140,7 +140,7 @@ impl World {
         }
     }
 
-    /// A machine is set back to an older copy of its books; what runs on it goes on.
+    /// A machine is set back to an older copy of its books; its networks continue to run.
     pub fn set_books_back(&mut self, host: usize) {
         let Some(copy) = self.chance.one_of(&self.hosts[host].copies).filter(|_| self.script.books_back)
         else {
@@ -158,7 +158,7 @@ impl World {
         self.tell(|| format!("{id} has an older copy of its books"));
     }
 
-    /// Snapshots of the store, and a restore; most restores are aimed at moments when a claim is on its way.
+    /// Snapshots of the store, and a restore; most restores happen at moments when a claim is in flight.
     pub fn restore(&mut self) {
         let script = self.script;
         if script.restores == Restores::Never {
@@ -184,7 +184,7 @@ impl World {
         let before = std::mem::replace(&mut self.store, snapshot);
         self.tell(|| "the store is restored".to_owned());
         if script.restores == Restores::Announced {
-            // The person knows the hosts of the plan.
+            // A person who restores the store knows the hosts of the plan.
             for (key, value) in &before {
                 if host_of(key).is_some()
                     && let Some(host) = read::<HostRecord>(value)

@@ -1,4 +1,4 @@
-//! The end of a history, when no more faults happen: everybody goes on, and books and store must agree.
+//! The end of a history, when faults no longer happen: every host continues, and books and store must agree.
 
 use gipam::claims::machine::records::{SliceRecord, read, slice_key, slice_of};
 use gipam::plan::slices::SliceState;
@@ -16,7 +16,8 @@ pub fn finish(world: &mut World) {
     compare(world);
 }
 
-/// Nobody is stuck, every want is answered, and the store has exactly the slices that the books hold.
+/// Checks that no host is stuck, that every want is answered, and that the store has exactly the slices in
+/// the books.
 fn compare(world: &mut World) {
     let mut wrong = Vec::new();
     if !world.plan().is_settled() {

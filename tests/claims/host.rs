@@ -1,7 +1,7 @@
 //! A host of the simulator: books that survive a crash, a machine that does not, and the networks that it has in slices.
 //!
-//! Promises: an entry is in the books completely or not at all; what was not committed is forgotten in a crash. The ledger is as
-//! in gipam: it refuses to give up a slice with something in it.
+//! Promises: an entry is in the books completely or not at all; a crash loses what was not committed. As in
+//! gipam, the ledger refuses to give up a slice that is in use.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,13 +24,13 @@ pub struct Host {
     /// Writes that are not committed yet.
     pub writes: Vec<(u64, Vec<BookEntry>)>,
     pub wants: BTreeMap<u64, Need>,
-    /// Its calls have no answer.
+    /// The host's calls are never answered.
     pub cut: bool,
-    /// It never comes back.
+    /// The host never comes back.
     pub gone: bool,
-    /// A person said that it is gone.
+    /// A person said that the host is gone.
     pub forgotten: bool,
-    /// Its books were set back, and it has not compared them with the store yet.
+    /// The host's books were set back, and it has not compared them with the store yet.
     pub stale: bool,
 }
 
@@ -52,7 +52,7 @@ impl Host {
         }
     }
 
-    /// Starts the machine with what the books know.
+    /// Starts the machine from the books.
     pub fn start(&mut self, run: String, now: u64, mutant: Option<Mutant>) -> Vec<ClaimAction> {
         let host = HostIdentity {
             id: self.id.clone(),
@@ -75,7 +75,7 @@ impl Host {
         actions
     }
 
-    /// Whether the ledger refuses these entries: something is in a slice that would be given up.
+    /// Whether the ledger refuses these entries, because a slice that would be given up is in use.
     pub fn refuses(&self, entries: &[BookEntry]) -> bool {
         entries.iter().any(|entry| match entry {
             BookEntry::Slice { prefix, state: SliceState::Leaving, .. } | BookEntry::SliceGone { prefix } => {
@@ -89,7 +89,7 @@ impl Host {
         entries.into_iter().for_each(|entry| self.books.apply(entry));
     }
 
-    /// The process ends at once; `committed` writes had reached the disk, and nobody was told.
+    /// The process ends at once; `committed` writes had reached the disk, and the machine was not notified.
     pub fn kill(&mut self, committed: usize) {
         self.machine = None;
         for (_, entries) in std::mem::take(&mut self.writes).into_iter().take(committed) {
@@ -100,7 +100,7 @@ impl Host {
         self.wants.clear();
     }
 
-    /// The slices that this host counts as its own, and may not share with anybody.
+    /// The slices that this host counts as its own, and may not share with another host.
     pub fn owns(&self) -> impl Iterator<Item = Prefix> {
         let held = self.books.with(SliceState::Held).filter(|_| !self.stale);
         held.chain(self.used.iter().copied()).filter(|_| !self.forgotten)

@@ -1,6 +1,7 @@
-//! HOSTS AND ONE STORE: the machine of `gipam::claims` in simulated histories, under every fault that a host, a network, a disk
-//! and a store can have. Checked at each step: no slice has two hosts, everything used is in the books, no epoch begins without
-//! a restore. Checked at the end: nobody is stuck, every want is answered, books and store agree.
+//! HOSTS AND ONE STORE: the machine of `gipam::claims` in simulated histories, under every fault that a host,
+//! a network, a disk and a store can have. Checked at each step: a slice never has two hosts, every slice in
+//! use is in the books, and an epoch begins only after a restore. Checked at the end: no host is stuck, every
+//! want is answered, and books and store agree.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs, reason = "a test")]
 
@@ -21,7 +22,7 @@ const BOOKS_BACK: Script =
     Script { steps: 1_000, restores: Restores::Never, books_back: true, forget_living: true, mutant: None };
 /// The store is restored, and a person says so.
 const ANNOUNCED: Script = Script { restores: Restores::Announced, books_back: false, ..BOOKS_BACK };
-/// The store is restored, and nobody says so.
+/// The store is restored, and the restore is not announced.
 const SILENT: Script = Script { restores: Restores::Silent, ..ANNOUNCED };
 
 /// With `GIPAM_LONG` set (`make torture`) there are as many seeds as the page about reliability says.
@@ -45,7 +46,7 @@ fn history(seed: u64, script: Script, told: bool) -> World {
     world
 }
 
-/// The histories of these seeds: what happened in all of them, and which were bad.
+/// Runs the histories of these seeds; returns what happened in all of them, and the bad ones.
 fn histories(seeds: Range<u64>, script: Script) -> (Tally, Vec<(u64, String)>) {
     let workers = if long() { std::thread::available_parallelism().map_or(1, usize::from) } else { 1 };
     let one = |first: usize| {
@@ -90,7 +91,7 @@ fn seeds(few: u64) -> Range<u64> {
 }
 
 #[test]
-fn no_slice_has_two_hosts_when_books_are_set_back_and_hosts_are_forgotten() {
+fn a_slice_never_has_two_hosts_when_books_are_set_back_and_hosts_are_forgotten() {
     let (tally, bad) = histories(seeds(100), BOOKS_BACK);
     println!("{} seeds with older books and forgotten hosts: {tally}, {} bad", seeds(100).end, bad.len());
     tell(&bad, BOOKS_BACK);
@@ -99,7 +100,7 @@ fn no_slice_has_two_hosts_when_books_are_set_back_and_hosts_are_forgotten() {
 }
 
 #[test]
-fn no_slice_has_two_hosts_when_the_store_is_restored_and_a_person_says_so() {
+fn a_slice_never_has_two_hosts_when_an_announced_restore_sets_the_store_back() {
     let (tally, bad) = histories(seeds(100), ANNOUNCED);
     println!("{} seeds with announced restores: {tally}, {} bad", seeds(100).end, bad.len());
     tell(&bad, ANNOUNCED);
@@ -107,7 +108,8 @@ fn no_slice_has_two_hosts_when_the_store_is_restored_and_a_person_says_so() {
     assert!(tally.claims > 500 && tally.restores > 50);
 }
 
-/// A restore that nobody announces may give a slice two owners: that is what the person's command is for.
+/// A restore that is not announced may give a slice two owners; the command with which a person announces it
+/// prevents that.
 #[test]
 fn hosts_mostly_notice_that_the_store_was_restored() {
     let (tally, bad) = histories(seeds(20), SILENT);

@@ -1,4 +1,4 @@
-//! Each rule of the protocol is left out once: the simulator must notice.
+//! Each rule of the protocol is left out once, and the simulator must notice it.
 
 use gipam::claims::machine::mutants::Mutant;
 
@@ -51,9 +51,10 @@ fn every_rule_is_needed() {
     assert!(survivors.is_empty(), "{survivors:?} survived {PATIENCE} seeds");
 }
 
-/// Histories with silent restores are sometimes bad anyway; without the look for a restored store they are so far more often.
+/// Histories with silent restores are sometimes bad anyway; without the check for a restored store, far more
+/// of them are bad.
 #[test]
-fn a_restored_store_has_to_be_looked_for() {
+fn hosts_must_check_for_a_restored_store() {
     let seeds = 0..if long() { 1_000 } else { 30 };
     let bad = |mutant| histories(seeds.clone(), Script { mutant, ..SILENT }).1.len();
     let (with, without) = (bad(None), bad(Some(Mutant::NoLookForRestored)));
@@ -61,9 +62,9 @@ fn a_restored_store_has_to_be_looked_for() {
     assert!(without > 3 * with && without > 2);
 }
 
-/// `gipam` itself leaves no rule out.
+/// `gipam` itself must not leave out a rule.
 #[test]
-fn no_mutant_is_set_outside_of_tests() {
+fn mutants_are_set_only_in_tests() {
     fn sources(folder: &std::path::Path, found: &mut Vec<String>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

@@ -1,7 +1,8 @@
 //! THE SIMULATOR: four hosts, one store, and everything that goes wrong between them. One seed is one run.
 //!
-//! Promises: no threads, no time, no I/O: a seed always gives the same run. Calls are late, doubled, lost or unanswered; hosts
-//! are killed at any step, cut off, forgotten while dead or alive; books are set back to an older copy, the store to a snapshot.
+//! Promises: no threads, no time, no I/O: a seed always gives the same run. Calls arrive late or twice, are
+//! lost, or are not answered; hosts are killed at any step, cut off, forgotten while dead or alive; books are
+//! set back to an older copy, the store to a snapshot.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,7 +23,7 @@ pub const HOSTS: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restores {
     Never,
-    /// A person says so with `gipam join --restored` before any host sees it.
+    /// A person announces the restore with `gipam join --restored` before any host sees it.
     Announced,
     Silent,
 }
@@ -79,7 +80,7 @@ pub struct Flight {
     pub call: u64,
     pub what: StoreCall,
     pub reply: Option<StoreReply>,
-    /// Its caller gave up on it.
+    /// The caller gave up on this call.
     pub late: bool,
 }
 
@@ -98,7 +99,7 @@ pub struct World {
     pub tally: Tally,
     /// The store was restored, and not all hosts have arrived since.
     pub restored: bool,
-    /// No more faults.
+    /// Faults no longer happen.
     pub calm: bool,
     pub story: Option<Vec<String>>,
     pub bad: Option<String>,
@@ -156,7 +157,7 @@ impl World {
         self.numbers
     }
 
-    /// One thing happens.
+    /// Makes one thing happen.
     pub fn happen(&mut self) {
         let host = self.chance.below(HOSTS);
         match self.chance.below(1_000) {
@@ -187,7 +188,7 @@ impl World {
         self.act(host, actions);
     }
 
-    /// Carries out what a machine asked for.
+    /// Carries out the actions that a machine requested.
     pub fn act(&mut self, host: usize, actions: Vec<ClaimAction>) {
         for action in actions {
             let id = self.hosts[host].id.clone();
@@ -212,7 +213,7 @@ impl World {
         }
     }
 
-    /// A call or an answer moves.
+    /// Moves one call or answer on its way.
     pub fn fly(&mut self) {
         if self.flights.is_empty() {
             return;
@@ -231,7 +232,7 @@ impl World {
         let fate = if self.calm { 1_000 } else { self.chance.below(1_000) };
         let cut = self.hosts[flight.host].cut && !flight.late;
         match fate {
-            // Late: the caller gives up, the call goes on.
+            // Late: the caller gives up, but the call continues.
             0..=29 if !flight.late => {
                 flight.late = true;
                 let (host, run, call) = (flight.host, flight.run.clone(), flight.call);
@@ -269,7 +270,7 @@ impl World {
         }
     }
 
-    /// What a call changed that everybody has to know.
+    /// Records the changes by a call that concern all hosts.
     fn noticed(&mut self) {
         let plan: PlanRecord = read(&self.store[PLAN]).unwrap();
         if plan.epoch() != self.plan.epoch() && !self.restored {
@@ -357,7 +358,7 @@ impl World {
         }
     }
 
-    /// Everything that is under way goes on until nothing is, for a while.
+    /// Lets everything that is under way finish, for a limited number of rounds.
     pub fn settle(&mut self, rounds: usize, passing: u64) {
         for _ in 0..rounds {
             self.now += passing;
