@@ -191,7 +191,7 @@ fn the_command_prints_the_remedy_and_fails_if_something_is_wrong() {
     let text = String::from_utf8(said.stdout).unwrap();
     assert_eq!(said.status.code(), Some(1));
     assert!(
-        text.contains("WRONG   daemon: ") && text.contains("        start it: systemctl start gipam"),
+        text.contains("WRONG   daemon: ") && text.contains("        start the daemon: systemctl start gipam"),
         "{text}"
     );
     let json: serde_json::Value = serde_json::from_slice(&run(&["doctor", "--json"]).stdout).unwrap();

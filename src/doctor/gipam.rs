@@ -104,7 +104,7 @@ pub(super) fn daemon(report: &mut DoctorReport, admin: &Path) -> Option<serde_js
                 format!("gipam {} has been running since {}", text("version"), text("started")),
             );
             if let Some(error) = status["last_error"].as_str() {
-                let advice = "see its log: journalctl -u gipam";
+                let advice = "see the daemon's log: journalctl -u gipam";
                 report.warning(
                     "daemon",
                     format!("last error, at {}: {error}", text("last_error_at")),
@@ -125,10 +125,10 @@ pub(super) fn daemon(report: &mut DoctorReport, admin: &Path) -> Option<serde_js
             );
         }
         Err(ClientError::Unreachable { path, .. }) => {
-            let advice = "start it: systemctl start gipam, or gipam serve";
+            let advice = "start the daemon: systemctl start gipam, or gipam serve";
             report.wrong("daemon", format!("no daemon listens at {}", path.display()), advice);
         }
-        Err(error) => report.wrong("daemon", error.to_string(), "see its log: journalctl -u gipam"),
+        Err(error) => report.wrong("daemon", error.to_string(), "see the daemon's log: journalctl -u gipam"),
     }
     None
 }
