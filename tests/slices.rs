@@ -1,15 +1,33 @@
-//! THE ROUTES TO OTHER HOSTS' SLICES, applied by the real `ip` in separate network namespaces.
+//! POOLS THAT SEVERAL HOSTS DIVIDE: what the views say of slices and hosts, and the routes to other hosts'
+//! slices, applied by the real `ip` in separate network namespaces.
 //!
-//! Promises: what `gipam routes --format ip` prints can be applied again and after a slice has changed hands,
-//! and packets then go where it says. Each namespace ends with its process. Needs root or user namespaces,
-//! util-linux and iproute2.
+//! Promises: a full host is shown as full; what `gipam routes --format ip` prints can be applied again and
+//! after a slice has changed hands, and packets then go where it says. Each namespace ends with its process.
+//! Needs root or user namespaces, util-linux and iproute2.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
-use gipam::plan::prefix::Prefix;
-use gipam::view::routes::{RouteFormat, RoutedHost, rows, text};
+use gipam::claims::file::{HostPlan, PlanFile};
+use gipam::plan::Plan;
+use gipam::plan::prefix::{Family, Prefix};
+use gipam::plan::request::{Reply, Request, SliceRequest, Space, SubnetRequest, Wanted};
+use gipam::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
+use gipam::store::Books;
+use gipam::view::Refusal;
+use gipam::view::routes::{RouteFormat, RouteKind, RouteRow, RoutedHost, rows, text};
+use gipam::view::sink::Sink;
+use gipam::view::slices::KnownHosts;
+use gipam::view::views::View;
+use serde_json::{Value, json};
+
+fn prefix(text: &str) -> Prefix {
+    Prefix::parse(text).unwrap()
+}
 
 /// Runs a script in a new network namespace and returns what it prints.
 fn in_namespace(script: &str, arguments: &[&str]) -> String {
@@ -25,7 +43,7 @@ fn in_namespace(script: &str, arguments: &[&str]) -> String {
 
 fn host(name: &str, number: u8, slices: &[&str]) -> RoutedHost {
     let via = [format!("192.0.2.{number}"), format!("2001:db8::{number}")];
-    let slices = slices.iter().map(|slice| Prefix::parse(slice).unwrap()).collect();
+    let slices = slices.iter().map(|slice| prefix(slice)).collect();
     RoutedHost { name: name.to_owned(), via: via.map(|via| via.parse().unwrap()).into(), slices }
 }
 
@@ -85,7 +103,7 @@ apply \"$1\" >&2; ip route get 10.8.0.9; ip -6 route get 2001:db8:8::9"
 }
 
 #[test]
-fn packets_to_another_hosts_slice_reach_it_and_those_to_its_own_unused_space_are_discarded() {
+fn packets_to_another_hosts_slice_reach_it_and_those_to_unused_space_of_its_own_are_discarded() {
     let [before, _] = before_and_after();
     // The other host is a second namespace, kept by a process that ends with its standard input.
     let script = format!(
@@ -114,4 +132,175 @@ exec 3>&-; wait $other"
         "2001:db8:8::3:3 Invalid argument",
     ];
     assert_eq!(printed.lines().collect::<Vec<_>>(), expected);
+}
+
+/// Books of host `a`: a divided pool of /24 in slices of /20, with these slices and this many subnets.
+fn books(slices: &[(&str, SliceRequest)], subnets: usize) -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gipam.db");
+    let base = Base::new(prefix("10.8.0.0/16"), 24, AddressOrder::Sequential);
+    let v4 = Some(Base { slice: Some(20), ..base });
+    let pool = PoolSettings {
+        name: "routed".to_owned(),
+        v4,
+        v6: None,
+        cooling: 0,
+        subnet_cooling: 0,
+        closed: false,
+    };
+    let settings = Settings { pools: vec![pool], ..Settings::default() };
+    let (mut plan, mut books) = (Plan::new(settings.clone()), Books::open(&path).unwrap());
+    books.put_settings(&settings).unwrap();
+    let mut ask = |request: &Request| {
+        plan.advance(gipam::clock::now());
+        let decision = plan.decide(request, 7);
+        for change in &decision.changes {
+            books.write(&plan, change).unwrap();
+            plan.apply(change);
+        }
+        books.write_counters(&plan).unwrap();
+        assert!(!matches!(decision.reply.unwrap(), Reply::Claim(_)), "the subnets lie in the slices");
+    };
+    let own = |slice: &&str| SliceRequest::Owned { prefix: prefix(slice), claim: "plan".into() };
+    let (owned, later): (Vec<&str>, Vec<&SliceRequest>) =
+        slices.iter().map(|(slice, then)| (*slice, then)).unzip();
+    owned.iter().for_each(|slice| ask(&Request::Slice(Box::new(own(slice)))));
+    for _ in 0..subnets {
+        ask(&Request::Subnet(SubnetRequest {
+            space: Space::Local,
+            family: Family::V4,
+            wanted: Wanted::Any { size: None },
+            range: None,
+            options: BTreeMap::default(),
+            pools: None,
+            in_use: [].into(),
+            in_a_row: 0,
+            dead: Arc::default(),
+            cannot: Arc::default(),
+        }));
+    }
+    later.into_iter().for_each(|request| ask(&Request::Slice(Box::new(request.clone()))));
+    books.commit().unwrap();
+    books.close().unwrap();
+    (directory, path)
+}
+
+/// A slice that stays as it is.
+fn held(slice: &'static str) -> (&'static str, SliceRequest) {
+    (slice, SliceRequest::Owned { prefix: prefix(slice), claim: "plan".into() })
+}
+
+/// The answer of a view of these books, where `b` is another host with these slices.
+fn view(books: &Path, path: &str, others: &[&str]) -> Result<Value, Refusal> {
+    let known = KnownHosts {
+        own: "a".to_owned(),
+        hosts: vec![host("a", 11, &["10.8.0.0/20"]), host("b", 12, others)],
+        pools: vec![prefix("10.8.0.0/16")],
+        file: "/etc/gipam/plan.toml".to_owned(),
+        error: None,
+    };
+    let mut none = |_| Ok(());
+    let mut sink = Sink::new(&mut none);
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    View::open(books, gipam::clock::now())?.among(Some(Arc::new(known))).answer(path, query, &mut sink)?;
+    Ok(serde_json::from_slice(&sink.rest()).unwrap())
+}
+
+#[test]
+fn a_host_that_has_filled_its_slices_has_a_full_pool_however_large_the_base_is() {
+    for (subnets, free, full) in [(16, 0, "100%"), (4, 12, "25%"), (0, 16, "0%")] {
+        let (_directory, path) = books(&[held("10.8.0.0/20")], subnets);
+        let pools = view(&path, "/v1/pools", &[]).unwrap();
+        assert_eq!((&pools[0]["free"], &pools[0]["full"]), (&json!(free), &json!(full)));
+        let plan = view(&path, "/v1/status", &[]).unwrap()["plan"].clone();
+        assert_eq!((&plan["held"], &plan["room"], &plan["host"]), (&json!(1), &json!(free), &json!("a")));
+    }
+    let (_directory, path) = books(&[], 0);
+    assert_eq!(
+        view(&path, "/v1/pools", &[]).unwrap()[0]["full"],
+        "0%",
+        "nothing is filled where nothing is owned"
+    );
+}
+
+#[test]
+fn slices_are_listed_with_their_hosts_the_room_left_and_what_nobody_has() {
+    let lost = ("10.8.16.0/20", SliceRequest::Lost { prefix: prefix("10.8.16.0/20") });
+    let (_directory, path) = books(&[held("10.8.0.0/20"), lost], 17);
+    let rows = view(&path, "/v1/slices", &["10.8.16.0/20", "10.8.32.0/20"]).unwrap();
+    let texts = |row: &Value| {
+        let text = |key: &str| row[key].to_string().replace('"', "");
+        ["slice", "pool", "host", "state", "used", "room", "contested"].map(text).join(" ")
+    };
+    assert_eq!(
+        rows.as_array().unwrap().iter().map(texts).collect::<Vec<_>>(),
+        [
+            "10.8.0.0/20 routed a held 16 0 false",
+            "10.8.16.0/20 routed b lost 1 0 true",
+            "10.8.32.0/20 routed b held null null false",
+            "10.8.48.0/20 routed null free 0 16 false",
+            "10.8.64.0/18 routed null free 0 64 false",
+            "10.8.128.0/17 routed null free 0 128 false",
+        ]
+    );
+    let page = view(&path, "/v1/slices?limit=1&sort=-room&search=routed", &["10.8.32.0/20"]).unwrap();
+    assert_eq!((&page["matching"], &page["rows"][0]["slice"]), (&json!(6), &json!("10.8.128.0/17")));
+}
+
+#[test]
+fn who_names_the_host_in_whose_slice_an_address_lies() {
+    let (_directory, path) = books(&[held("10.8.0.0/20")], 1);
+    let who = |address: &str| view(&path, &format!("/v1/who?address={address}"), &["10.8.32.0/20"]).unwrap();
+    let others = who("10.8.33.7");
+    assert_eq!((&others[0]["host"], &others[0]["slice"]), (&json!("b"), &json!("10.8.32.0/20")));
+    assert_eq!(who("10.8.0.7")[0]["host"], Value::Null);
+}
+
+#[test]
+fn routes_come_from_the_books_for_this_host_and_from_the_plan_for_any_other() {
+    let (_directory, path) = books(&[held("10.8.0.0/20"), held("10.8.48.0/20")], 0);
+    let routes = |query: &str| -> Vec<RouteRow> {
+        let rows = view(&path, &format!("/v1/routes{query}"), &["10.8.32.0/20"]).unwrap();
+        serde_json::from_value(rows).unwrap()
+    };
+    let kinds = |rows: &[RouteRow]| {
+        rows.iter().map(|row| (row.prefix.clone(), row.host.clone(), row.kind)).collect::<Vec<_>>()
+    };
+    let row = |prefix: &str, host: &str, kind| (prefix.to_owned(), host.to_owned(), kind);
+    let own = [
+        row("10.8.0.0/20", "a", RouteKind::Discard),
+        row("10.8.32.0/20", "b", RouteKind::Via),
+        row("10.8.48.0/20", "a", RouteKind::Discard),
+    ];
+    assert_eq!(kinds(&routes("")), own, "the slice that the books have and the plan does not name");
+    assert_eq!(routes("?host=B")[0].kind, RouteKind::Via, "as host b needs it; the case does not matter");
+    let unknown = view(&path, "/v1/routes?host=z", &[]).unwrap_err();
+    assert_eq!(unknown.text, "the plan has no host z; it has a, b");
+}
+
+/// The page for people who run several hosts: its example is a valid plan, with the routes and refusals that
+/// it shows.
+#[test]
+fn the_page_shows_what_its_own_plan_gives() {
+    let page = include_str!("../docs/many-hosts.md");
+    let block = |start: &str| page.split(start).nth(1).unwrap().split("```").next().unwrap();
+    let file = block("```toml\n");
+    let parse = |text: &str| PlanFile::parse(text, Path::new("/p"));
+    let hosts = parse(file).unwrap().hosts.into_iter();
+    let hosts: Vec<RoutedHost> =
+        hosts.map(|HostPlan { name, via, slices }| RoutedHost { name, via, slices }).collect();
+    let routes = text(&rows(&hosts, "a").unwrap(), RouteFormat::Ip);
+    assert!(page.contains(&format!("```\n{routes}```")), "{routes}");
+    let refusals = [
+        ("10.8.16.0/20", "10.8.0.0/20"),
+        ("10.8.16.0/20", "10.8.16.0/21"),
+        ("10.8.16.0/20", "10.9.0.0/20"),
+        ("10.8.16.0/20", "10.8.17.0/20"),
+        ("[\"192.0.2.12\", \"2001:db8::12\"]", "[]"),
+    ];
+    for (from, to) in refusals {
+        let said = parse(&file.replace(from, to)).unwrap_err().lines().concat();
+        let refusal = said.split(": ").skip(1).collect::<Vec<_>>().join(": ");
+        assert!(page.contains(&format!("`{refusal}`")), "{refusal}");
+    }
 }

@@ -51,7 +51,7 @@ const LONGEST_QUERY: usize = 1_024;
 /// The maximum number of history lines in one answer on the page's listener.
 const MOST_LINES: u32 = 1_000;
 /// The paths that everyone who can reach the page may read.
-const FOR_EVERYBODY: [&str; 10] = [
+const FOR_EVERYBODY: [&str; 12] = [
     "/v1/status",
     "/v1/pools",
     "/v1/subnets",
@@ -62,6 +62,8 @@ const FOR_EVERYBODY: [&str; 10] = [
     "/v1/who",
     "/v1/explain",
     "/v1/usage",
+    "/v1/slices",
+    "/v1/routes",
 ];
 
 /// Who sends a request.
@@ -293,7 +295,8 @@ impl Admin {
 
     /// The rows of a view. An answer that is longer than one piece is sent piece by piece.
     async fn rows(&self, path: &str, query: &str, asker: Asker) -> Result<Response, Refusal> {
-        let is_long = ["/v1/leases", "/v1/subnets"].contains(&path) && Query(query).text("limit")?.is_none();
+        let is_long = ["/v1/leases", "/v1/subnets", "/v1/slices"].contains(&path)
+            && Query(query).text("limit")?.is_none();
         let turns = self.turns[usize::from(asker == Asker::Everybody)][usize::from(is_long)].clone();
         let (view, path, query) = (self.looking(asker), path.to_owned(), query.to_owned());
         let (pieces, mut later) = mpsc::channel(1);

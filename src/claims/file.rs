@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::parse;
-use crate::plan::prefix::{Prefix, meeting};
+use crate::plan::prefix::{Prefix, gaps};
 
 /// The largest plan file that is read, in bytes: about 200,000 slices.
 pub const MOST_BYTES: u64 = 4 << 20;
@@ -102,20 +102,7 @@ impl PlanFile {
 
     /// The space of a pool that no host has, in prefixes that are as large as possible, in order.
     pub fn holes(&self, pool: &SlicedPool) -> Vec<Prefix> {
-        fn split(prefix: Prefix, owners: &BTreeMap<Prefix, &HostPlan>, holes: &mut Vec<Prefix>) {
-            match owners.range(meeting(owners, prefix)).next() {
-                None => holes.push(prefix),
-                Some((slice, _)) if slice.contains(prefix) => {}
-                Some(_) => {
-                    for half in prefix.halves().into_iter().flat_map(|(low, high)| [low, high]) {
-                        split(half, owners, holes);
-                    }
-                }
-            }
-        }
-        let mut holes = Vec::new();
-        split(pool.base, &self.owners(), &mut holes);
-        holes
+        gaps(&self.owners(), pool.base)
     }
 }
 

@@ -62,6 +62,17 @@ pub(super) enum Command {
     Pools,
     /// the subnets that networks have
     Subnets,
+    /// the slices of pools that several hosts divide: who has which, and the room left
+    Slices,
+    /// the routes to the slices of other hosts, for the program that makes them
+    Routes {
+        /// the program
+        #[arg(long, default_value = "ip", value_parser = ["ip", "frr", "bird", "wireguard", "tailscale", "json"])]
+        format: String,
+        /// the routes of this host of the plan instead of one's own
+        #[arg(long, value_name = "NAME")]
+        host: Option<String>,
+    },
     /// the addresses and who holds them
     Leases(Leases),
     /// details of one address, or of the addresses of a container, a MAC or a network

@@ -1,7 +1,8 @@
-//! The lines of `gipam status` about the health of gipam: addresses in use, books, hooks, Docker's Engine, repair.
+//! The lines of `gipam status` about the health of gipam: addresses in use, books, hooks, Docker's Engine,
+//! repair.
 //!
-//! Promises: pure; each part is one line, plus a few for failures; shows only what the row contains. Does not decide how
-//! the parts are arranged: see `screen`.
+//! Promises: pure; each part is one line, plus a few for failures; shows only what the row contains. Does not
+//! decide how the parts are arranged: see `screen`.
 
 use unicode_width::UnicodeWidthStr;
 
@@ -50,7 +51,23 @@ pub(super) fn books(status: &Status, frame: Frame) -> Line {
     entry("books", &short(&status.books, room)).and(Ink::Plain, text)
 }
 
-/// Pools and subnets that are filling up, a WAL that cannot be reset, and hooks; the first failing hook has its own line.
+/// The slices of this host, if several hosts divide the pools; a plan file that cannot be used has its own
+/// line.
+pub(super) fn plan(status: &Status) -> Vec<Line> {
+    let Some(plan) = &status.plan else { return Vec::new() };
+    let host = plan.host.as_ref().map(|host| format!("host {}: ", short(host, 24))).unwrap_or_default();
+    let text =
+        format!("{host}{} held, room for {} more subnets", counted(plan.held, "slice"), grouped(plan.room.0));
+    let leaving = if plan.leaving > 0 { format!(", {} leaving", plan.leaving) } else { String::new() };
+    let first = entry("plan", &(text + &leaving));
+    let lost = format!(", {} LOST to another host (see gipam slices)", plan.lost);
+    let first = if plan.lost > 0 { first.and(Ink::Red, lost) } else { first };
+    let error = plan.error.as_deref().map(|error| entry("", "").and(Ink::Yellow, escaped(error)));
+    std::iter::once(first).chain(error).collect()
+}
+
+/// Pools and subnets that are filling up, a WAL that cannot be reset, and hooks; the first failing hook has
+/// its own line.
 pub(super) fn watched(status: &Status) -> Vec<Line> {
     let mut lines: Vec<Line> = status
         .filling

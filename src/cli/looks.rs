@@ -42,6 +42,9 @@ fn known(width: Width, row: WhoRow) -> String {
         row.subnet.unwrap_or_else(|| "none: no held subnet contains this address".to_owned()),
     ));
     lines.push(("pool", row.pool.unwrap_or_else(|| "none".to_owned())));
+    if let (Some(host), Some(slice)) = (row.host, row.slice) {
+        lines.push(("host", format!("{host}: the address lies in its slice {slice}")));
+    }
     if row.reserved {
         let by = row.reserved_by.unwrap_or_else(|| "configuration".to_owned());
         lines.push(("reserved", format!("yes ({by}): never given dynamically")));

@@ -33,6 +33,7 @@ mod paper;
 mod picture;
 mod progress;
 mod screen;
+mod slices;
 mod tables;
 mod terminal;
 mod top;
@@ -96,6 +97,8 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), CliError> {
         Command::Top => top::run(asking),
         Command::Pools => views::pools(&asking),
         Command::Subnets => views::subnets(&asking),
+        Command::Slices => slices::slices(&asking),
+        Command::Routes { format, host } => slices::routes(&asking, format, host.as_deref()),
         Command::Leases(wanted) => views::leases(&asking, wanted),
         Command::Who { address } => looks::who(&asking, address),
         Command::Map { of } => looks::map(&asking, of.as_deref()),

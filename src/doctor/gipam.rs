@@ -114,6 +114,7 @@ pub(super) fn daemon(report: &mut DoctorReport, admin: &Path) -> Option<serde_js
             duplicates(report, &status);
             hooks(report, &status["hooks"]);
             filling(report, &status["filling"]);
+            plan(report, &status["plan"]);
             return Some(status);
         }
         Ok(reply) => {
@@ -182,6 +183,31 @@ fn filling(report: &mut DoctorReport, rows: &serde_json::Value) {
         let found = format!("{what} is {}% full (warn_at is {}%)", row["percent"], row["warn_at"]);
         let advice = "remove unused networks and containers, or enlarge the pool or subnet; warn_at sets the threshold";
         report.warning("filling", found, advice);
+    }
+}
+
+/// Reports on the slices of this host, if several hosts divide the pools.
+fn plan(report: &mut DoctorReport, row: &serde_json::Value) {
+    let count = |key: &str| row[key].as_u64().unwrap_or(0);
+    let host = row["host"].as_str().unwrap_or("?");
+    if let Some(error) = row["error"].as_str() {
+        let advice = "the slices stay as they are; mend the file, then run gipam reload";
+        report.wrong("plan", error.to_owned(), advice);
+    }
+    if count("lost") > 0 {
+        let found = format!("host {host} has networks in {} of other hosts", counted(count("lost"), "slice"));
+        report.wrong(
+            "plan",
+            found,
+            "remove these networks, or give the slices back to this host; see gipam slices",
+        );
+    }
+    if row.is_object() && count("held") == 0 {
+        let found = format!("host {host} has no slice, so divided pools give no subnets here");
+        report.warning("plan", found, "add slices to this host in the plan file, then run gipam reload");
+    }
+    if count("held") > 0 {
+        report.well("plan", format!("host {host} holds {}", counted(count("held"), "slice")));
     }
 }
 

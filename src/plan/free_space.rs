@@ -181,6 +181,13 @@ impl FreeSpace {
     pub fn blocks(&self) -> impl Iterator<Item = Prefix> + '_ {
         self.blocks.iter().map(|(length, first)| self.prefix(*first, *length))
     }
+
+    /// The free blocks of a region, the largest first; of a block that contains the region, only the region.
+    pub fn blocks_in(&self, region: Prefix) -> impl Iterator<Item = Prefix> + '_ {
+        let around = self.block_around(region).map(|_| region);
+        let inside = around.is_none().then(|| self.blocks_inside(region));
+        around.into_iter().chain(inside.into_iter().flatten())
+    }
 }
 
 /// The lowest candidate of this length in a block; if there is none, the last address that blocks the last candidate.

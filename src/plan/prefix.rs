@@ -171,6 +171,18 @@ pub fn meeting<V>(disjoint: &BTreeMap<Prefix, V>, prefix: Prefix) -> RangeInclus
     around.map_or(prefix, |(around, _)| *around)..=*prefix.within().end()
 }
 
+/// The parts of a prefix that overlap none of these, in prefixes that are as large as possible, in order.
+pub fn gaps<V>(disjoint: &BTreeMap<Prefix, V>, prefix: Prefix) -> Vec<Prefix> {
+    match disjoint.range(meeting(disjoint, prefix)).next() {
+        None => vec![prefix],
+        Some((other, _)) if other.contains(prefix) => Vec::new(),
+        Some(_) => {
+            let halves = prefix.halves().into_iter().flat_map(|(low, high)| [low, high]);
+            halves.flat_map(|half| gaps(disjoint, half)).collect()
+        }
+    }
+}
+
 /// A mask with ones in all host bits.
 const fn host_mask(family: Family, length: u8) -> u128 {
     let host_bits = family.bits() - length;

@@ -16,7 +16,7 @@ use super::subnets::{pool_rows, subnet_row};
 use super::{COUNTABLE, Fullness, Refusal};
 use crate::ledger::Ledger;
 use crate::plan::change::{Serial, SubnetState};
-use crate::plan::counts::{AddressCounts, ShownCounts};
+use crate::plan::counts::{AddressCounts, ShownCounts, SliceCounts};
 use crate::plan::host_use::HostUse;
 use crate::plan::prefix::Prefix;
 use crate::plan::request::Space;
@@ -56,6 +56,8 @@ pub struct Census {
     pub reserved: u128,
     /// Numbers of cooling and of pinned addresses that the leases view shows.
     pub shown: ShownCounts,
+    /// The slices of this host.
+    pub slices: SliceCounts,
     /// Numbers of pools in the settings, and of reservations in the configuration.
     pub settings: [u64; 2],
     /// How long the counting took.
@@ -76,10 +78,10 @@ impl Census {
     pub fn take(source: &Source, most: usize, in_use: HostUse) -> Result<Self, Refusal> {
         let begun = Instant::now();
         let mut census = Self { pools: pool_rows(source, in_use)?, ..Self::default() };
-        (census.shown, census.settings) = source.look(|plan| {
+        (census.shown, census.settings, census.slices) = source.look(|plan| {
             let settings = plan.settings();
             let sizes = [settings.pools.len(), settings.reserved.len()];
-            (plan.count_pinned_alone(), sizes.map(|size| size as u64))
+            (plan.count_pinned_alone(), sizes.map(|size| size as u64), plan.count_slices())
         })?;
         let (mut copies, mut fullest) = (BTreeMap::<(Space, Prefix), u32>::new(), Vec::new());
         let count = |plan: &Plan, subnet: &Subnet| {

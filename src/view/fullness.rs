@@ -1,6 +1,7 @@
 //! How full something is: one measure, based on space, and one way to round it.
 //!
-//! Promises: something that is not empty never shows 0 %, and only something full shows 100 %. In JSON, a number from 0 to 1.
+//! Promises: something that is not empty never shows 0 %, and only something full shows 100 %. In JSON, a
+//! number from 0 to 1.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,10 +24,16 @@ impl Fullness {
         Self(taken as f64 / (taken + counts.free).max(1) as f64)
     }
 
-    /// The fullness of one family of a pool: the fraction of its space that subnets have, or that is too small for a subnet of
-    /// the pool's size. Space that reservations keep free does not count.
+    /// The fullness of one family of a pool: the fraction of its space that subnets have, or that is too
+    /// small for a subnet of the pool's size. Space that reservations keep free does not count; if several
+    /// hosts divide the pool, only the slices of this host count. A host without slices has filled nothing.
     pub fn of_pool(base: &Base, counts: &SubnetCounts) -> Self {
-        let whole = 2f64.powi(i32::from(base.size) - i32::from(base.base.length()));
+        let subnets = |length: u8| 2f64.powi(i32::from(base.size) - i32::from(length));
+        let whole = match base.slice {
+            Some(_) if counts.slices == 0 => return Self(0.0),
+            Some(slice) => subnets(slice) * counts.slices as f64,
+            None => subnets(base.base.length()),
+        };
         let open = whole - counts.reserved as f64;
         Self(if open < 1.0 { 1.0 } else { (1.0 - counts.free as f64 / open).clamp(0.0, 1.0) })
     }
@@ -58,7 +65,7 @@ mod tests {
     fn pool(size: u8, free: u128, reserved: u128) -> Fullness {
         let base = Prefix::parse("10.0.0.0/16").unwrap();
         let base = Base::new(base, size, AddressOrder::Sequential);
-        Fullness::of_pool(&base, &SubnetCounts { held: 1, cooling: 0, free, reserved })
+        Fullness::of_pool(&base, &SubnetCounts { held: 1, free, reserved, ..SubnetCounts::default() })
     }
 
     #[test]

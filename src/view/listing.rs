@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::query::Query;
-use super::rows::{LeaseRow, SubnetRow};
+use super::rows::{LeaseRow, SliceRow, SubnetRow};
 use super::{ErrorKind, Refusal};
 use crate::plan::prefix::Prefix;
 
@@ -102,6 +102,28 @@ impl Listed for LeaseRow {
 
     fn covers(&self, address: IpAddr) -> bool {
         self.address.parse() == Ok(address)
+    }
+}
+
+impl Listed for SliceRow {
+    const COLUMNS: &'static [&'static str] = &["pool", "host", "state", "used", "room"];
+
+    fn compare(&self, other: &Self, column: &str) -> Ordering {
+        match column {
+            "pool" => self.pool.cmp(&other.pool),
+            "host" => self.host.cmp(&other.host),
+            "state" => self.state.cmp(&other.state),
+            "used" => self.used.cmp(&other.used),
+            _ => self.room.cmp(&other.room),
+        }
+    }
+
+    fn contains(&self, text: &str) -> bool {
+        holds(&[Some(&self.slice), self.pool.as_deref(), self.host.as_deref(), Some(&self.state)], text)
+    }
+
+    fn covers(&self, address: IpAddr) -> bool {
+        Prefix::parse(&self.slice).is_some_and(|prefix| prefix.contains_address(address))
     }
 }
 

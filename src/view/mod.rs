@@ -18,6 +18,7 @@ pub mod query;
 pub mod routes;
 pub mod rows;
 pub mod sink;
+pub mod slices;
 pub mod source;
 mod status;
 mod subnets;

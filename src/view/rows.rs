@@ -15,6 +15,8 @@ pub use crate::plan::explain::Explanation;
 use crate::plan::settings::parse_rfc3339;
 use crate::view::Fullness;
 
+pub use super::routes::RouteRow;
+pub use super::slices::{PlanRow, SliceRow};
 pub use super::status::{RefusalRow, Status, SubnetUsage};
 pub use crate::view::Count;
 
@@ -245,6 +247,12 @@ pub struct WhoRow {
     pub reserved_by: Option<String>,
     /// Its history, latest event first.
     pub history: Vec<HistoryRow>,
+    /// The other host to which it belongs, if it lies in another host's slice.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// That slice.
+    #[serde(default)]
+    pub slice: Option<String>,
 }
 
 /// A reservation.

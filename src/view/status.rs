@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::census::{Census, CountedSubnet, FULLEST};
 use super::query::Query;
-use super::rows::{Count, FillingRow, HistoryRow, HookRow, PoolRow};
+use super::rows::{Count, FillingRow, HistoryRow, HookRow, PlanRow, PoolRow};
 use super::views::View;
 use crate::plan::error::Refusal;
 use crate::plan::settings::{Millis, parse_rfc3339, rfc3339};
@@ -111,6 +111,8 @@ pub struct Status {
     /// Number of grants undone because their answer was not delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undone: Option<u64>,
+    /// The plan of several hosts; `null` if pools belong to this host alone.
+    pub plan: Option<PlanRow>,
 }
 
 /// How full a subnet is.
@@ -199,6 +201,7 @@ impl View {
             synced: Some(written.max(logged)).filter(|at| *at != 0).map(rfc3339),
             books_bytes,
             log_bytes,
+            plan: PlanRow::new(&census.slices, self.known_hosts().as_deref()),
             ..Status::default()
         })
     }

@@ -11,6 +11,7 @@ use super::census::{Census, CensusAge, Counting, FULLEST};
 use super::query::Query;
 use super::rows::{Count, HistoryRow, ReservedRow, Status};
 use super::sink::Sink;
+use super::slices::KnownHosts;
 use super::source::Source;
 use super::{ErrorKind, Refusal, explain};
 use crate::plan::host_use::HostUse;
@@ -41,6 +42,7 @@ pub struct View {
     books: PathBuf,
     reader: OnceCell<Reader>,
     now: Millis,
+    hosts: Option<Arc<KnownHosts>>,
     daemon: Option<AroundView>,
 }
 
@@ -66,7 +68,7 @@ impl View {
     /// A view of a plan and its books.
     pub fn new(source: Source, books: PathBuf, now: Millis) -> Self {
         let reader = OnceCell::new();
-        Self { source, books, reader, now, daemon: None }
+        Self { source, books, reader, now, hosts: None, daemon: None }
     }
 
     /// A view of books that no daemon serves.
@@ -81,6 +83,17 @@ impl View {
     #[must_use]
     pub fn in_daemon(self, daemon: AroundView) -> Self {
         Self { daemon: Some(daemon), ..self }
+    }
+
+    /// The same view, where several hosts divide the pools.
+    #[must_use]
+    pub fn among(self, hosts: Option<Arc<KnownHosts>>) -> Self {
+        Self { hosts, ..self }
+    }
+
+    /// What is known of all hosts, if several divide the pools.
+    pub(super) fn known_hosts(&self) -> Option<Arc<KnownHosts>> {
+        self.hosts.clone()
     }
 
     /// Access to the plan.
@@ -141,6 +154,8 @@ impl View {
             "/v1/leases" => self.leases(query, sink),
             "/v1/history" => sink.rows(&self.history(query)?),
             "/v1/reserved" => sink.rows(&self.reservations()?),
+            "/v1/slices" => self.slices(query, sink),
+            "/v1/routes" => sink.rows(&self.routes(query)?),
             "/v1/map" => sink.rows(&self.map(query)?),
             "/v1/usage" => sink.value(&self.usage(query)?),
             "/v1/who" => sink.rows(&self.who(query)?),

@@ -70,7 +70,11 @@ impl View {
             reserved: reserved_by.is_some(),
             reserved_by: reserved_by.map(str::to_owned),
             history,
+            host: None,
+            slice: None,
         };
+        let (host, slice) = self.owner_of(address).unzip();
+        let nowhere = WhoRow { host, slice, ..nowhere };
         let mut found = Vec::new();
         for (place, last_holder) in subnets {
             let lease = self.lease_at(place, Prefix::host(address).first())?;
@@ -82,7 +86,7 @@ impl View {
                 ..nowhere.clone()
             });
         }
-        if found.is_empty() && pool.is_none() && nowhere.history.is_empty() {
+        if found.is_empty() && pool.is_none() && nowhere.history.is_empty() && nowhere.host.is_none() {
             let text = format!("{address} is outside all pools and subnets, and the books do not contain it");
             return Err(Refusal::new(ErrorKind::Missing, text));
         }

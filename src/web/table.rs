@@ -125,6 +125,11 @@ metrics! {
             "How full a pool is, 0 to 1: the fraction of its space that subnets occupy, or that is too small for a subnet of the pool's size"
             |scrape| scrape.pools().filter(|pool| !pool.closed)
                 .map(|pool| (vec![pool.pool.clone(), pool.family.clone()], pool.share.0)).collect();
+        "gipam_slices" Gauge "" ["state"]
+            "Slices of pools that several hosts divide: held by this host, leaving (given back) and lost (another host has them)"
+            |scrape| scrape.census.iter().flat_map(|census| each([
+                ("held", census.slices.held as f64), ("leaving", census.slices.leaving as f64), ("lost", census.slices.lost as f64),
+            ])).collect();
         "gipam_subnet_addresses" Gauge "" ["subnet", "pool", "space", "state"]
             "Addresses of the fullest subnets: used, cooling, reserved (never given, reserved, or kept for the gateway) and free; they add up to the subnet"
             |scrape| scrape.fullest().flat_map(|(labels, row)| states(&labels, [
