@@ -48,6 +48,8 @@ row() {
   count
 }
 interleavings() { sed -n 's/.*\b\([0-9]\+ interleavings\).*/\1/p' "$TABLE.out" | paste -sd+ | sed 's/+/, /g'; }
+histories() { sed -n 's/.*\b\([0-9]\+ seeds with .* bad\)$/\1/p' "$TABLE.out" | paste -sd';' | sed 's/;/; /g'; }
+mutants() { sed -n 's/^\(.* \)\?\([A-Z][A-Za-z]*: [0-9]\+ of [0-9]\+ seeds\).*/\2/p; s/^\([A-Z][A-Za-z]*: first noticed by seed [0-9]\+\).*/\1/p' "$TABLE.out" | paste -sd';' | sed 's/;/; /g'; }
 judged() { sed -n 's/.*\b\([0-9]\+ leases judged.*\)/\1/p' "$TABLE.out"; }
 lived() { sed -n 's/.*; \([0-9]\+ reports, .*\); agreed.*/\1/p' "$TABLE.out" | paste -sd+ | sed 's/+/; /g'; }
 operations() { sed -n 's/.*\b\([0-9]\+ operations in [0-9]\+ trials\).*/\1/p' "$TABLE.out"; }
@@ -72,6 +74,12 @@ count
 if [ "$MODE" = --long ]; then
   if wanted faithful_in_every_order "$@"; then
     row faithful_in_every_order interleavings env GIPAM_LONG=1 "$CARGO" test --locked --test interleavings -- --nocapture
+  fi
+  if wanted one_owner_of_a_slice "$@"; then
+    row one_owner_of_a_slice histories env GIPAM_LONG=1 "$CARGO" test --locked --test claims -- --nocapture two_hosts restored
+  fi
+  if wanted every_rule_of_claims_is_needed "$@"; then
+    row every_rule_of_claims_is_needed mutants env GIPAM_LONG=1 "$CARGO" test --locked --test claims -- --nocapture mutants
   fi
   if wanted plan_behaves_as_the_naive_model "$@"; then
     # A trial has 1 to 59 operations.

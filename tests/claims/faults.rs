@@ -77,7 +77,12 @@ impl World {
         let run = self.hosts[host].run.clone();
         let chance = &mut self.chance;
         self.flights.retain(|flight| flight.run != run || (flight.reply.is_none() && chance.in_1000(600)));
-        self.flights.iter_mut().filter(|flight| flight.run == run).for_each(|flight| flight.late = true);
+        for index in 0..self.flights.len() {
+            if self.flights[index].run == run && !self.flights[index].late {
+                self.flights[index].late = true;
+                self.flights[index].wakes = self.later();
+            }
+        }
     }
 
     pub fn start(&mut self, host: usize) {

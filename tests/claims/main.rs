@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs, reason = "a test")]
 
+mod cases;
 mod chance;
 mod faults;
 mod finish;

@@ -80,8 +80,9 @@ pub struct Flight {
     pub call: u64,
     pub what: StoreCall,
     pub reply: Option<StoreReply>,
-    /// The caller gave up on this call.
+    /// The caller gave up on this call, and it does not continue before this step.
     pub late: bool,
+    pub wakes: usize,
 }
 
 pub struct World {
@@ -95,6 +96,7 @@ pub struct World {
     /// Hosts that never come back, with the ids that they had.
     pub buried: Vec<String>,
     pub now: u64,
+    steps: usize,
     numbers: u64,
     pub tally: Tally,
     /// The store was restored, and not all hosts have arrived since.
@@ -133,6 +135,7 @@ impl World {
             snapshots: Vec::new(),
             buried: Vec::new(),
             now: 1_000_000,
+            steps: 0,
             numbers: HOSTS as u64,
             tally: Tally::default(),
             restored: false,
@@ -159,6 +162,7 @@ impl World {
 
     /// Makes one thing happen.
     pub fn happen(&mut self) {
+        self.steps += 1;
         let host = self.chance.below(HOSTS);
         match self.chance.below(1_000) {
             0..=449 => self.fly(),
@@ -196,7 +200,7 @@ impl World {
             match action {
                 ClaimAction::Call { call, what } => {
                     let run = self.hosts[host].run.clone();
-                    self.flights.push(Flight { host, run, call, what, reply: None, late: false });
+                    self.flights.push(Flight { host, run, call, what, reply: None, late: false, wakes: 0 });
                 }
                 ClaimAction::Write { write, entries } => self.hosts[host].writes.push((write, entries)),
                 ClaimAction::Owned { want, slice } => {
@@ -219,7 +223,7 @@ impl World {
             return;
         }
         let index = self.chance.below(self.flights.len());
-        if self.flights[index].late && !self.chance.in_1000(if self.calm { 700 } else { 150 }) {
+        if self.flights[index].late && self.flights[index].wakes > self.steps && !self.calm {
             return;
         }
         let mut flight = self.flights.swap_remove(index);
@@ -235,6 +239,7 @@ impl World {
             // Late: the caller gives up, but the call continues.
             0..=29 if !flight.late => {
                 flight.late = true;
+                flight.wakes = self.later();
                 let (host, run, call) = (flight.host, flight.run.clone(), flight.call);
                 self.flights.push(flight);
                 self.unknown(host, &run, call);
@@ -251,8 +256,8 @@ impl World {
                 }
                 // Doubled.
                 if (50..=79).contains(&fate) {
-                    let (run, what) = (flight.run.clone(), flight.what.clone());
-                    self.flights.push(Flight { run, what, reply: None, late: true, ..flight });
+                    let (run, what, wakes) = (flight.run.clone(), flight.what.clone(), self.later());
+                    self.flights.push(Flight { run, what, reply: None, late: true, wakes, ..flight });
                 }
                 if cut || (80..=109).contains(&fate) {
                     self.unknown(flight.host, &flight.run, flight.call);
@@ -261,6 +266,12 @@ impl World {
                 }
             }
         }
+    }
+
+    /// When a late call goes on: mostly soon, sometimes when nobody thinks of it any more.
+    pub fn later(&mut self) -> usize {
+        let most = if self.chance.in_1000(300) { 500 } else { 30 };
+        self.steps + self.chance.below(most)
     }
 
     fn unknown(&mut self, host: usize, run: &str, call: u64) {
