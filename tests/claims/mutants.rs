@@ -24,7 +24,7 @@ fn every_rule_is_needed() {
     let mutants = if long() { Mutant::ALL.to_vec() } else { often.to_vec() };
     let mut survivors = Vec::new();
     for mutant in mutants.into_iter().filter(|mutant| *mutant != Mutant::NoLookForRestored) {
-        let few = if long() { 500 } else { 20 };
+        let few = if long() { 200 } else { 20 };
         let (mut count, mut seed, mut text) = noticed(mutant, 0..few);
         if count > 0 {
             println!("{mutant:?}: {count} of {few} seeds, {seed}: {text}");
