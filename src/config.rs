@@ -56,6 +56,8 @@ pub struct Config {
     /// Where `settings.pools` come from; decides whether they override lease files and books, or the reverse (R70).
     pub pools_origin: PoolsOrigin,
     pub gc: Gc,
+    /// Where it is written which slices of shared pools belong to this host; `None` if no pool is shared.
+    pub plan: Option<PlanSource>,
     /// Where the page and the metrics are served; `None` unless configured.
     pub http: Option<Http>,
     pub warn_at: WarnAt,
@@ -118,6 +120,15 @@ pub struct Gc {
     pub grace: crate::plan::settings::Millis,
     /// Whether subnets that this Engine does not know may be freed, because no other Engine uses these books.
     pub free_unknown_subnets: bool,
+}
+
+/// Where it is written which slices of shared pools belong to which host, and which host this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanSource {
+    /// The plan file, the same on all hosts.
+    pub file: PathBuf,
+    /// The name of this host in it.
+    pub host: String,
 }
 
 /// Where the page and the metrics are served.

@@ -192,7 +192,9 @@ fn by_name(settings: &Settings) -> BTreeMap<&str, &PoolSettings> {
 
 fn bases(pool: &PoolSettings) -> String {
     let bases = pool.bases();
-    let bases: Vec<String> = bases.map(|base| format!("{} in /{}", base.base, base.size)).collect();
+    let slices = |base: &Base| base.slice.map_or_else(String::new, |slice| format!(" (slices of /{slice})"));
+    let bases: Vec<String> =
+        bases.map(|base| format!("{} in /{}{}", base.base, base.size, slices(base))).collect();
     bases.join(", ")
 }
 

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::claims::SharedPlan;
 use crate::docker::Counters;
 use crate::docker::counters::Refused;
 use crate::hooks::Hooks;
@@ -27,6 +28,8 @@ pub struct RunningDaemon {
     pub repair: Arc<RepairMeters>,
     pub hooks: Hooks,
     pub watch: Watch,
+    /// The plan of all hosts.
+    pub plan: SharedPlan,
 }
 
 impl RunningDaemon {

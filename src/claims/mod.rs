@@ -3,6 +3,40 @@
 //! Promises: a slice is in the books before a network is cut from it; nothing here is called within a request to Docker.
 //! Does not choose subnets or addresses: that is the plan's work, inside the slices of this host.
 
+pub mod answers;
+pub mod apply;
 pub mod file;
+pub mod known;
 pub mod machine;
 mod parse;
+
+use self::file::PlanFile;
+pub use self::known::{HostsPlan, SharedPlan};
+use crate::config::PlanSource;
+use crate::ledger::{Altered, Ledger};
+use crate::plan::Plan;
+use crate::plan::error::Refusal;
+
+/// At a start, before anything is served: reads the plan file and brings the slices of this host into the books.
+pub async fn start(ledger: &Ledger, source: Option<PlanSource>, known: &SharedPlan) -> Result<(), Refusal> {
+    let file = source.as_ref().map(|source| PlanFile::read(&source.file));
+    let begin = move |plan: &Plan| {
+        let hosts =
+            source.zip(file).map(|(source, file)| HostsPlan::at_start(&source, file, plan.settings()));
+        let (altered, lines) = altered(plan, hosts.as_ref());
+        Ok((altered, (hosts, lines)))
+    };
+    let (hosts, lines) = ledger.alter(begin).await?;
+    lines.iter().for_each(|line| tracing::info!("{line}"));
+    if let Some(error) = hosts.as_ref().and_then(|hosts| hosts.error.as_ref()) {
+        tracing::error!("the plan of all hosts: {error}");
+    }
+    known.set(hosts);
+    Ok(())
+}
+
+/// Brings the slices of this host into the books; returns a line for each change.
+pub fn altered(plan: &Plan, hosts: Option<&HostsPlan>) -> (Altered, Vec<String>) {
+    let apply::SliceChanges { changes, lines, .. } = apply::changes(plan, hosts);
+    (Altered { changes, ..Altered::default() }, lines)
+}

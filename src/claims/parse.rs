@@ -11,7 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::file::{HostPlan, Mistake, PlanFile, SlicedPool};
-use crate::config::{locate, reworded};
+use crate::config::{locate, reworded, value};
 use crate::plan::prefix::{Prefix, meeting};
 use crate::plan::written;
 
@@ -137,10 +137,8 @@ impl Parser<'_> {
 
     fn host(&mut self, entry: &HostEntry, pools: &[SlicedPool], before: &mut Before) -> HostPlan {
         let (name, place) = (entry.name.get_ref(), entry.name.span());
-        let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-        if !letters || !(1..=253).contains(&name.len()) {
-            let text = format!("{name:?} cannot be a host; use letters, digits, '-', '_' and '.'");
-            self.refuse(&place, text);
+        if let Err(problem) = value::plan_host(name) {
+            self.refuse(&place, problem.to_string());
         }
         let line = self.line(&place);
         if let Some(other) = before.names.insert(name.to_ascii_lowercase(), line) {
@@ -295,7 +293,7 @@ slices = ["10.20.16.0/20"]
         ("2001:db8:1000::/36\"\nslice = 52", "10.20.128.0/17\"\nslice = 20", "10.20.128.0/17 overlaps pool 10.20.0.0/16; pools must not overlap"),
         ("name = \"b\"", "name = \"A\"", "line 13, column 8, key host[2].name: duplicate host A; line 9 has it already"),
         ("name = \"b\"", "name = \"\"", "\"\" cannot be a host"),
-        ("name = \"b\"", "name = \"b c\"", "\"b c\" cannot be a host; use letters, digits"),
+        ("name = \"b\"", "name = \"b c\"", "\"b c\" cannot be a host; use 1 to 253 letters"),
         ("via = [\"192.0.2.12\"]", "via = []", "line 14, column 7, key host[2].via: host b has no via; give an address"),
         ("via = [\"192.0.2.12\"]\n", "", "missing field `via`"),
         ("\"192.0.2.12\"", "\"host-b\"", "key host[2].via[1]: \"host-b\" is not an IP address"),

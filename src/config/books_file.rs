@@ -162,6 +162,7 @@ mod tests {
             directory: directory.path().to_owned(),
             variables,
             root,
+            host_name: String::new(),
             default_configuration: PathBuf::new(),
             authorities: Vec::new(),
         };

@@ -15,8 +15,8 @@ use super::hooks::{Connect, Url};
 use super::options::{ADDRESS, ADMIN, FILE, HTTP, LOG, NAME, SOCKET, Spelling, UNIX, V4, V4AB, V6, V6AB};
 use super::origin::{At, Spot};
 use super::value::{
-    Begin, DriverName, EventName, HookName, HostName, LogLevel, Mode, PageAddress, PoolName, Share, Text,
-    Time, UnknownSubnets,
+    Begin, DriverName, EventName, HookName, HostName, LogLevel, Mode, PageAddress, PlanHost, PoolName, Share,
+    Text, Time, UnknownSubnets,
 };
 use crate::plan::prefix::AddressRange;
 use crate::plan::settings::AddressOrder;
@@ -101,6 +101,11 @@ pub const SECTIONS: &[Section] = &[
         about: "Repair: gipam compares the books with the Engine's own lists to find the releases that Docker lost, and frees \
                 a lease once at least two checks have found it dead:",
         keys: GC,
+    },
+    Section {
+        table: "[plan]",
+        about: "Pools that several hosts share: each host gives only from its own slices; see [The plan file](#the-plan-file):",
+        keys: PLAN,
     },
     Section {
         table: "[[hook]]",
@@ -201,6 +206,8 @@ keys! {
             "further drivers, and pools for each, see below";
         tls: Option<TlsTable> = "none", &[], Start,
             "certificates, see below";
+        plan: Option<PlanTable> = "none", &[], Reload,
+            "which slices of shared pools belong to which host, see below";
         gc: GcTable = "as below", &[], Start,
             "repair of lost releases, see below";
         #[serde(default)] hook: Vec<HookTable> = "none", &[], Reload,
@@ -232,6 +239,8 @@ keys! {
             "the prefix from which subnets are cut, without host bits";
         size: Option<At<u8>> = "24 for v4, 64 for v6", &[V4AB, V6AB], Reload,
             "prefix length of a subnet, if the network does not request one";
+        slice: Option<At<u8>> = "none", &[], Reload,
+            "prefix length of a slice, if several hosts share the base: this host then gives only from its own slices; with `[plan]`";
         addresses: At<AddressOrder> = "\"sequential\"", &[], Reload,
             "how addresses are chosen; for v6 also \"eui64\" (from the MAC) and \"stable\" (RFC 7217)";
     }
@@ -265,6 +274,14 @@ keys! {
             "`CertFile`: the certificate that the Engine presents; with `engine_key`";
         engine_key: Option<At<Text>> = "none", &[], Start,
             "`KeyFile`: its private key";
+    }
+
+    /// `[plan]`.
+    PlanTable PLAN {
+        file: At<Text> = "must be given", &[], Reload,
+            "the plan file, the same on all hosts: which host has which slices";
+        host: Option<At<PlanHost>> = "the host name of the machine", &[], Reload,
+            "the name of this host in the plan file";
     }
 
     /// `[gc]`.
@@ -353,6 +370,7 @@ mod tests {
             ("v4 = { ... }, v6 = { ... }", "[[pool]]\nname = \"a\"\nv4.zzz = 1"),
             ("[driver.NAME]", "[driver.x]\nzzz = 1"),
             ("[tls]", "[tls]\nzzz = 1"),
+            ("[plan]", "[plan]\nzzz = 1"),
             ("[[hook]]", "[[hook]]\nzzz = 1"),
         ] {
             assert_eq!(accepted(toml), documented(table), "{table}");
@@ -411,17 +429,16 @@ mod tests {
         });
         let uncommented = uncommented.collect::<Vec<_>>().join("\n");
         let config = load(&uncommented);
-        for key in TOP.iter().filter(|key| !["pool", "driver", "tls", "gc", "hook"].contains(&key.name)) {
+        for key in
+            TOP.iter().filter(|key| !["pool", "driver", "tls", "gc", "plan", "hook"].contains(&key.name))
+        {
             let (value, example) = (format!("\n{} = ", key.name), format!("\n# {} = ", key.name));
-            assert!(
-                uncommented.contains(&value) || uncommented.contains(&example),
-                "{} is missing",
-                key.name
-            );
+            let has = uncommented.contains(&value) || uncommented.contains(&example);
+            assert!(has, "{} is missing", key.name);
         }
         assert_eq!(config.admin, Path::new("/run/gipam/admin.sock"));
         assert_eq!(config.settings, load("").settings);
-        let same = |key: &Key| !["pool", "driver", "tls", "gc", "hook", "file"].contains(&key.name);
+        let same = |key: &Key| !["pool", "driver", "tls", "gc", "plan", "hook", "file"].contains(&key.name);
         let shown = |config: &Config| {
             let all =
                 config.shown.iter().filter(|shown| TOP.iter().any(|key| same(key) && key.name == shown.key));

@@ -41,6 +41,30 @@ the first; if the first listens on TCP, each of them needs its own `address`.
 
 The admin socket is `/run/gipam/admin.sock`. If a plugin socket `DIR/X.sock` is set, it is `DIR/X.admin.sock`, or
 `/run/gipam/X.admin.sock` if Docker searches DIR.
+
+## The plan file
+
+The plan file is the same on all hosts. It says how the shared pools are divided, which host has which slices, and at which
+addresses the other hosts reach it:
+
+```toml
+[[pool]]
+base = \"10.20.0.0/16\"
+slice = 20
+[[host]]
+name = \"a\"
+via = [\"192.0.2.11\", \"2001:db8::11\"]
+slices = [\"10.20.0.0/20\"]
+[[host]]
+name = \"b\"
+via = [\"192.0.2.12\"]
+slices = [\"10.20.16.0/20\", \"10.20.32.0/20\"]
+```
+
+Each host has the same pool in its configuration, `v4 = { base = \"10.20.0.0/16\", slice = 20 }`, and gives subnets only from
+its own slices. gipam reads the plan file at its start and at each reload. A reload with a mistake in the plan file changes
+nothing. At a start, gipam reports such a file as an error and serves the slices that its books contain. A slice that the file no longer
+gives to this host is *lost* while networks are in it: it gives no new subnets, and it leaves the books with its last network.
 ";
 
 /// The page `docs/configuration.md`.

@@ -92,6 +92,9 @@ spellings! {
 /// The TOML file to read if it exists and no other file is named.
 pub(super) const DEFAULT_CONFIGURATION: &str = "/etc/gipam/gipam.toml";
 
+/// Where the kernel shows the host name.
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+
 /// The environment in which the program runs.
 #[derive(Clone, Debug)]
 pub struct Surroundings {
@@ -99,6 +102,8 @@ pub struct Surroundings {
     pub directory: PathBuf,
     pub variables: BTreeMap<String, String>,
     pub root: bool,
+    /// The host name of the machine; empty if it is unknown.
+    pub host_name: String,
     /// The TOML file to read if it exists and no other file is named.
     pub default_configuration: PathBuf,
     /// Where the system may keep its list of trusted CAs; the first path that exists is used.
@@ -111,6 +116,7 @@ impl Default for Surroundings {
             directory: PathBuf::from("/"),
             variables: BTreeMap::new(),
             root: false,
+            host_name: String::new(),
             default_configuration: DEFAULT_CONFIGURATION.into(),
             authorities: SYSTEM.map(PathBuf::from).into(),
         }
@@ -126,6 +132,7 @@ impl Surroundings {
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                 .collect(),
             root: rustix::process::geteuid().is_root(),
+            host_name: std::fs::read_to_string(HOST_NAME).unwrap_or_default().trim().to_owned(),
             ..Self::default()
         }
     }

@@ -81,7 +81,8 @@ impl Resolver<'_> {
         for (pool, table) in settings.pools.iter().zip(tables) {
             for family in Family::BOTH {
                 let Some((base, table)) = pool.base(family).zip(base_of(table, family)) else { continue };
-                let value = format!("{} cut into /{}", base.base, base.size);
+                let slices = base.slice.map_or_else(String::new, |slice| format!(", in slices of /{slice}"));
+                let value = format!("{} cut into /{}{slices}", base.base, base.size);
                 self.show(format!("pool.{}.{}", pool.name, family.name()), value, &table.base.place);
             }
         }
@@ -97,8 +98,8 @@ impl Resolver<'_> {
     fn pool(&mut self, table: &PoolTable, top: &Top) -> Result<PoolSettings, ConfigError> {
         let pool = PoolSettings {
             name: table.name.to_string(),
-            v4: self.base(table.v4.as_ref(), Family::V4)?,
-            v6: self.base(table.v6.as_ref(), Family::V6)?,
+            v4: self.base(table.v4.as_ref(), Family::V4, top)?,
+            v6: self.base(table.v6.as_ref(), Family::V6, top)?,
             cooling: ***table.cooling.as_ref().unwrap_or(&top.cooling),
             subnet_cooling: ***table.subnet_cooling.as_ref().unwrap_or(&top.subnet_cooling),
             closed: false,
@@ -109,7 +110,12 @@ impl Resolver<'_> {
         Ok(pool)
     }
 
-    fn base(&mut self, table: Option<&BaseTable>, family: Family) -> Result<Option<Base>, ConfigError> {
+    fn base(
+        &mut self,
+        table: Option<&BaseTable>,
+        family: Family,
+        top: &Top,
+    ) -> Result<Option<Base>, ConfigError> {
         let Some(table) = table else { return Ok(None) };
         let (written, in_file) = (&table.base, self.document.has(&table.base.place));
         let (base, masked) = self.document.value(written, |text| match value::base(text, family)? {
@@ -136,7 +142,25 @@ impl Resolver<'_> {
             }
             (order, _) => Ok(*order),
         })?;
-        Ok(Some(Base::new(base, size, addresses)))
+        let slice = self.slice(table, base, size, top)?;
+        Ok(Some(Base { slice, ..Base::new(base, size, addresses) }))
+    }
+
+    /// The length of the slices of a shared base: it lies between the base's and the subnets', and needs a plan.
+    fn slice(&self, table: &BaseTable, base: Prefix, size: u8, top: &Top) -> Result<Option<u8>, ConfigError> {
+        let read = |slice: &u8| match *slice {
+            slice if !(base.length()..=size).contains(&slice) => {
+                let least = base.length();
+                Err(problem!(
+                    "slice /{slice} does not fit {base} with subnets of /{size}; give a length from {least} to {size}"
+                ))
+            }
+            slice if top.plan.is_none() => Err(problem!(
+                "slice /{slice} needs a plan that says which slices belong to this host; add [plan] with file = \"PATH\""
+            )),
+            slice => Ok(slice),
+        };
+        table.slice.as_ref().map(|slice| self.document.value(slice, read)).transpose()
     }
 
     /// The pool `default` that flags and variables define, if they give a base, in the form of a table of the file.
@@ -170,7 +194,7 @@ impl Resolver<'_> {
             }
             return Ok(None);
         };
-        Ok(Some(BaseTable { base, size, addresses: At::new(AddressOrder::default(), DEFAULT) }))
+        Ok(Some(BaseTable { base, size, slice: None, addresses: At::new(AddressOrder::default(), DEFAULT) }))
     }
 }
 

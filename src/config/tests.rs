@@ -22,6 +22,7 @@ fn house(toml: &str, variables: &[(&str, &str)]) -> House {
         directory: directory.path().to_owned(),
         variables,
         root: true,
+        host_name: "a.example".to_owned(),
         default_configuration,
         authorities: vec![directory.path().join("system.pem")],
     };

@@ -99,6 +99,8 @@ ruled! {
     DriverName(String) = driver_name, String::clone;
     PoolName(String) = pool_name, String::clone;
     HookName(String) = hook_name, String::clone;
+    /// The name of a host in a plan.
+    PlanHost(String) = plan_host, String::clone;
     /// The name of an event that a hook can select.
     EventName(String) = event, String::clone;
     HostName(String) = host_name, String::clone;
@@ -248,6 +250,13 @@ pub(super) fn driver_name(name: &str) -> Result<String, Problem> {
         }
         _ => Ok(name.to_owned()),
     }
+}
+
+/// The name of a host in a plan, which may be a host name with its domain.
+pub fn plan_host(name: &str) -> Result<String, Problem> {
+    let refuse = || problem!("{name:?} cannot be a host; use 1 to 253 letters, digits, '-', '_' and '.'");
+    let fits = (1..=253).contains(&name.len()) && name.bytes().all(word_byte);
+    fits.then(|| name.to_owned()).ok_or_else(refuse)
 }
 
 fn is_word(name: &str) -> bool {

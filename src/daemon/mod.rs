@@ -26,6 +26,7 @@ use self::docker_thread::DockerThread;
 pub use self::error::DaemonError;
 use self::reload::Reloader;
 use crate::admin::{Admin, Reload, RunningDaemon};
+use crate::claims::{self, SharedPlan};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::docker::discovery::Announcement;
@@ -111,12 +112,18 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     let started = Arc::new(config.clone());
     let (publish, in_force) = watch::channel(started.clone());
     let watch = Watch::new(config.warn_at.clone());
+    let plan = SharedPlan::default();
+    let wants = ledger.wants();
+    claims::start(&ledger, config.plan.clone(), &plan)
+        .await
+        .map_err(|refusal| DaemonError::new("the slices of this host cannot be recorded").because(refusal))?;
     let reloader = Reloader {
         started,
         in_force: publish,
         ledger: ledger.clone(),
         hooks: hooks.clone(),
         watch: watch.clone(),
+        plan: plan.clone(),
     };
     let stop = stop(signals, end, reloader, reloads);
     // Before the first request is served, so that a new hook gets all events from here on.
@@ -152,6 +159,7 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
         repair: repair.meters().clone(),
         hooks: hooks.clone(),
         watch: watch.clone(),
+        plan: plan.clone(),
     };
     let (ledger_of, books_of) = (ledger.clone(), books.clone());
     let admin = Admin::new(ledger_of, books_of, in_force, running, repair, survey.clone(), ask_reload);
@@ -175,11 +183,12 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     };
     let watching = tokio::spawn(watch.run(ledger.clone(), books, hooks.clone()));
     let reconciling = reconciler.map(|reconciler| tokio::spawn(reconciler.run()));
-    let sweeping = tokio::spawn(sweep::sweep(ledger));
+    let answering = tokio::spawn(claims::answers::answer(ledger.clone(), wants, plan.clone()));
+    let sweeping = tokio::spawn(sweep::sweep(ledger, plan));
     let drained = async { drained.await.unwrap_or_else(|_| Ok(Drained::default())) };
     let drained = tokio::try_join!(server.serve(shutdown, DRAIN), drained).map_err(DaemonError::start)?;
     let cut_off = drained.0.cut_off + drained.1.cut_off;
-    for task in [Some(watching), Some(sweeping), reconciling].into_iter().flatten() {
+    for task in [Some(watching), Some(answering), Some(sweeping), reconciling].into_iter().flatten() {
         task.abort();
     }
     withdraw(doors.announcements);

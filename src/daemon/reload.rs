@@ -1,6 +1,6 @@
 //! Reads the configuration again, at SIGHUP and at `gipam reload`.
 //!
-//! Promises: a configuration with an error changes nothing; each change is reported on one line; a rehearsal
+//! Promises: a configuration or plan file with an error changes nothing; each change is reported on one line; a rehearsal
 //! reports the same lines and changes nothing. Pools, reservations and times change at once; other changes
 //! are reported until a restart.
 
@@ -9,7 +9,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::later;
-use crate::config::{Config, Hook};
+use crate::claims::file::PlanFile;
+use crate::claims::{self, HostsPlan, SharedPlan};
+use crate::config::{Config, ConfigError, Hook};
 use crate::hooks::Hooks;
 use crate::ledger::{Altered, Ledger};
 use crate::plan::Plan;
@@ -24,6 +26,7 @@ pub(super) struct Reloader {
     pub(super) ledger: Ledger,
     pub(super) hooks: Hooks,
     pub(super) watch: Watch,
+    pub(super) plan: SharedPlan,
 }
 
 impl Reloader {
@@ -48,22 +51,44 @@ impl Reloader {
         let config = self.in_force.borrow().clone();
         // Reading its files may be slow, and this thread also serves the page and the admin socket.
         let old = config.as_ref().clone();
-        let new = tokio::task::spawn_blocking(move || old.reload());
-        let new = new.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let new = tokio::task::spawn_blocking(move || {
+            let new = old.reload()?;
+            let file = new.plan.as_ref().map(|plan| PlanFile::read(&plan.file));
+            Ok::<_, ConfigError>((new, file))
+        });
+        let new = new.await.map_err(|error| error.to_string())?;
+        let (new, file) = new.map_err(|error| error.to_string())?;
         let mut lines = new.warnings.clone();
         lines.extend(later::lines(&self.started, &new));
         let (configured, origin) = (new.settings.clone(), new.pools_origin.clone());
+        let source = new.plan.clone();
         let alter = move |plan: &Plan| {
             let known = plan.settings();
             let configured = configured.with_books(known);
             let (settings, mut lines) = settle(&configured, &origin, &known.pools, Below::Books, plan);
             lines.extend(difference(known, &settings));
-            let settings = (!rehearsal).then_some(settings);
-            Ok((Altered { settings, ..Altered::default() }, lines))
+            let hosts = source.zip(file).map(|(source, file)| HostsPlan::at_reload(&source, file, &settings));
+            let hosts = match hosts.transpose() {
+                Ok(hosts) => hosts,
+                Err(why) => return Ok((Altered::default(), Err(why))),
+            };
+            let (altered, slices) = claims::altered(plan, hosts.as_ref());
+            lines.extend(slices);
+            let altered = match rehearsal {
+                true => Altered::default(),
+                false => Altered { settings: Some(settings), ..altered },
+            };
+            Ok((altered, Ok((hosts, lines))))
         };
-        lines.extend(self.ledger.alter(alter).await.map_err(|refusal| refusal.to_string())?);
+        let altered = self.ledger.alter(alter).await.map_err(|refusal| refusal.to_string())?;
+        if let (Err(why), false) = (&altered, rehearsal) {
+            self.plan.note_refused(why.clone());
+        }
+        let (hosts, changed) = altered?;
+        lines.extend(changed);
         lines.extend(told_lines(&config, &new));
         if !rehearsal {
+            self.plan.set(hosts);
             self.watch.configure(new.warn_at.clone());
             if let Err(error) = self.hooks.configure(new.hooks.clone()).await {
                 lines.push(format!("hooks stay unchanged: {error}"));
@@ -79,6 +104,13 @@ pub(super) fn told_lines(old: &Config, new: &Config) -> Vec<String> {
     let mut lines = hook_lines(&old.hooks, &new.hooks);
     if new.warn_at != old.warn_at {
         lines.push("warn_at thresholds change".to_owned());
+    }
+    if new.plan != old.plan {
+        let shown = |config: &Config| match &config.plan {
+            Some(plan) => format!("{} as host {}", plan.file.display(), plan.host),
+            None => "none".to_owned(),
+        };
+        lines.push(format!("plan: {} becomes {}", shown(old), shown(new)));
     }
     lines
 }
