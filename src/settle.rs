@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::PoolsOrigin;
 use crate::plan::Plan;
 use crate::plan::prefix::{AddressRange, Family};
-use crate::plan::settings::{Base, Checked, PoolSettings, Settings};
+use crate::plan::settings::{Base, Checked, PoolSettings, Settings, Shared};
 
 /// The source of the known pools, apart from the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,7 +192,13 @@ fn by_name(settings: &Settings) -> BTreeMap<&str, &PoolSettings> {
 
 fn bases(pool: &PoolSettings) -> String {
     let bases = pool.bases();
-    let slices = |base: &Base| base.slice.map_or_else(String::new, |slice| format!(" (slices of /{slice})"));
+    let slices = |base: &Base| {
+        let slices = base.slice.map_or_else(String::new, |slice| format!(" (slices of /{slice})"));
+        let Some(Shared { gateway, by_number }) = base.shared else { return slices };
+        let gateway = gateway.map_or_else(String::new, |at| format!(", gateway {}", base.base.address(at)));
+        let by_number = by_number.map_or_else(String::new, |part| format!(", {part} by number"));
+        format!("{slices} shared{gateway}{by_number}")
+    };
     let bases: Vec<String> =
         bases.map(|base| format!("{} in /{}{}", base.base, base.size, slices(base))).collect();
     bases.join(", ")

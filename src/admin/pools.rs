@@ -97,8 +97,7 @@ fn table(pool: &PoolSettings) -> String {
             order => format!(", addresses = {:?}", order.name()),
         };
         let (family, prefix, size) = (base.base.family().name(), base.base, base.size);
-        let slice = base.slice.map_or_else(String::new, |slice| format!(", slice = {slice}"));
-        lines += &format!("{family} = {{ base = \"{prefix}\", size = {size}{slice}{order} }}\n");
+        lines += &format!("{family} = {{ base = \"{prefix}\", size = {size}{order} }}\n");
     }
     lines
 }

@@ -31,6 +31,8 @@ pub struct SlicedPool {
     pub base: Prefix,
     /// The prefix length of its slices.
     pub slice: u8,
+    /// In this part of a pool that is one subnet of several hosts, each address is a slice.
+    pub by_number: Option<Prefix>,
 }
 
 /// One host of the plan.

@@ -134,19 +134,35 @@ impl HostsPlan {
 /// Why the file cannot serve this base, with both values; `None` if both agree.
 fn difference(pool: &str, base: &Base, file: &PlanFile, path: &Path) -> Option<String> {
     let known = file.pools.iter().find(|known| known.base.overlaps(base.base));
-    let same = |known: &SlicedPool| known.base == base.base && Some(known.slice) == base.slice;
+    let by_number = base.shared.and_then(|shared| shared.by_number);
+    let same = |known: &SlicedPool| {
+        known.base == base.base && Some(known.slice) == base.slice && known.by_number == by_number
+    };
     let path = path.display();
     let there = match known {
         Some(known) if same(known) => return None,
         None if base.slice.is_none() => return None,
-        Some(known) => format!("{path} has {} in slices of /{}", known.base, known.slice),
+        Some(known) => {
+            format!(
+                "{path} has {} in slices of /{}{}",
+                known.base,
+                known.slice,
+                by_number_text(known.by_number)
+            )
+        }
         None => format!("{path} does not have it"),
     };
-    let here = base.slice.map_or("without slices".to_owned(), |slice| format!("in slices of /{slice}"));
+    let here = base.slice.map_or("without slices".to_owned(), |slice| {
+        format!("in slices of /{slice}{}", by_number_text(by_number))
+    });
     Some(format!(
         "pool {pool} is {} {here}, but {there}; make both the same, then run gipam reload",
         base.base
     ))
+}
+
+fn by_number_text(part: Option<Prefix>) -> String {
+    part.map_or_else(String::new, |part| format!(" and {part} by number"))
 }
 
 /// An error with its cause, in one line.

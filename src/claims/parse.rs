@@ -29,6 +29,7 @@ struct PlanTables {
 struct PoolEntry {
     base: Spanned<String>,
     slice: Spanned<u8>,
+    by_number: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -100,7 +101,7 @@ impl Parser<'_> {
     fn pools(&mut self, entries: &[PoolEntry]) -> Option<Vec<SlicedPool>> {
         let known = self.mistakes.len();
         let mut pools: Vec<SlicedPool> = Vec::new();
-        for PoolEntry { base: written, slice } in entries {
+        for PoolEntry { base: written, slice, by_number } in entries {
             let Some(base) = self.prefix(written) else { continue };
             if let Some((never, what)) = written::never_serves(base) {
                 let text = format!("{base} includes {never} ({what}), which no container can use");
@@ -118,7 +119,14 @@ impl Parser<'_> {
                     format!("slice /{slice} does not fit {base}; give a length from {least} to {most}"),
                 );
             }
-            pools.push(SlicedPool { base, slice });
+            let by_number = by_number.as_ref().and_then(|written| {
+                let part = self.prefix(written)?;
+                if !base.contains(part) {
+                    self.refuse(&written.span(), format!("{part} lies outside {base}"));
+                }
+                Some(part)
+            });
+            pools.push(SlicedPool { base, slice, by_number });
         }
         (self.mistakes.len() == known).then_some(pools)
     }
@@ -205,10 +213,13 @@ impl Parser<'_> {
             );
             return self.refuse(&place, text);
         };
-        if slice.length() != pool.slice {
-            let (base, length) = (pool.base, pool.slice);
-            let text =
-                format!("slice {slice} of host {host} must be a /{length}, as all slices of pool {base}");
+        let part = pool.by_number.filter(|part| part.overlaps(slice));
+        let (length, of) = match part {
+            Some(part) => (slice.family().bits(), format!("the part {part} that is given by number")),
+            None => (pool.slice, format!("pool {}", pool.base)),
+        };
+        if slice.length() != length {
+            let text = format!("slice {slice} of host {host} must be a /{length}, as all slices of {of}");
             return self.refuse(&place, text);
         }
         let other = before.slices.range(meeting(&before.slices, slice)).next();

@@ -15,7 +15,7 @@ use super::origin::{At, DEFAULT, Origin};
 use super::resolve::Resolver;
 use super::value::{self, PoolName};
 use crate::plan::prefix::{AddressRange, Family, Prefix};
-use crate::plan::settings::{AddressOrder, Base, PoolSettings, Settings, default_size};
+use crate::plan::settings::{AddressOrder, Base, PoolSettings, Settings, Shared, default_size};
 use crate::plan::written;
 
 /// Where the pools of a configuration come from.
@@ -122,7 +122,9 @@ impl Resolver<'_> {
             (prefix, true) if in_file => Err(problem!("{text} has host bits set; write {prefix}")),
             read => Ok(read),
         })?;
-        let size = table.size.as_ref().map_or(default_size(family), |size| **size);
+        let is_shared = table.shared.as_ref().is_some_and(|shared| **shared);
+        let usual = if is_shared { base.length() } else { default_size(family) };
+        let size = table.size.as_ref().map_or(usual, |size| **size);
         if size < base.length() || size > family.bits() {
             let (least, most) = (base.length(), family.bits());
             let place = table.size.as_ref().map_or(&written.place, |size| &size.place);
@@ -142,18 +144,53 @@ impl Resolver<'_> {
             }
             (order, _) => Ok(*order),
         })?;
-        let slice = self.slice(table, base, size, top)?;
-        Ok(Some(Base { slice, ..Base::new(base, size, addresses) }))
+        let longest = if is_shared { family.bits() } else { size };
+        let slice = self.slice(table, base, longest, top)?;
+        let base = Base { slice, ..Base::new(base, size, addresses) };
+        Ok(Some(Base { shared: self.shared(table, &base)?, ..base }))
     }
 
-    /// The length of the slices of a shared base: it lies between the base's and the subnets', and needs a plan.
-    fn slice(&self, table: &BaseTable, base: Prefix, size: u8, top: &Top) -> Result<Option<u8>, ConfigError> {
+    /// How the base is shared with other hosts as one subnet, if it is.
+    fn shared(&self, table: &BaseTable, base: &Base) -> Result<Option<Shared>, ConfigError> {
+        let BaseTable { shared, gateway, by_number, .. } = table;
+        let Some(written) = shared.as_ref().filter(|shared| ***shared) else {
+            for written in gateway.iter().chain(by_number) {
+                self.document.value(written, |_| Err::<(), _>(problem!("this also needs shared = true")))?;
+            }
+            return Ok(None);
+        };
+        let inside = |part: Prefix| match base.base.contains(part) {
+            true => Ok(part),
+            false => Err(problem!("{part} lies outside {}", base.base)),
+        };
+        let address = |text: &String| match text.parse() {
+            Ok(address) => inside(Prefix::host(address)).map(Prefix::first),
+            Err(_) => Err(problem!("{text:?} is not an IP address")),
+        };
+        let part = |text: &String| match value::base(text, base.base.family())? {
+            (part, true) => Err(problem!("{text} has host bits set; write {part}")),
+            (part, false) => inside(part),
+        };
+        let read = Shared {
+            gateway: gateway.as_ref().map(|written| self.document.value(written, address)).transpose()?,
+            by_number: by_number.as_ref().map(|written| self.document.value(written, part)).transpose()?,
+        };
+        self.document.value(written, |_| read.wrong(base).map_or(Ok(()), |why| Err(problem!("{why}"))))?;
+        Ok(Some(read))
+    }
+
+    /// The length of the slices of a base: it lies between the base's and `longest`, and needs a plan.
+    fn slice(
+        &self,
+        table: &BaseTable,
+        base: Prefix,
+        longest: u8,
+        top: &Top,
+    ) -> Result<Option<u8>, ConfigError> {
         let read = |slice: &u8| match *slice {
-            slice if !(base.length()..=size).contains(&slice) => {
+            slice if !(base.length()..=longest).contains(&slice) => {
                 let least = base.length();
-                Err(problem!(
-                    "slice /{slice} does not fit {base} with subnets of /{size}; give a length from {least} to {size}"
-                ))
+                Err(problem!("slice /{slice} does not fit {base}; give a length from {least} to {longest}"))
             }
             slice if top.plan.is_none() => Err(problem!(
                 "slice /{slice} needs a plan that says which slices belong to this host; add [plan] with file = \"PATH\""
@@ -194,7 +231,15 @@ impl Resolver<'_> {
             }
             return Ok(None);
         };
-        Ok(Some(BaseTable { base, size, slice: None, addresses: At::new(AddressOrder::default(), DEFAULT) }))
+        Ok(Some(BaseTable {
+            base,
+            size,
+            slice: None,
+            shared: None,
+            gateway: None,
+            by_number: None,
+            addresses: At::new(AddressOrder::default(), DEFAULT),
+        }))
     }
 }
 

@@ -99,6 +99,9 @@ mod tests {
         ("[tls]", "engine_cert", TLS, "engine_key = \"/k\"\nengine_cert = \"/a\"", "engine_key = \"/k\"\nengine_cert = \"/b\""),
         ("[tls]", "engine_key", TLS, "engine_cert = \"/k\"\nengine_key = \"/a\"", "engine_cert = \"/k\"\nengine_key = \"/b\""),
         (BASE, "slice", "[plan]\nfile = \"/a\"\nhost = \"a\"\n[[pool]]\nname = \"a\"\nv6.base = \"2001:db8::/48\"\n...", "", "v6.slice = 52"),
+        (BASE, "shared", LAN, "", "v4.shared = true"),
+        (BASE, "gateway", LAN, "v4.shared = true", "v4.shared = true\nv4.gateway = \"192.0.2.1\""),
+        (BASE, "by_number", LAN, "v4.shared = true", "v4.shared = true\nv4.by_number = \"192.0.2.240/29\""),
         ("[plan]", "file", "[plan]\nhost = \"a\"\n...", "file = \"/a\"", "file = \"/b\""),
         ("[plan]", "host", "[plan]\nfile = \"/a\"\n...", "host = \"a\"", "host = \"b\""),
         ("[gc]", "engine", "[gc]\n...", "", "engine = \"\""),
@@ -130,6 +133,7 @@ mod tests {
     ];
     const BASE: &str = "v4 = { ... }, v6 = { ... }";
     const POOL: &str = "[[pool]]\nname = \"a\"\nv6.base = \"2001:db8::/48\"\n...";
+    const LAN: &str = "[plan]\nfile = \"/a\"\nhost = \"a\"\n[[pool]]\nname = \"a\"\nv4.base = \"192.0.2.0/24\"\nv4.size = 24\nv4.slice = 24\n...";
     const TLS: &str = "address = \":9\"\n[tls]\ncert = \"/c\"\nkey = \"/k\"\n...";
     const HOOK: &str = "[[hook]]\nname = \"a\"\nurl = \"https://hooks.example/\"\n...";
 

@@ -184,7 +184,7 @@ impl<'a> SubnetSearch<'a> {
             let (place, want) = (self.place(at)?, |base| Want::Room { base });
             let fits = place.space.slice().is_some_and(|slice| slice <= place.length);
             let cannot =
-                self.request.cannot.contains_key(&want(place.base)) || self.plan.slices.cover(place.base);
+                self.request.cannot.why(want(place.base)).is_some() || self.plan.slices.cover(place.base);
             let known = self.request.in_use.knows(place.base);
             let offer = if known { Offer::Claim(want(place.base)) } else { Offer::Unknown };
             (fits && !cannot && place.hopeless().is_none()).then_some((rank, offer))

@@ -57,7 +57,7 @@ impl AddressSearch<'_> {
         if choice.as_ref().is_none_or(|choice| choice.warning.is_some())
             && let Some(want) = plan.more_addresses(subnet).filter(|_| !request.gateway)
         {
-            match (request.cannot.get(&want), &choice) {
+            match (request.cannot.why(want), &choice) {
                 (None, _) => return Ok(Decision::unchanged(Reply::Claim(want))),
                 (Some(why), None) => return Err(plan.exhausted_because(subnet, why)),
                 (Some(_), Some(_)) => {}
@@ -88,7 +88,7 @@ impl AddressSearch<'_> {
             || siblings.lease(address).filter(|_| !request.gateway || !siblings.is_router(address));
         let Some((holder, record)) = own.map(|record| (*subnet, record)).or_else(of_sibling) else {
             if let Some(want) = plan.unowned_address(subnet, address).filter(|_| !self.is_common(address)) {
-                return match request.cannot.get(&want) {
+                return match request.cannot.why(want) {
                     Some(why) => Err(Refusal::no_available_addresses(format!(
                         "{asked} does not belong to this host: {why}"
                     ))),

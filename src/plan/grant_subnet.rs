@@ -63,7 +63,7 @@ impl Plan {
         if request.space == Space::Local
             && let Some(want) = self.unowned_subnet(prefix)
         {
-            return match request.cannot.get(&want) {
+            return match request.cannot.why(want) {
                 Some(why) => {
                     Err(Refusal::no_available_pool(format!("{prefix} does not belong to this host: {why}")))
                 }

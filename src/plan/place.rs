@@ -71,7 +71,7 @@ impl<'a> PoolPlace<'a> {
 
     /// Why this host cannot claim another slice of the base, if that is known.
     pub(super) fn cannot(&self) -> Option<&'a str> {
-        self.request.cannot.get(&Want::Room { base: self.base }).map(|why| &**why)
+        self.request.cannot.why(Want::Room { base: self.base })
     }
 
     /// What is in use in a part of the base, or in all of it, for people: by the host, and by networks that the books lack.

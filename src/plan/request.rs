@@ -16,7 +16,7 @@ pub use super::mac::Mac;
 use super::prefix::{Family, Prefix};
 pub use super::repairs::{Adoption, Dead, Fence, Gone, Repair, ShownLease};
 use super::settings::Millis;
-pub use super::slices::{SliceRequest, Want};
+pub use super::slices::{Cannot, SliceRequest, Want};
 
 /// An address space, with its own table of subnets (P24: a Swarm manager requests the same subnet in both).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -104,9 +104,6 @@ pub struct SubnetRequest {
     pub cannot: Cannot,
 }
 
-/// The wants that cannot be claimed, and why.
-pub type Cannot = Arc<BTreeMap<Want, Box<str>>>;
-
 /// RequestAddress.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AddressRequest {
@@ -184,7 +181,7 @@ impl Request {
         else {
             return;
         };
-        Arc::make_mut(cannot).insert(want, why.into());
+        cannot.note(want, why);
     }
 }
 

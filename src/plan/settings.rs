@@ -70,8 +70,8 @@ pub struct Shared {
 
 impl Shared {
     /// Why a base cannot be shared in this way.
-    fn wrong(self, base: Option<&Base>) -> Option<String> {
-        let Base { base, size, addresses, slice, .. } = *base?;
+    pub fn wrong(self, base: &Base) -> Option<String> {
+        let Base { base, size, addresses, slice, .. } = *base;
         let outside = |part: Prefix| (!base.contains(part)).then(|| format!("{part} lies outside {base}"));
         if slice.is_none() {
             return Some(format!("{base} is shared among hosts, so it also needs slice = LENGTH"));
@@ -274,7 +274,7 @@ impl<'a> Checked<'a> {
                 );
                 return pool.refused(None, text);
             }
-            if let Some(text) = shared.and_then(|shared| shared.wrong(pool.base(family))) {
+            if let Some(text) = shared.and_then(|shared| shared.wrong(pool.base(family)?)) {
                 return pool.refused(Some(*base), format!("pool {name}: {text}"));
             }
             if let Some((never, what)) = never_serves(*base) {

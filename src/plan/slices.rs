@@ -8,10 +8,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use super::Plan;
-use super::change::{Change, Serial};
-use super::error::Refusal;
+use super::change::{Change, Record, Serial};
+use super::error::{ErrorKind, Refusal};
 use super::free_space::Standing;
 use super::intervals::Intervals;
 use super::pool_spaces::{PoolSpace, PoolSpaces};
@@ -67,6 +68,21 @@ pub enum Want {
     Room { base: Prefix },
     /// The slices that contain this prefix.
     These(Prefix),
+}
+
+/// What cannot be claimed, and why. Allocates nothing while that is empty, as almost every request is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cannot(Option<Arc<BTreeMap<Want, Box<str>>>>);
+
+impl Cannot {
+    /// Why this cannot be claimed, if that is known.
+    pub fn why(&self, want: Want) -> Option<&str> {
+        self.0.as_ref()?.get(&want).map(|why| &**why)
+    }
+
+    pub(super) fn note(&mut self, want: Want, why: &str) {
+        Arc::make_mut(self.0.get_or_insert_default()).insert(want, why.into());
+    }
 }
 
 impl fmt::Display for Want {
@@ -255,18 +271,40 @@ impl Plan {
         self.slices.get(prefix).map(|_| Change::SliceGone { prefix }).into_iter().collect()
     }
 
-    /// Refuses to give up a slice in which a subnet is held or, if `cooling`, is cooling.
+    /// Refuses to part with a slice in which anything is held or, if `cooling`, still cools: a subnet, or in a subnet that
+    /// hosts share an address.
     fn leave(&self, prefix: Prefix, cooling: bool) -> Result<(), Refusal> {
-        let held = self.held_anywhere(prefix).and_then(|serial| self.subnet(serial));
-        if let Some(subnet) = held {
-            let text = format!("slice {prefix} is in use: subnet {} is in it", subnet.state.prefix);
-            return Err(Refusal::new(super::error::ErrorKind::Taken, text));
+        let shared = self.spaces.divided_around(prefix).is_some_and(|space| space.shared().is_some());
+        let in_use = if shared { self.address_in(prefix, cooling) } else { self.subnet_in(prefix, cooling) };
+        let refused = |what| Refusal::new(ErrorKind::Taken, format!("slice {prefix} is in use: {what}"));
+        in_use.map_or(Ok(()), |what| Err(refused(what)))
+    }
+
+    fn subnet_in(&self, prefix: Prefix, cooling: bool) -> Option<String> {
+        if let Some(subnet) = self.held_anywhere(prefix).and_then(|serial| self.subnet(serial)) {
+            return Some(format!("subnet {} is in it", subnet.state.prefix));
         }
-        if cooling && self.cooling_by_prefix().overlapping(prefix).is_some() {
-            let text = format!("slice {prefix} is in use: a released subnet in it is still cooling");
-            return Err(Refusal::new(super::error::ErrorKind::Taken, text));
-        }
-        Ok(())
+        let cools = cooling && self.cooling_by_prefix().overlapping(prefix).is_some();
+        cools.then(|| "a released subnet in it is still cooling".to_owned())
+    }
+
+    fn address_in(&self, prefix: Prefix, cooling: bool) -> Option<String> {
+        let subnets = self.subnets().filter(|subnet| {
+            subnet.is_held_locally()
+                && subnet.state.prefix.overlaps(prefix)
+                && subnet.shared_in(&self.spaces).is_some()
+        });
+        subnets.into_iter().find_map(|subnet| {
+            let (state, addresses) = (&subnet.state, &subnet.addresses);
+            let common = |address: u128| addresses.is_leased(address) && address == subnet.slot();
+            let inside = addresses.records_from(prefix.first()).take_while(|(at, _)| *at <= prefix.last());
+            let mut inside = inside.filter(|(at, _)| !common(*at));
+            let cools =
+                |record: &Record| cooling && record.since.saturating_add(self.cooling_of(subnet)) > self.now;
+            let (at, record) = inside.find(|(_, record)| record.leased || cools(record))?;
+            let how = if record.leased { "is leased" } else { "is still cooling" };
+            Some(format!("{} {how}", state.prefix.address(at)))
+        })
     }
 
     /// Applies a change of one slice: space outside held slices counts as occupied.

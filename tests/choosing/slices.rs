@@ -174,6 +174,31 @@ fn named_number(id: &str, text: &str) -> AddressRequest {
 }
 
 #[test]
+fn a_shared_slice_is_in_use_while_an_address_in_it_is_leased_or_cools() {
+    let mut desk = Desk::new(shared());
+    let id = desk.subnet(exact("192.0.2.0/24"));
+    desk.own("192.0.2.32/28");
+    desk.own("192.0.2.64/28");
+    assert_eq!(desk.host(address(&id)), "192.0.2.32");
+    let end = |desk: &mut Desk, change: SliceRequest| match desk.ask(Request::Slice(Box::new(change))) {
+        Ok(_) => "done".to_owned(),
+        Err(refusal) => refusal.text,
+    };
+    let gone = |text: &str| SliceRequest::Gone { prefix: prefix(text) };
+    let leave = |text: &str| SliceRequest::Leave { prefix: prefix(text) };
+    assert_eq!(end(&mut desk, gone("192.0.2.64/28")), "done", "although its subnet is held");
+    assert_eq!(end(&mut desk, gone("192.0.2.32/28")), "slice 192.0.2.32/28 is in use: 192.0.2.32 is leased");
+    desk.free(&id, "192.0.2.32");
+    assert_eq!(
+        end(&mut desk, leave("192.0.2.32/28")),
+        "slice 192.0.2.32/28 is in use: 192.0.2.32 is still cooling"
+    );
+    desk.pass(10 * MINUTE);
+    assert_eq!(end(&mut desk, leave("192.0.2.32/28")), "done");
+    assert_eq!(desk.wants(Request::Address(address(&id))), room("192.0.2.0/24"));
+}
+
+#[test]
 fn a_range_of_a_shared_subnet_claims_inside_the_range() {
     let mut desk = Desk::new(shared());
     let wide = desk.subnet(exact("192.0.2.0/24").range("192.0.2.128/26"));

@@ -2,13 +2,13 @@
 //!
 //! Promises: checks address by address. Does not claim anything.
 
-use gipam::plan::change::SubnetState;
+use gipam::plan::change::{Record, SubnetState};
 use gipam::plan::prefix::Prefix;
 use gipam::plan::request::{Decision, Reply, SliceRequest, Space, Want};
 use gipam::plan::settings::{Base, Shared};
 use gipam::plan::slices::SliceState;
 
-use super::{Expected, Model};
+use super::{Entry, Expected, Model};
 
 impl Model {
     /// Whether every address of a prefix lies in held slices.
@@ -36,6 +36,22 @@ impl Model {
         shared.find(|(base, _)| state.space == Space::Local && base.base.contains(state.prefix))
     }
 
+    fn is_shared(&self, slice: Prefix) -> bool {
+        let bases = self.settings.pools.iter().flat_map(|pool| pool.bases());
+        bases.into_iter().any(|base| base.shared.is_some() && base.base.contains(slice))
+    }
+
+    /// Whether a shared subnet has a leased address in a slice, apart from the gateway, or a cooling one.
+    fn has_address_in(&self, entry: &Entry, slice: Prefix, cooling: bool) -> bool {
+        let (slot, cools) = (self.slot(&entry.state), self.cooling(&entry.state));
+        let used = |(address, record): (&u128, &Record)| {
+            let used =
+                if record.leased { *address != slot } else { cooling && record.since + cools > self.now };
+            entry.state.prefix.family() == slice.family() && slice.contains_number(*address) && used
+        };
+        entry.held() && self.shared(&entry.state).is_some() && entry.records.iter().any(used)
+    }
+
     /// Whether this host may choose an address of a subnet by itself, as far as slices are concerned.
     pub fn may_choose(&self, state: &SubnetState, address: u128) -> bool {
         self.shared(state).is_none_or(|(_, shared)| {
@@ -58,6 +74,9 @@ impl Model {
     pub fn slice(&mut self, request: &SliceRequest, seen: &Decision) -> Result<(), String> {
         let done = Expected::Reply(Reply::Done);
         let overlaps = |prefix: Prefix, cooling: bool| {
+            if self.is_shared(prefix) {
+                return self.subnets.iter().any(|entry| self.has_address_in(entry, prefix, cooling));
+            }
             self.subnets.iter().any(|entry| {
                 let cools = cooling && entry.state.released_at.is_some() && entry.state.cool_until > self.now;
                 (entry.held() || cools) && entry.state.prefix.overlaps(prefix)
