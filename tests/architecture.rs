@@ -87,7 +87,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
         ],
     ),
     ("doctor", &["plan", "store", "server", "config", "clock", "host", "text"]),
-    ("cli", &["daemon", "admin", "config", "reconcile", "web", "doctor", "text", "view"]),
+    ("cli", &["daemon", "admin", "config", "reconcile", "claims", "web", "doctor", "text", "view"]),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

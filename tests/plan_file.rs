@@ -219,3 +219,58 @@ fn a_host_that_divides_a_pool_differently_gives_nothing_of_it_and_says_both_valu
         );
     }
 }
+
+#[test]
+fn plan_check_lists_mistakes_holes_and_what_changes_for_this_host() {
+    let hosts = Hosts::new(PLAN);
+    let house = hosts.house("a");
+    let daemon = house.start();
+    create(&daemon, "").unwrap();
+    let new = hosts.directory.path().join("new.toml");
+    let check = |text: &str, more: &[&str]| {
+        std::fs::write(&new, text).unwrap();
+        let new = new.display().to_string();
+        let config = house.path("gipam.toml").display().to_string();
+        let arguments = [&["plan", "check", &new, "--config", &config][..], more].concat();
+        let output = house.gipam(&arguments);
+        let [said, errors] =
+            [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+        (output.status.code().unwrap(), said, errors)
+    };
+    let (code, said, _) = check(PLAN, &[]);
+    assert!(
+        code == 0 && said.contains("is valid (1 pool, 2 hosts, 2 slices)\nnobody has 198.18.2.0/23\n"),
+        "{said}"
+    );
+    assert!(!said.contains("gets"), "{said}");
+    let (code, said, errors) = check(&PLAN.replace("\"198.18.0.0/24\"]", "\"198.18.3.0/24\"]"), &[]);
+    assert!(code == 4 && said.contains("host a gets slice 198.18.3.0/24\n"), "{code} {said} {errors}");
+    assert!(said.contains("host a no longer has slice 198.18.0.0/24, but networks are in it\n"), "{said}");
+    assert!(errors.contains("networks are in 198.18.0.0/24; remove them first"), "{errors}");
+    let (code, said, _) = check(PLAN, &["--json", "--host", "b"]);
+    let json: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &json["host"], &json["free"]), (0, &json!("b"), &json!(["198.18.2.0/23"])));
+    assert_eq!(check(PLAN, &["--host", "c"]).0, 3);
+    let (code, _, errors) =
+        check(&PLAN.replace("198.18.1.0/24", "198.18.0.0/24").replace("192.0.2.12", "x"), &[]);
+    assert!(
+        code == 2 && errors.contains("line 11, column 8") && errors.contains("line 12, column 11"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn a_divided_base_is_not_resized_by_hand() {
+    let hosts = Hosts::new(PLAN);
+    let house = hosts.house("a");
+    let _daemon = house.start();
+    let output = house.gipam(&["pool", "resize", "lan", "--v4", "198.18.0.0/21"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("several hosts share 198.18.0.0/22 in slices of /24, so it keeps its prefix"),
+        "{said}"
+    );
+    let output = house.gipam(&["pool", "resize", "lan", "--v4-size", "27"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("v4 = { base = \"198.18.0.0/22\", size = 27, slice = 24 }"), "{said}");
+}

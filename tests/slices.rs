@@ -7,11 +7,17 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
+#[path = "support/daemon.rs"]
+mod daemon;
+#[path = "support/http.rs"]
+mod http;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use daemon::House;
 use gipam::claims::file::{HostPlan, PlanFile};
 use gipam::plan::Plan;
 use gipam::plan::prefix::{Family, Prefix};
@@ -303,4 +309,64 @@ fn the_page_shows_what_its_own_plan_gives() {
         let refusal = said.split(": ").skip(1).collect::<Vec<_>>().join(": ");
         assert!(page.contains(&format!("`{refusal}`")), "{refusal}");
     }
+}
+
+/// The configuration of this host in a plan of two.
+fn among_two(directory: &Path) -> House {
+    let plan = directory.join("plan.toml");
+    let text = "[[pool]]\nbase = \"10.8.0.0/16\"\nslice = 20\n[[host]]\nname = \"a\"\nvia = [\"192.0.2.11\"]\n\
+        slices = [\"10.8.0.0/20\"]\n[[host]]\nname = \"b\"\nvia = [\"2001:db8::12\"]\nslices = [\"10.8.16.0/20\"]\n";
+    std::fs::write(&plan, text).unwrap();
+    House::with_toml(&format!(
+        "[gc]\nengine = \"\"\n[plan]\nfile = {plan:?}\nhost = \"a\"\n[[pool]]\nname = \"routed\"\n\
+         v4 = {{ base = \"10.8.0.0/16\", size = 24, slice = 20 }}\n"
+    ))
+}
+
+#[test]
+fn the_commands_answer_the_same_with_a_daemon_and_from_the_books_and_the_plan_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let house = among_two(directory.path());
+    let daemon = house.start();
+    daemon.wire().subnet(false);
+    let [configuration, books] =
+        ["gipam.toml", "gipam.db"].map(|name| house.path(name).display().to_string());
+    let admin = house.admin().display().to_string();
+    let options =
+        ["--config".to_owned(), configuration, "--file".to_owned(), books, "--admin".to_owned(), admin];
+    let answers = || {
+        let output = |arguments: &[&str]| {
+            let arguments = [arguments, &options.each_ref().map(String::as_str)].concat();
+            let output = house.plain(&arguments);
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+            (text, String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        let (routes, warning) = output(&["routes"]);
+        let others = output(&["routes", "--host", "b", "--format", "frr"]).0;
+        let status: Value = serde_json::from_str(&output(&["status", "--json"]).0).unwrap();
+        let plan = status["plan"].clone();
+        (routes, warning, others, output(&["slices"]).0, output(&["who", "10.8.17.1"]).0, plan)
+    };
+    let running = answers();
+    assert_eq!(
+        running.0,
+        "route replace blackhole 10.8.0.0/20 proto 171 metric 65535 # a\n\
+         # missing: 10.8.16.0/20: host b has no IPv4 address\n"
+    );
+    assert!(running.1.contains("no route to 10.8.16.0/20: host b has no IPv4 address"), "{}", running.1);
+    assert_eq!(running.2, "ip route 10.8.0.0/20 192.0.2.11\nip route 10.8.16.0/20 blackhole\n");
+    assert!(running.3.contains("10.8.0.0/20") && running.3.contains("free"), "{}", running.3);
+    assert!(running.4.contains("b: the address lies in its slice 10.8.16.0/20"), "{}", running.4);
+    assert_eq!(
+        (&running.5["host"], &running.5["held"], &running.5["room"]),
+        (&json!("a"), &json!(1), &json!(15))
+    );
+    daemon.stop();
+    let offline = answers();
+    assert_eq!(
+        (&offline.0, &offline.2, &offline.3, &offline.4),
+        (&running.0, &running.2, &running.3, &running.4)
+    );
+    assert_eq!(offline.5, running.5);
 }

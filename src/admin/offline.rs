@@ -1,21 +1,25 @@
 //! Answers views from the books when no daemon answers.
 //!
-//! Promises: the same answers as the daemon's; views do not change the books. `import` and `restore` take the lock of the
-//! books; `export` records the digest of the exported file, if it can.
+//! Promises: the same answers as the daemon's; views do not change the books. `import` and `restore` take the
+//! lock of the books; `export` records the digest of the exported file, if it can.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::import;
+use crate::claims::HostsPlan;
+use crate::claims::file::PlanFile;
 use crate::clock;
-use crate::config::{BooksFile, Content, PoolsOrigin};
+use crate::config::{BooksFile, Content, PlanSource, PoolsOrigin};
 use crate::ledger::Altered;
 use crate::plan::error::{ErrorKind, Refusal};
 use crate::plan::settings::Settings;
 use crate::store::old_gipam::{self, FileKind};
 use crate::store::{self, Books};
 use crate::view::sink::Sink;
+use crate::view::slices::KnownHosts;
 use crate::view::views::View;
 
 pub use crate::store::backup::BackupStep;
@@ -23,14 +27,18 @@ pub use crate::store::backup::BackupStep;
 /// How many leading bytes are enough to recognize a database.
 const HEAD: u64 = 16;
 
-/// Answers `GET path_and_query` from the books. `hand_over` receives all pieces of a long answer except the last.
+/// Answers `GET path_and_query` from the books and the plan file. `hand_over` receives all pieces of a long
+/// answer except the last.
 pub fn answer(
     books: &Path,
+    plan: Option<&PlanSource>,
     path_and_query: &str,
     hand_over: &mut dyn FnMut(Vec<u8>) -> Result<(), Refusal>,
 ) -> Result<Vec<u8>, Refusal> {
     let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
     let view = View::open(books, clock::now())?;
+    let known = plan.map(|source| known_hosts(&view, source)).transpose()?;
+    let view = view.among(known.map(Arc::new));
     if path == "/v1/export" {
         import::check_format(query)?;
         let bytes = import::export(view.source())?;
@@ -44,6 +52,12 @@ pub fn answer(
     let mut sink = Sink::new(hand_over);
     view.answer(path, query, &mut sink)?;
     Ok(sink.rest())
+}
+
+/// What the plan file says now.
+fn known_hosts(view: &View, source: &PlanSource) -> Result<KnownHosts, Refusal> {
+    let (file, source) = (PlanFile::read(&source.file), source.clone());
+    view.source().look(move |plan| KnownHosts::of(&HostsPlan::at_start(&source, file, plan.settings())))
 }
 
 /// Stores the digest of the exported file in the books.
@@ -94,8 +108,8 @@ pub fn content(path: &Path) -> io::Result<(Content, Vec<u8>)> {
     Ok((content, bytes))
 }
 
-/// The path of the books that a command changes without a daemon. As at a start, the content of the named file decides.
-/// Creates the directory of a default path.
+/// The path of the books that a command changes without a daemon. As at a start, the content of the named
+/// file decides. Creates the directory of a default path.
 pub fn place(file: &BooksFile) -> Result<PathBuf, Refusal> {
     // A file that cannot be read is refused when it is opened as books.
     let (content, _) = content(&file.named).unwrap_or((Content::Absent, Vec::new()));

@@ -97,7 +97,8 @@ fn table(pool: &PoolSettings) -> String {
             order => format!(", addresses = {:?}", order.name()),
         };
         let (family, prefix, size) = (base.base.family().name(), base.base, base.size);
-        lines += &format!("{family} = {{ base = \"{prefix}\", size = {size}{order} }}\n");
+        let slice = base.slice.map_or_else(String::new, |slice| format!(", slice = {slice}"));
+        lines += &format!("{family} = {{ base = \"{prefix}\", size = {size}{slice}{order} }}\n");
     }
     lines
 }

@@ -184,6 +184,9 @@ pub(super) enum Command {
     /// check, show or document the configuration
     #[command(subcommand)]
     Config(Configuration),
+    /// check a plan file
+    #[command(subcommand)]
+    Plan(PlanCommand),
 }
 
 /// Which leases to list.
@@ -224,6 +227,20 @@ pub(super) struct Explain {
     /// an address for this MAC
     #[arg(long, value_name = "MAC")]
     pub(super) mac: Option<String>,
+}
+
+/// What to do with a plan file.
+#[derive(Debug, Subcommand)]
+pub(super) enum PlanCommand {
+    /// list the mistakes in a plan file, what nobody has, and what it changes for this host
+    Check {
+        /// the file
+        #[arg(value_name = "FILE")]
+        plan: String,
+        /// a host of the file; by default this one
+        #[arg(long, value_name = "NAME")]
+        host: Option<String>,
+    },
 }
 
 /// What to do with the configuration.

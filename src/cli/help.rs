@@ -49,6 +49,7 @@ Files:
                                   (--inspect, --replace)
   export                          print a lease file for the old gipam
   config check FILE               check a configuration file
+  plan check FILE                 check a plan file of several hosts
   config show                     the settings in force, and their origin
   config keys | metrics           all settings, or all metrics, explained
 

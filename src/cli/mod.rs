@@ -31,6 +31,7 @@ mod looks;
 mod output;
 mod paper;
 mod picture;
+mod plan_check;
 mod progress;
 mod screen;
 mod slices;
@@ -86,13 +87,17 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), CliError> {
     if let Command::Config(command) = command {
         return configuration::run(command, &cli.options(&cli.serve), cli.common.json, surroundings);
     }
+    if let Command::Plan(args::PlanCommand::Check { plan, host }) = command {
+        let flags = cli.options(&cli.serve);
+        return plan_check::run(plan, host.as_deref(), &flags, cli.common.json, surroundings);
+    }
     if matches!(command, Command::Doctor) {
         return looks::doctor(&cli.options(&cli.serve), cli.common.json, surroundings);
     }
     cli.refuse_serve_options()?;
     let asking = output::Asking::new(&cli.options(&cli.serve), cli.common.json, surroundings)?;
     match command {
-        Command::Serve(_) | Command::Config(_) | Command::Doctor => Ok(()),
+        Command::Serve(_) | Command::Config(_) | Command::Plan(_) | Command::Doctor => Ok(()),
         Command::Status => views::status(&asking),
         Command::Top => top::run(asking),
         Command::Pools => views::pools(&asking),

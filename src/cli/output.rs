@@ -98,7 +98,7 @@ impl Asking {
         let (books, said) = self.books_instead(&down)?;
         progress.into_iter().for_each(|line| line.now(format!("reading the books {}", books.display())));
         let mut failed = None;
-        let last = offline::answer(&books, path, &mut |piece| {
+        let last = offline::answer(&books, self.config.plan.as_ref(), path, &mut |piece| {
             take(&piece).map_err(|error| {
                 failed = Some(error);
                 Refusal::new(ErrorKind::Unavailable, "the output cannot be written")

@@ -172,6 +172,8 @@ pub struct ClientConfig {
     /// Whether these books are those of the daemon behind `admin`: false if a flag named the socket, but no
     /// option or file named the books.
     pub books_belong: bool,
+    /// Where the slices of shared pools are written down.
+    pub plan: Option<PlanSource>,
     /// Warnings for the user.
     pub warnings: Vec<String>,
 }
@@ -206,7 +208,7 @@ impl ClientConfig {
         };
         let books_belong = file_named || !admin_by_flag;
         let warnings = warnings.into_iter().collect();
-        Ok(Self { admin: config.admin, file, books_belong, warnings })
+        Ok(Self { admin: config.admin, file, books_belong, plan: config.plan, warnings })
     }
 }
 

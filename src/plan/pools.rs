@@ -171,6 +171,12 @@ fn resize(pool: &mut PoolSettings, cuts: [Cut; 2]) -> Result<(), Refusal> {
                     known.base
                 ));
             }
+            if let Some(slice) = known.slice.filter(|_| base != known.base) {
+                return refused(format!(
+                    "several hosts share {} in slices of /{slice}, so it keeps its prefix; add another pool on all hosts",
+                    known.base
+                ));
+            }
             known.base = base;
         }
         known.size = cut.size.unwrap_or(known.size);

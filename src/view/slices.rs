@@ -17,6 +17,8 @@ use super::routes::{self, RouteRow, RoutedHost};
 use super::sink::Sink;
 use super::views::View;
 use super::{ErrorKind, Refusal};
+use crate::claims::HostsPlan;
+use crate::claims::file::HostPlan;
 use crate::plan::Plan;
 use crate::plan::counts::SliceCounts;
 use crate::plan::prefix::{Prefix, gaps};
@@ -39,12 +41,29 @@ pub struct KnownHosts {
 }
 
 impl KnownHosts {
+    /// What the plan of all hosts says.
+    pub fn of(plan: &HostsPlan) -> Self {
+        let file = plan.file.as_deref();
+        let hosts = file.map(|file| file.hosts.iter().map(routed).collect()).unwrap_or_default();
+        Self {
+            own: plan.own().map_or_else(|| plan.host.clone(), |host| host.name.clone()),
+            hosts,
+            pools: file.map(|file| file.pools.iter().map(|pool| pool.base).collect()).unwrap_or_default(),
+            file: plan.path.display().to_string(),
+            error: plan.error.clone(),
+        }
+    }
+
     /// The other host to which this prefix belongs, and the slice that contains it.
     pub fn owner(&self, prefix: Prefix) -> Option<(&RoutedHost, Prefix)> {
         let others = self.hosts.iter().filter(|host| host.name != self.own);
         let slices = others.flat_map(|host| host.slices.iter().map(move |slice| (host, *slice)));
         slices.into_iter().find(|(_, slice)| slice.contains(prefix))
     }
+}
+
+fn routed(host: &HostPlan) -> RoutedHost {
+    RoutedHost { name: host.name.clone(), via: host.via.clone(), slices: host.slices.clone() }
 }
 
 /// A slice, or a part of a divided pool that no host has.
@@ -207,6 +226,9 @@ impl View {
                 "no plan of several hosts is configured; set file and host in [plan], then run gipam reload",
             )
         })?;
+        if let (true, Some(error)) = (known.hosts.is_empty(), &known.error) {
+            return Err(Refusal::new(ErrorKind::Failed, error.clone()));
+        }
         let mut hosts = known.hosts.clone();
         let own = known.own.clone();
         // The books know best which slices this host has; a slice that it gives back is still its own.

@@ -112,7 +112,9 @@ impl World {
     }
 
     pub fn bury(&mut self, host: usize) {
-        if self.chance.in_1000(250) && !self.hosts[host].gone {
+        // Somebody has to be left to forget the others.
+        let left = self.hosts.iter().filter(|it| !it.gone).count();
+        if self.chance.in_1000(250) && !self.hosts[host].gone && left > 1 {
             self.kill(host);
             self.hosts[host].gone = true;
         }

@@ -34,6 +34,7 @@ mod gipam;
 mod guide;
 mod hidden;
 mod leaks;
+mod many_hosts;
 mod mixed;
 mod networks;
 mod oldgipam;

@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::world::World;
 use crate::{
     adoption, boots, choosing, compose, containers, covering, doors, down, faults, guide, hidden, leaks,
-    mixed, networks, repair, restarts, takeover,
+    many_hosts, mixed, networks, repair, restarts, takeover,
 };
 
 #[derive(Clone, Copy)]
@@ -69,6 +69,7 @@ fn all() -> Vec<Scenario> {
         mixed::scenarios(),
         adoption::scenarios(),
         leaks::scenarios(),
+        many_hosts::scenarios(),
         boots::scenarios(),
         guide::scenarios(),
         hidden::scenarios(),

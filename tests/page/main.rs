@@ -35,13 +35,14 @@ use stage::{End, Words};
 /// A name, and what to do in a browser.
 type Scenario = (&'static str, fn(&mut Browser));
 
-const SCENARIOS: [Scenario; 19] = [
+const SCENARIOS: [Scenario; 20] = [
     // runs for a minute while the others run
     ("a_quiet_host_is_live_for_a_minute", scenarios::quiet),
     ("tables_show_all_rows_without_errors", scenarios::rows_appear),
     ("searching_sorting_and_paging", scenarios::searching),
     ("a_change_arrives_by_itself", scenarios::live),
     ("problems_are_shown", scenarios::state),
+    ("the_slices_of_this_host_are_shown_if_several_hosts_share_a_pool", scenarios::slices),
     ("the_page_survives_a_restart_of_the_daemon", scenarios::restart),
     ("the_map_works_by_keyboard", scenarios::keyboard),
     ("every_name_has_a_story", scenarios::stories),

@@ -95,6 +95,26 @@ pub fn quiet(browser: &mut Browser) {
     assert_eq!(tab.troubles(), Vec::<String>::new());
 }
 
+pub fn slices(browser: &mut Browser) {
+    let site = Site::new(TOML);
+    let mut tab = site.open(browser, 1280, 900, false);
+    let state = tab.value("document.querySelector('#state').innerText");
+    assert!(!state.as_str().unwrap().contains("slice"), "a host alone has no plan: {state}");
+    drop(tab);
+    let directory = tempfile::tempdir().unwrap();
+    let plan = directory.path().join("plan.toml");
+    let text = "[[pool]]\nbase = \"10.20.0.0/16\"\nslice = 20\n[[host]]\nname = \"a\"\nvia = [\"192.0.2.11\"]\n\
+        slices = [\"10.20.0.0/20\"]\n";
+    std::fs::write(&plan, text).unwrap();
+    let lan = TOML.replace("size = 24 }", "size = 24, slice = 20 }");
+    let site = Site::new(&format!("{lan}[plan]\nfile = {plan:?}\nhost = \"a\"\n"));
+    let mut tab = site.open(browser, 1280, 900, false);
+    let state = tab.value("document.querySelector('#state').innerText");
+    let expected = "Host a holds 1 slice, with room for 16 more subnets.";
+    assert!(state.as_str().unwrap().contains(expected), "{state}");
+    assert_eq!(tab.troubles(), Vec::<String>::new());
+}
+
 pub fn state(browser: &mut Browser) {
     let site = Site::troubled();
     let mut tab = site.open(browser, 1280, 900, false);

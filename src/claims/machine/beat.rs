@@ -101,6 +101,7 @@ impl Machine {
     /// From here on no call of an earlier run changes anything: they all compare the record before this beat.
     pub(super) fn acknowledged(&mut self) {
         self.beaten = true;
+        self.unsure = false;
         self.cleared = self.books.with(SliceState::Leaving).collect();
     }
 

@@ -59,6 +59,8 @@
 //!
 //! * Older books said *leaving* of a slice that had been given back and claimed again since, with networks in it: the host went on
 //!   giving it back. While the books are older, a slice that the store has is held, whatever the books say.
+//! * A claim was refused, and a doubled copy of it landed after the slice had become free: a slice in the store that the books
+//!   did not know, until the next list. After a refused claim comes a beat, and then the list (seed 6025 of 10,000).
 
 mod agree;
 mod arrive;

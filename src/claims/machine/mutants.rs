@@ -25,6 +25,8 @@ pub enum Mutant {
     DeleteWithoutCompare,
     /// A slice is given back without a beat before.
     NoBeatBeforeGivingBack,
+    /// After a refused claim the next list comes without a beat before.
+    NoBeatAfterRefusal,
     /// A claim does not compare this host's own record.
     ClaimWithoutHost,
     /// A claim does not compare the plan.
@@ -34,7 +36,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::EpochBeforeReasserting,
         Self::DeleteBeforeLeaving,
         Self::Ttl,
@@ -45,6 +47,7 @@ impl Mutant {
         Self::AdoptInNewEpoch,
         Self::DeleteWithoutCompare,
         Self::NoBeatBeforeGivingBack,
+        Self::NoBeatAfterRefusal,
         Self::ClaimWithoutHost,
         Self::ClaimWithoutPlan,
         Self::NoLookForRestored,

@@ -8,6 +8,7 @@ use crate::plan::slices::SliceState;
 use super::calls::Pairs;
 use super::event::ClaimAction;
 use super::listing::Glimpse;
+use super::mutants::Mutant;
 use super::own_books::BookEntry;
 use super::records::{Epoch, PLAN, host_key, read, slice_key};
 use super::step::Machine;
@@ -159,8 +160,10 @@ impl Machine {
 
     /// A condition of a call did not hold, and no earlier attempt happened.
     pub(super) fn differs(&mut self, stage: &Stage) {
-        if let Stage::Fence { host, .. } = stage {
-            self.forgetting.push(host.clone());
+        match stage {
+            Stage::Fence { host, .. } => self.forgetting.push(host.clone()),
+            Stage::Slice { .. } => self.unsure = !self.is(Mutant::NoBeatAfterRefusal),
+            _ => {}
         }
     }
 

@@ -65,6 +65,8 @@ pub struct Machine {
     pub(super) silent: BTreeMap<String, (u64, Millis)>,
     /// This run's own beat is acknowledged: no call of an earlier run can change anything any more.
     pub(super) beaten: bool,
+    /// A claim was refused while a doubled copy of it may still be under way: a beat comes before the next list.
+    pub(super) unsure: bool,
     /// Books and store were compared in this run, and nothing was left to do.
     agreed: bool,
     pub(super) beat_at: Millis,
@@ -100,6 +102,7 @@ impl Machine {
             listing: None,
             silent: BTreeMap::new(),
             beaten: false,
+            unsure: false,
             agreed: false,
             beat_at: started.now,
             looked_at: started.now,
@@ -236,7 +239,7 @@ impl Machine {
             Outlook::Older => return self.older(),
             Outlook::Restored => return self.begin_epoch(None),
         }
-        if !self.beaten {
+        if !self.beaten || self.unsure {
             return self.beat(None);
         }
         if self.listing.is_none() {

@@ -78,6 +78,16 @@ function byHand({ by_hand: { reserved, reserved_all, pinned, pinned_all } }) {
     pinned.map(({ address, subnet, to }) => h("li", {}, h("span", { class: "mono" }, address), ` pinned to ${to}, in `, onMap(subnet))), more(pinned_all, pinned.length, "gipam leases --all"));
 }
 
+function plan({ plan: { host, file, error, held, leaving, lost, room } }) {
+  const parts = [`${host ? `Host ${host}` : "This host"} holds ${plural(held, "slice", "slices")}, with room for ${count(room)} more subnets`];
+  if (leaving) parts.push(`gives back ${count(leaving)}`);
+  return list(
+    h("li", {}, `${parts.join(", and ")}. `, h("code", {}, "gipam slices")),
+    lost ? h("li", {}, word("bad", `${plural(lost, "slice", "slices")} lost`), ": another host has them, and this host still has networks in them.") : [],
+    file ? h("li", { class: "hint" }, `Plan file: ${file}`) : [],
+    error ? h("li", {}, h("span", { class: "error" }, error)) : []);
+}
+
 // The problems that are also shown at the top of the page.
 export function troubles(status) {
   const notes = [];
@@ -95,7 +105,7 @@ export function troubles(status) {
   return notes;
 }
 
-const KEYS = ["repair", "engine", "engine_since", "engine_error", "looked", "next_look", "findings", "suspects", "filling", "filling_all", "hooks", "hooks_all", "by_hand"];
+const KEYS = ["repair", "engine", "engine_since", "engine_error", "looked", "next_look", "findings", "suspects", "filling", "filling_all", "hooks", "hooks_all", "by_hand", "plan"];
 
 export function draw(status) {
   const grid = $("#state-grid");
@@ -107,6 +117,7 @@ export function draw(status) {
       card("Filling up", status.filling_all ? count(status.filling_all) : null, filling(status)),
       card("Hooks", sick ? `${count(sick)} of ${count(status.hooks_all)} failing` : null, hooks(status)),
       card("By hand", null, byHand(status)),
+      ...(status.plan ? [card("Several hosts", status.plan.lost ? `${count(status.plan.lost)} lost` : null, plan(status))] : []),
     ];
   });
   if (changed && focus) [...grid.querySelectorAll("[data-key]")].find((element) => element.dataset.key === focus)?.focus({ preventScroll: true });
