@@ -362,6 +362,13 @@ fn the_commands_answer_the_same_with_a_daemon_and_from_the_books_and_the_plan_fi
         (&running.5["host"], &running.5["held"], &running.5["room"]),
         (&json!("a"), &json!(1), &json!(15))
     );
+    let screen = house.gipam(&["status"]).stdout;
+    let screen = String::from_utf8_lossy(&screen).into_owned();
+    assert!(screen.contains("plan       host a: 1 slice held, room for 15 more subnets"), "{screen}");
+    let doctor =
+        house.plain(&["doctor", "--config", &options[1], "--file", &options[3], "--admin", &options[5]]);
+    let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(doctor.contains("well    plan: host a holds 1 slice"), "{doctor}");
     daemon.stop();
     let offline = answers();
     assert_eq!(
