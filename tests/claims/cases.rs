@@ -19,6 +19,14 @@ fn prefix(text: &str) -> Prefix {
     Prefix::parse(text).unwrap()
 }
 
+/// The slice that a call puts.
+fn put_slice(call: &StoreCall) -> Option<Prefix> {
+    match call {
+        StoreCall::Transact { effect: Effect::Put { key, .. }, .. } => slice_of(key),
+        _ => None,
+    }
+}
+
 /// A host whose calls are answered at once, unless it is cut off, and whose books take everything.
 struct Desk {
     machine: Machine,
@@ -26,6 +34,8 @@ struct Desk {
     store: Pairs,
     cut: bool,
     now: u64,
+    /// Another host takes the next slice just before this one would.
+    rival: bool,
     said: Vec<ClaimAction>,
     calls: Vec<StoreCall>,
 }
@@ -40,7 +50,7 @@ impl Desk {
         };
         let started = Started { host, books: books.clone(), run: format!("{id}-{}", store.len()), now: 0 };
         let machine = Machine::new(started);
-        Self { machine, books, store, cut: false, now: 0, said: Vec::new(), calls: Vec::new() }
+        Self { machine, books, store, cut: false, now: 0, rival: false, said: Vec::new(), calls: Vec::new() }
     }
 
     /// A host of a new plan, after its start.
@@ -59,6 +69,11 @@ impl Desk {
                 match action {
                     ClaimAction::Call { call, what } => {
                         self.calls.push(what.clone());
+                        let slice = put_slice(&what).filter(|_| self.rival);
+                        if let Some(slice) = slice {
+                            self.rival = false;
+                            self.others(&slice.to_string(), "b");
+                        }
                         let why = "2 endpoints tried".to_owned();
                         events.push(if self.cut {
                             ClaimEvent::Unknown { call, why }
@@ -244,6 +259,26 @@ fn a_slice_is_put_back_into_a_restored_store_before_anybody_claims() {
     assert_eq!((record.host.as_str(), record.epoch), ("a", 2));
     assert!(desk.books.holds(slice) && desk.machine.agrees());
     assert!(!desk.store.contains_key(&slice_key(second)));
+}
+
+/// A doubled copy of the refused claim could still land when the slice has become free; after the beat it cannot.
+#[test]
+fn after_a_refused_claim_comes_a_beat_and_then_the_list() {
+    let mut desk = Desk::first();
+    desk.want(private(), Need::Room);
+    desk.rival = true;
+    desk.calls.clear();
+    let Some(ClaimAction::Owned { slice, .. }) = desk.want(private(), Need::Room) else { panic!() };
+    let first = |wanted: &dyn Fn(&StoreCall) -> bool, from: usize| {
+        desk.calls.iter().skip(from).position(wanted).map(|place| place + from).unwrap()
+    };
+    let refused = first(&|call| put_slice(call).is_some(), 0);
+    assert_ne!(put_slice(&desk.calls[refused]), Some(slice));
+    let is_beat = |call: &StoreCall| matches!(call, StoreCall::Transact { effect: Effect::Put { key, .. }, .. } if key == "host/a");
+    let beat = first(&is_beat, refused);
+    let list = first(&|call| matches!(call, StoreCall::List), refused);
+    let claim = first(&|call| put_slice(call) == Some(slice), refused);
+    assert!(refused < beat && beat < list && list < claim, "{:?}", desk.calls);
 }
 
 #[test]

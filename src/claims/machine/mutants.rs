@@ -25,8 +25,6 @@ pub enum Mutant {
     DeleteWithoutCompare,
     /// A slice is given back without a beat before.
     NoBeatBeforeGivingBack,
-    /// After a refused claim the next list comes without a beat before.
-    NoBeatAfterRefusal,
     /// A claim does not compare this host's own record.
     ClaimWithoutHost,
     /// A claim does not compare the plan.
@@ -36,7 +34,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 13] = [
         Self::EpochBeforeReasserting,
         Self::DeleteBeforeLeaving,
         Self::Ttl,
@@ -47,7 +45,6 @@ impl Mutant {
         Self::AdoptInNewEpoch,
         Self::DeleteWithoutCompare,
         Self::NoBeatBeforeGivingBack,
-        Self::NoBeatAfterRefusal,
         Self::ClaimWithoutHost,
         Self::ClaimWithoutPlan,
         Self::NoLookForRestored,

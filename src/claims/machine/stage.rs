@@ -8,7 +8,6 @@ use crate::plan::slices::SliceState;
 use super::calls::Pairs;
 use super::event::ClaimAction;
 use super::listing::Glimpse;
-use super::mutants::Mutant;
 use super::own_books::BookEntry;
 use super::records::{Epoch, PLAN, host_key, read, slice_key};
 use super::step::Machine;
@@ -162,7 +161,7 @@ impl Machine {
     pub(super) fn differs(&mut self, stage: &Stage) {
         match stage {
             Stage::Fence { host, .. } => self.forgetting.push(host.clone()),
-            Stage::Slice { .. } => self.unsure = !self.is(Mutant::NoBeatAfterRefusal),
+            Stage::Slice { .. } => self.unsure = true,
             _ => {}
         }
     }
