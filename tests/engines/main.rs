@@ -38,6 +38,7 @@ mod many_hosts;
 mod mixed;
 mod networks;
 mod oldgipam;
+mod plan_file;
 mod proxy;
 mod repair;
 mod restarts;

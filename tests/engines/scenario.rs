@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::world::World;
 use crate::{
     adoption, boots, choosing, compose, containers, covering, doors, down, faults, guide, hidden, leaks,
-    many_hosts, mixed, networks, repair, restarts, takeover,
+    many_hosts, mixed, networks, plan_file, repair, restarts, takeover,
 };
 
 #[derive(Clone, Copy)]
@@ -70,6 +70,7 @@ fn all() -> Vec<Scenario> {
         adoption::scenarios(),
         leaks::scenarios(),
         many_hosts::scenarios(),
+        plan_file::scenarios(),
         boots::scenarios(),
         guide::scenarios(),
         hidden::scenarios(),
