@@ -1,7 +1,8 @@
 //! A container that another host of the plan reaches over the route that `gipam routes` prints
 //! (docs/many-hosts.md).
 //!
-//! The other host is a network namespace inside the engine's own, with nothing but a link and these routes.
+//! The other host is a network namespace inside the engine's own, with nothing but a link and these routes. For a LAN
+//! that two hosts share, the other host is a second gipam with books of its own.
 
 use crate::engine::Engine;
 use crate::gipam;
@@ -11,10 +12,15 @@ use crate::world::World;
 pub fn scenarios() -> Vec<Scenario> {
     let reached =
         scenario("another_host_reaches_containers_of_routed_networks_over_its_routes", "D6", reached);
-    vec![reached.unless(|engine: &Engine| {
-        (engine.version < (28, 0))
-            .then_some("only Engine 28 and later drop packets from other hosts by default")
-    })]
+    let shared =
+        scenario("macvlan_networks_of_two_hosts_share_a_lan_without_duplicates", "P31 D4", shared_lan);
+    vec![
+        shared,
+        reached.unless(|engine: &Engine| {
+            (engine.version < (28, 0))
+                .then_some("only Engine 28 and later drop packets from other hosts by default")
+        }),
+    ]
 }
 
 const PLAN: &str = r#"
@@ -74,4 +80,75 @@ fn reached(w: &mut World) {
     }
     let said = gipam::cli(w.engine, &["slices"]);
     assert!(said.ok && said.out.contains("10.8.16.0/20"), "{}{}", said.out, said.err);
+}
+
+const LAN: &str = r#"
+[[pool]]
+base = "10.88.6.0/24"
+slice = 28
+by_number = "10.88.6.240/30"
+[[host]]
+name = "a"
+via = ["198.51.100.11"]
+slices = ["10.88.6.16/28", "10.88.6.241/32"]
+[[host]]
+name = "b"
+via = ["198.51.100.12"]
+slices = ["10.88.6.32/28"]
+"#;
+
+/// The configuration of one host of the LAN, whose router is 10.88.6.1.
+fn on_the_lan(host: &str) -> String {
+    format!(
+        r#"
+[plan]
+file = "/srv/plan.toml"
+host = "{host}"
+[[pool]]
+name = "lan"
+v4 = {{ base = "10.88.6.0/24", slice = 28, shared = true, gateway = "10.88.6.1", by_number = "10.88.6.240/30" }}
+"#
+    )
+}
+
+/// moby#49921: every host gives its first address, so two hosts on one LAN give the same one.
+fn shared_lan(w: &mut World) {
+    w.change_host(
+        "ip link add mv0 type veth peer name mv1; ip link set mv0 up; ip link set mv1 up",
+        "ip link del mv0",
+    );
+    w.change_host("mkdir -p /srv", "rm -f /srv/plan.toml");
+    w.write("/srv/plan.toml", LAN);
+    w.write("/srv/b.toml", &on_the_lan("b"));
+    w.configure(&on_the_lan("a"));
+    w.change_host(
+        "mkdir -p /srv/b; gipam --config /srv/b.toml --name hostb --file /srv/b/gipam.db --admin /run/b.sock >/srv/b.log 2>&1 </dev/null &
+         echo $! >/srv/b.pid; until [ -S /run/docker/plugins/hostb.sock ]; do sleep 0.05; done",
+        "kill $(cat /srv/b.pid); while [ -e /proc/$(cat /srv/b.pid) ]; do sleep 0.05; done; rm -rf /srv/b /srv/b.*",
+    );
+    let lan = "-d macvlan --subnet 10.88.6.0/24 --gateway 10.88.6.1";
+    w.network(&format!("{lan} -o parent=mv0 n1"));
+    w.docker(&format!("network create --ipam-driver hostb {lan} -o parent=mv1 n2"));
+    let mut given = std::collections::BTreeSet::new();
+    for number in 0..6 {
+        for (host, network, slice) in [("a", "n1", 16..32), ("b", "n2", 32..48)] {
+            let name = format!("{host}{number}");
+            w.run(&format!("--name {name} --network {network}"));
+            let address = w.v4(&name, network);
+            let last: u8 = address.rsplit('.').next().unwrap().parse().unwrap();
+            assert!(slice.contains(&last), "{name} got {address}");
+            assert!(given.insert(address.clone()), "unique over both hosts: {address}");
+        }
+    }
+    w.ping("a0", &w.v4("b0", "n2"));
+    w.ping("b5", &w.v4("a5", "n1"));
+    let said = w.refused("run -d --name c9 --network n2 --ip 10.88.6.17 bb sleep 60");
+    assert!(said.contains("10.88.6.16/28 belongs to host a"), "{said}");
+    let said = w.refused("run -d --name d9 --network n2 --ip 10.88.6.241 bb sleep 60");
+    assert!(said.contains("10.88.6.241/32 belongs to host a"), "{said}");
+    w.run("--name service --network n1 --ip 10.88.6.241");
+    w.ping("b1", "10.88.6.241");
+    w.agree();
+    w.docker("rm -f b0 b1 b2 b3 b4 b5 c9 d9");
+    w.docker("network rm n2");
 }
