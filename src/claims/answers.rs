@@ -68,7 +68,7 @@ fn these(hosts: &HostsPlan, file: &PlanFile, pool: &SlicedPool, prefix: Prefix) 
         .map(|(slice, owner)| format!("{slice} belongs to host {}", owner.name))
         .collect();
     if !others.is_empty() {
-        return format!("{}; choose a subnet in a slice of host {host}", listed(others.into_iter()));
+        return format!("{}; choose one in a slice of host {host}", listed(others.into_iter()));
     }
     let free = file.holes(pool).into_iter().filter_map(|hole| {
         match (hole.contains(prefix), prefix.contains(hole)) {
