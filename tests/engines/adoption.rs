@@ -313,7 +313,7 @@ fn gone_at_once(w: &mut World) {
     let prefixes = [w.prefixes("n1")[0].clone(), w.prefixes("n2")[0].clone()];
     let by_hand = gipam::cli(w.engine, &["release", &prefixes[0], "--force"]);
     assert_eq!(by_hand.code, Some(4), "a network that still exists must not be released: {}", by_hand.err);
-    assert!(by_hand.err.contains("remove it with: docker network rm n1"), "{}", by_hand.err);
+    assert!(by_hand.err.contains("remove the network with: docker network rm n1"), "{}", by_hand.err);
     let by_hand = gipam::cli(w.engine, &["release", &prefixes[0], "--force", "--without-engine"]);
     assert!(by_hand.ok, "{}", by_hand.err);
     w.docker("network rm n1 n2");
