@@ -167,6 +167,10 @@ impl Subnet {
     /// Whether the range has an address that may be given dynamically if the gateway is at this address.
     pub(super) fn has_room_with(&self, gateway: Option<u128>) -> bool {
         let range = self.state.range.unwrap_or(self.state.prefix);
+        // Network, broadcast and gateway do not fill a range of more than three addresses.
+        if range.size() > 3 && self.reserved.overlapping(range.first(), range.last()).next().is_none() {
+            return true;
+        }
         !self.excluded_with(gateway).covers(range.first(), range.last())
     }
 
