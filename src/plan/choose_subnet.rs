@@ -199,10 +199,12 @@ impl<'a> SubnetSearch<'a> {
 
     /// The refusal if no way found a subnet.
     pub(super) fn nothing_left(&self) -> Refusal {
-        let mut text = String::new();
-        for place in self.places().take(NAMED) {
-            text.push_str(if text.is_empty() { "" } else { "; " });
-            text.push_str(&place.hopeless().unwrap_or_else(|| place.full_text()));
+        let why = |place: PoolPlace<'_>| place.hopeless().unwrap_or_else(|| place.full_text());
+        let mut texts = self.places().take(NAMED).map(why);
+        let mut text = texts.next().unwrap_or_default();
+        for next in texts {
+            text.push_str("; ");
+            text.push_str(&next);
         }
         let all = self.open.as_ref().map_or(self.plan.spaces.count(self.request.family), Vec::len);
         if let Some(more) = all.checked_sub(NAMED).filter(|more| *more > 0) {
