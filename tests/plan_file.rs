@@ -121,9 +121,9 @@ fn a_reload_brings_a_slice_in_and_the_next_network_gets_it() {
     }
     create(&daemon, "").unwrap_err();
     hosts.plan(&PLAN.replace("\"198.18.0.0/24\"]", "\"198.18.0.0/24\", \"198.18.2.0/24\"]"));
-    assert_eq!(house.json(&["reload", "--dry-run"]), json!(["slice 198.18.2.0/24 is this host's"]));
+    assert_eq!(house.json(&["reload", "--dry-run"]), json!(["slice 198.18.2.0/24 belongs to this host"]));
     create(&daemon, "").unwrap_err();
-    assert_eq!(reload(&house), ["slice 198.18.2.0/24 is this host's"]);
+    assert_eq!(reload(&house), ["slice 198.18.2.0/24 belongs to this host"]);
     assert_eq!(create(&daemon, "").unwrap().1, "198.18.2.0/26");
     assert_eq!(reload(&house), [""; 0], "a second reload changes nothing");
 }
@@ -137,7 +137,7 @@ fn a_slice_that_the_plan_takes_away_is_lost_while_networks_are_in_it_and_then_en
     hosts.plan(&PLAN.replace("\"198.18.0.0/24\"]", "]"));
     let lines = reload(&house).join("\n");
     assert!(lines.contains("slice 198.18.0.0/24 is lost") && lines.contains("no longer gives it"), "{lines}");
-    assert!(lines.contains("slice 198.18.2.0/24 is no longer this host's"), "{lines}");
+    assert!(lines.contains("slice 198.18.2.0/24 no longer belongs to this host"), "{lines}");
     for wanted in ["", "198.18.0.0/26", "198.18.2.0/26"] {
         create(&daemon, wanted).unwrap_err();
     }
@@ -145,10 +145,10 @@ fn a_slice_that_the_plan_takes_away_is_lost_while_networks_are_in_it_and_then_en
     assert_eq!(daemon.wire().call("IpamDriver.RequestAddress", &address).status, 200, "its containers go on");
     remove(&daemon, &id);
     until("the lost slice ends", || {
-        house.log().contains("slice 198.18.0.0/24 is no longer this host's").then_some(())
+        house.log().contains("slice 198.18.0.0/24 no longer belongs to this host").then_some(())
     });
     hosts.plan(PLAN);
-    assert_eq!(reload(&house), ["slice 198.18.0.0/24 is this host's"]);
+    assert_eq!(reload(&house), ["slice 198.18.0.0/24 belongs to this host"]);
     create(&daemon, "198.18.0.64/26").unwrap();
 }
 
@@ -195,7 +195,7 @@ fn kill_and_restart_keep_networks_and_slices_also_with_a_broken_plan_file() {
         "{refused}"
     );
     hosts.plan(&PLAN.replace("\"198.18.0.0/24\"]", "\"198.18.0.0/24\", \"198.18.3.0/24\"]"));
-    assert_eq!(reload(&house), ["slice 198.18.3.0/24 is this host's"]);
+    assert_eq!(reload(&house), ["slice 198.18.3.0/24 belongs to this host"]);
     assert_eq!(create(&daemon, "").unwrap().1, "198.18.3.0/26");
 }
 

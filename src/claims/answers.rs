@@ -1,4 +1,4 @@
-//! Answers every want of the ledger, if a plan file says who has which slices: nothing can be claimed, and here is why.
+//! Answers every want of the ledger if a plan file assigns the slices: gipam cannot claim a slice then, and the answer says why.
 //!
 //! Promises: each want is answered at once, with the owner or with the space that nobody has, and with what to do. Changes
 //! nothing.

@@ -51,7 +51,7 @@ impl SliceChanges {
         let gone = plan.decide(&slice_request(SliceRequest::Gone { prefix }), 0);
         if gone.reply.is_ok() {
             self.changes.extend(gone.changes);
-            self.lines.push(format!("slice {prefix} is no longer this host's"));
+            self.lines.push(format!("slice {prefix} no longer belongs to this host"));
             return;
         }
         self.lost.push(prefix);
@@ -76,7 +76,7 @@ impl SliceChanges {
         if !plan.slices().get(prefix).is_some_and(same) {
             let (state, claim) = (SliceState::Held, BY_FILE.into());
             self.changes.push(Change::SlicePut(Slice { prefix, state, claim }));
-            self.lines.push(format!("slice {prefix} is this host's"));
+            self.lines.push(format!("slice {prefix} belongs to this host"));
         }
     }
 }

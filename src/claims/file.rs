@@ -91,7 +91,7 @@ impl PlanFile {
         self.pools.iter().find(|pool| pool.base.contains(prefix))
     }
 
-    /// Who has which slice, by prefix.
+    /// The host of each slice, by prefix.
     pub fn owners(&self) -> BTreeMap<Prefix, &HostPlan> {
         self.hosts.iter().flat_map(|host| host.slices.iter().map(move |slice| (*slice, host))).collect()
     }

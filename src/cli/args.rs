@@ -62,7 +62,7 @@ pub(super) enum Command {
     Pools,
     /// the subnets that networks have
     Subnets,
-    /// the slices of pools that several hosts divide: who has which, and the room left
+    /// the slices of shared pools, the host of each, and the room left
     Slices,
     /// the routes to the slices of other hosts, for the program that makes them
     Routes {

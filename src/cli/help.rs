@@ -15,7 +15,7 @@ Show:
   top                             status and the last events, live; q quits
   pools                           the pools, and how many subnets are free
   subnets                         the subnets, their networks and gateways
-  slices                          who has which slice of divided pools
+  slices                          the slices of shared pools, and their hosts
   routes [--format ip|frr|...]    the routes to the slices of other hosts
   leases [SUBNET]                 who has which address
                                   (--holder, --state, --since, --all)

@@ -35,6 +35,7 @@ use crate::hooks::{self, Hooks};
 use crate::ledger::{Fatal, Ledger, Writer};
 use crate::plan::Caller;
 use crate::plan::prefix::Prefix;
+use crate::plan::request::Want;
 use crate::processes;
 use crate::reconcile::{self, Reconciler};
 use crate::server::{Drained, Limits, LocalAddress, Server};
@@ -112,11 +113,7 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     let started = Arc::new(config.clone());
     let (publish, in_force) = watch::channel(started.clone());
     let watch = Watch::new(config.warn_at.clone());
-    let plan = SharedPlan::default();
-    let wants = ledger.wants();
-    claims::start(&ledger, config.plan.clone(), &plan)
-        .await
-        .map_err(|refusal| DaemonError::new("the slices of this host cannot be recorded").because(refusal))?;
+    let (plan, wants) = slices(&ledger, config).await?;
     let reloader = Reloader {
         started,
         in_force: publish,
@@ -143,9 +140,9 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     let (ledger_of, books_of, callers_of) = (ledger.clone(), books.clone(), callers.clone());
     let (repair, reconciler) =
         Reconciler::new(settings, names.clone(), ledger_of, books_of, callers_of, clock);
+    let shared = (&callers, &halves, &counters, &survey);
     let mut listeners = Server::new();
     for opened in doors.drivers {
-        let shared = (&callers, &halves, &counters, &survey);
         let driver = driver(opened.driver, &ledger, &repair, shared);
         listeners.add(opened.listener, Arc::new(driver), limits.clone());
     }
@@ -162,8 +159,7 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
         plan: plan.clone(),
     };
     let (ledger_of, books_of) = (ledger.clone(), books.clone());
-    let admin = Admin::new(ledger_of, books_of, in_force, running, repair, survey.clone(), ask_reload);
-    let admin = Arc::new(admin);
+    let admin = Arc::new(Admin::new(ledger_of, books_of, in_force, running, repair, survey, ask_reload));
     server.add(doors.admin, admin.clone(), Limits { max_body: ADMIN_BODY, ..limits });
     if let Some((http, listener)) = config.http.as_ref().zip(doors.http) {
         let local = announce_page(&listener.local_address());
@@ -193,6 +189,19 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     }
     withdraw(doors.announcements);
     stopped(receiver.await.unwrap_or(Ok(None)), cut_off)
+}
+
+/// Brings the slices of this host into the books, before the first request is served; returns what is known about
+/// all hosts, and the wants of later requests.
+async fn slices(
+    ledger: &Ledger,
+    config: &Config,
+) -> Result<(SharedPlan, mpsc::UnboundedReceiver<Want>), DaemonError> {
+    let (plan, wants) = (SharedPlan::default(), ledger.wants());
+    let started = claims::start(ledger, config.plan.clone(), &plan).await;
+    started
+        .map_err(|refusal| DaemonError::new("the slices of this host cannot be recorded").because(refusal))?;
+    Ok((plan, wants))
 }
 
 /// Logs how many requests were cut off and which signal stopped the daemon; if the ledger failed, returns the

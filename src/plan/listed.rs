@@ -26,7 +26,7 @@ pub struct ListedSubnet {
     pub places: BTreeMap<u128, String>,
     /// Whether the entry comes from Docker: then its name for a holder may be newer than the one in the books.
     pub shown: bool,
-    /// The subnet and its leases: each lease is inside the subnet and listed once. If there is no PoolID,
+    /// The subnet and its leases: each lease is inside the subnet and listed once. Without a PoolID,
     /// Docker sends it later.
     pub network: Adoption,
 }

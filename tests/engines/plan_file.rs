@@ -69,7 +69,12 @@ fn two(w: &mut World) {
     assert!(said.contains("10.8.1.0/24 belongs to host b"), "{said}");
     w.write("/srv/plan.toml", &PLAN.replace("\"10.8.0.0/24\"]", "\"10.8.0.0/24\", \"10.8.2.0/24\"]"));
     let said = gipam::cli(w.engine, &["reload"]);
-    assert!(said.ok && said.out.contains("slice 10.8.2.0/24 is this host's"), "{}{}", said.out, said.err);
+    assert!(
+        said.ok && said.out.contains("slice 10.8.2.0/24 belongs to this host"),
+        "{}{}",
+        said.out,
+        said.err
+    );
     w.network("more");
     assert_eq!(w.prefixes("more"), ["10.8.2.0/26"]);
     w.run("--name c1 --network more");

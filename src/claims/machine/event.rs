@@ -99,7 +99,7 @@ pub enum ClaimAction {
         want: u64,
         text: String,
     },
-    /// The answer to a person who asked to forget a host.
+    /// The result of a command that forgets a host.
     Forgotten {
         host: String,
         result: Result<(), String>,

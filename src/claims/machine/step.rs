@@ -382,7 +382,7 @@ impl Machine {
         any
     }
 
-    /// A person forgot this host: what it had is no longer its own.
+    /// An operator has forgotten this host, so its slices may go to others.
     fn forgotten(&mut self) -> bool {
         let held = self.books.with(SliceState::Held).chain(self.books.with(SliceState::Leaving));
         let entries: Vec<_> = held.map(|prefix| self.books.lost(prefix)).collect();
