@@ -347,6 +347,27 @@ slices = ["10.20.16.0/20"]
     }
 
     #[test]
+    fn slices_in_the_part_by_number_are_single_addresses() {
+        let file = |by_number: &str, slice: &str| {
+            format!(
+                "[[pool]]\nbase = \"192.0.2.0/24\"\nslice = 28\nby_number = {by_number:?}\n[[host]]\nname = \"a\"\n\
+                 via = [\"198.51.100.1\"]\nslices = [{slice:?}]\n"
+            )
+        };
+        for slice in ["192.0.2.241/32", "192.0.2.16/28"] {
+            assert!(PlanFile::parse(&file("192.0.2.240/29", slice), Path::new("/p")).is_ok(), "{slice}");
+        }
+        for (by_number, slice, expected) in [
+            ("192.0.2.240/29", "192.0.2.240/28", "must be a /32, as all slices of the part 192.0.2.240/29"),
+            ("192.0.2.240/29", "192.0.2.17/32", "must be a /28, as all slices of pool 192.0.2.0/24"),
+            ("203.0.113.0/29", "192.0.2.16/28", "203.0.113.0/29 lies outside 192.0.2.0/24"),
+        ] {
+            let said = said(&file(by_number, slice));
+            assert!(said.len() == 1 && said[0].contains(expected), "{said:?}");
+        }
+    }
+
+    #[test]
     fn a_file_without_pools_or_hosts_is_refused() {
         for (text, expected) in [
             ("", "plan file /p is empty; write a [[pool]]"),

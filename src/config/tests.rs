@@ -386,3 +386,33 @@ fn p29_each_driver_name_has_its_own_setting_for_requesting_macs() {
     let ipvlan = shown.iter().find(|shown| shown.key == "driver.ipvlan").unwrap();
     assert!(ipvlan.value.ends_with("ipvlan.sock, without MACs"), "{}", ipvlan.value);
 }
+
+#[test]
+fn a_shared_pool_is_one_subnet_in_slices_of_addresses() {
+    let pool = |keys: &str| {
+        let plan = "[plan]\nfile = \"/p\"\nhost = \"a\"\n";
+        format!("{plan}[[pool]]\nname = \"lan\"\nv4 = {{ base = \"192.0.2.0/24\", {keys} }}\n")
+    };
+    let good_keys = r#"slice = 28, shared = true, gateway = "192.0.2.1", by_number = "192.0.2.240/29""#;
+    let base = good(&pool(good_keys), &[], &[]).settings.pools[0].v4.unwrap();
+    let shared = base.shared.unwrap();
+    assert_eq!((base.size, base.slice), (24, Some(28)));
+    assert_eq!(base.base.address(shared.gateway.unwrap()).to_string(), "192.0.2.1");
+    assert_eq!(shared.by_number.unwrap().to_string(), "192.0.2.240/29");
+    for (keys, expected) in [
+        ("shared = true", "it also needs slice = LENGTH"),
+        ("slice = 28, shared = true, size = 26", "so it is one subnet"),
+        ("slice = 24, gateway = \"192.0.2.1\"", "this also needs shared = true"),
+        ("slice = 24, by_number = \"192.0.2.240/29\"", "this also needs shared = true"),
+        (
+            "slice = 28, shared = true, gateway = \"198.51.100.1\"",
+            "198.51.100.1/32 lies outside 192.0.2.0/24",
+        ),
+        ("slice = 28, shared = true, gateway = \"router\"", "\"router\" is not an IP address"),
+        ("slice = 28, shared = true, by_number = \"192.0.2.241/29\"", "write 192.0.2.240/29"),
+        ("slice = 23, shared = true", "slice /23 does not fit 192.0.2.0/24"),
+    ] {
+        let said = load(&pool(keys), &[], &[]).unwrap_err().to_string();
+        assert!(said.contains(expected), "{keys}: {said}");
+    }
+}
