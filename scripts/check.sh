@@ -10,6 +10,7 @@ CARGO=${CARGO:-cargo}
 SCENARIOS=(--test engines --test units --test torture --test page --test packages)
 
 build() {
+  scripts/protoc.sh
   "$CARGO" fmt --check
   "$CARGO" clippy --locked --quiet --all-targets -- -D warnings
   "$CARGO" clippy --locked --quiet "${SCENARIOS[@]}" -- -D warnings

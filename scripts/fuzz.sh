@@ -12,6 +12,7 @@ TARGETS=("$@")
 [ "${#TARGETS[@]}" -gt 0 ] || TARGETS=(wire configuration lease_file rows)
 CARGO=${CARGO:-cargo}
 WORK=$PWD/target/fuzz
+scripts/protoc.sh
 HOST=$(rustc -vV | sed -n 's/^host: //p')
 
 # Build scripts and macros run on the host and are not instrumented: only --target builds are.

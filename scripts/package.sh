@@ -54,6 +54,7 @@ toolchain() {
   [ "$(printf '%s\n' "$need" "$have" | sort -V | head -n 1)" = "$need" ] ||
     fail "Rust $need or newer is needed, but this is $have: install a newer one from https://rustup.rs (the distribution's may stay installed)"
   command -v cc >/dev/null || fail "a C compiler is needed: apt-get install gcc libc6-dev, or your distribution's equivalents"
+  scripts/protoc.sh
 }
 
 # Whether a program can be linked statically; for this machine that needs the C library's static archive.

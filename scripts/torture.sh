@@ -27,6 +27,8 @@ if [ "${#missing[@]}" -gt 0 ]; then
   "${ROOT[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
+scripts/protoc.sh
+
 PASSED=0
 FAILED=0
 TABLE=$(mktemp)
