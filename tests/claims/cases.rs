@@ -19,6 +19,11 @@ fn prefix(text: &str) -> Prefix {
     Prefix::parse(text).unwrap()
 }
 
+/// A want of any slice of a pool.
+const fn room(pool: Geometry) -> Need {
+    Need::Room { part: pool.base }
+}
+
 /// The slice that a call puts.
 fn put_slice(call: &StoreCall) -> Option<Prefix> {
     match call {
@@ -126,7 +131,7 @@ impl Desk {
 fn a_claim_is_one_transaction_with_three_conditions() {
     let mut desk = Desk::first();
     desk.calls.clear();
-    let Some(ClaimAction::Owned { slice, .. }) = desk.want(private(), Need::Room) else { panic!() };
+    let Some(ClaimAction::Owned { slice, .. }) = desk.want(private(), room(private())) else { panic!() };
     assert!(desk.books.holds(slice) && private().base.contains(slice));
     let Some(StoreCall::Transact { compares, effect: Effect::Put { key, value } }) = desk.calls.last() else {
         panic!("{:?}", desk.calls)
@@ -153,19 +158,19 @@ fn a_want_by_number_gets_its_slices_or_the_name_of_the_host_that_has_them() {
     assert!(desk.books.holds(prefix("198.51.100.50/32")));
     // Slices never reach into that part.
     for _ in 0..4 {
-        desk.want(shared(), Need::Room);
+        desk.want(shared(), room(shared()));
     }
     let held: Vec<_> = desk.books.with(SliceState::Held).filter(|it| shared().base.contains(*it)).collect();
     assert_eq!(held.len(), 4, "{held:?}");
-    let text = desk.refusal(shared(), Need::Room);
+    let text = desk.refusal(shared(), room(shared()));
     assert!(text.starts_with("pool 198.51.100.0/26 has no free slice (/28; taken: name-of-a 4)"), "{text}");
 }
 
 #[test]
 fn a_pool_that_is_cut_differently_is_refused_with_both_values() {
     let mut desk = Desk::first();
-    desk.want(private(), Need::Room);
-    let text = desk.refusal(Geometry { slice: 26, ..private() }, Need::Room);
+    desk.want(private(), room(private()));
+    let text = desk.refusal(Geometry { slice: 26, ..private() }, room(private()));
     assert!(text.contains("\"slice\":26") && text.contains("\"slice\":27"), "{text}");
 }
 
@@ -173,7 +178,7 @@ fn a_pool_that_is_cut_differently_is_refused_with_both_values() {
 fn a_want_has_an_answer_within_two_seconds_when_the_store_does_not_answer() {
     let mut desk = Desk::first();
     desk.cut = true;
-    assert_eq!(desk.want(private(), Need::Room), None);
+    assert_eq!(desk.want(private(), room(private())), None);
     for _ in 0..2 {
         desk.tick(900);
         assert!(desk.said.is_empty());
@@ -190,9 +195,9 @@ fn a_want_has_an_answer_within_two_seconds_when_the_store_does_not_answer() {
 #[test]
 fn a_call_without_an_answer_is_repeated_with_the_same_bytes() {
     let mut desk = Desk::first();
-    desk.want(private(), Need::Room);
+    desk.want(private(), room(private()));
     desk.cut = true;
-    desk.want(private(), Need::Room);
+    desk.want(private(), room(private()));
     desk.calls.clear();
     (0..3).for_each(|_| desk.tick(100));
     assert_eq!(desk.calls.len(), 3);
@@ -202,7 +207,7 @@ fn a_call_without_an_answer_is_repeated_with_the_same_bytes() {
 #[test]
 fn a_slice_of_a_forgotten_host_is_taken_and_the_forgotten_host_owns_nothing() {
     let mut desk = Desk::first();
-    let Some(ClaimAction::Owned { slice, .. }) = desk.want(private(), Need::Room) else { panic!() };
+    let Some(ClaimAction::Owned { slice, .. }) = desk.want(private(), room(private())) else { panic!() };
     let mut other = Desk::new("b", ClaimBooks::default(), desk.store.clone());
     other.tick(0);
     assert!(other.refusal(private(), Need::These(slice)).contains("belongs to host name-of-a"));
@@ -212,7 +217,7 @@ fn a_slice_of_a_forgotten_host_is_taken_and_the_forgotten_host_owns_nothing() {
     desk.store = other.store;
     desk.tick(61_000);
     assert_eq!(desk.books.state(slice), Some(SliceState::Lost));
-    assert!(desk.refusal(private(), Need::Room).ends_with("join again: gipam join"));
+    assert!(desk.refusal(private(), room(private())).ends_with("join again: gipam join"));
 }
 
 #[test]
@@ -220,9 +225,9 @@ fn the_second_copy_of_a_host_stops() {
     let mut desk = Desk::first();
     let mut copy = Desk::new("a", desk.books.clone(), desk.store.clone());
     copy.tick(0);
-    assert!(matches!(copy.want(private(), Need::Room), Some(ClaimAction::Owned { .. })));
+    assert!(matches!(copy.want(private(), room(private())), Some(ClaimAction::Owned { .. })));
     desk.store = copy.store.clone();
-    let text = desk.refusal(private(), Need::Room);
+    let text = desk.refusal(private(), room(private()));
     assert!(text.starts_with("another copy of the books of host name-of-a is running"), "{text}");
     assert_eq!(desk.books.slices.len(), 0);
 }
@@ -232,11 +237,11 @@ fn another_plan_and_a_missing_plan_are_refused() {
     let mut desk = Desk::first();
     desk.store.insert(PLAN.to_owned(), written(&PlanRecord::first("plan-2", "m")));
     desk.tick(61_000);
-    assert!(desk.refusal(private(), Need::Room).starts_with("the store has plan plan-2"));
+    assert!(desk.refusal(private(), room(private())).starts_with("the store has plan plan-2"));
     let mut desk = Desk::new("a", ClaimBooks::default(), Pairs::new());
     desk.tick(0);
     assert_eq!(
-        desk.refusal(private(), Need::Room),
+        desk.refusal(private(), room(private())),
         "the plan's store has no plan; create it: gipam join --new"
     );
 }
@@ -245,9 +250,11 @@ fn another_plan_and_a_missing_plan_are_refused() {
 fn a_slice_is_put_back_into_a_restored_store_before_anybody_claims() {
     let mut desk = Desk::first();
     let backup = desk.store.clone();
-    let Some(ClaimAction::Owned { slice, .. }) = desk.want(private(), Need::Room) else { panic!() };
+    let Some(ClaimAction::Owned { slice, .. }) = desk.want(private(), room(private())) else { panic!() };
     // Given back later, so that the host's own record is newer than that of the backup.
-    let Some(ClaimAction::Owned { slice: second, .. }) = desk.want(private(), Need::Room) else { panic!() };
+    let Some(ClaimAction::Owned { slice: second, .. }) = desk.want(private(), room(private())) else {
+        panic!()
+    };
     desk.step(ClaimEvent::GiveBack { prefix: second });
     assert_eq!(desk.books.state(second), None);
     desk.store = backup;
@@ -265,10 +272,10 @@ fn a_slice_is_put_back_into_a_restored_store_before_anybody_claims() {
 #[test]
 fn after_a_refused_claim_comes_a_beat_and_then_the_list() {
     let mut desk = Desk::first();
-    desk.want(private(), Need::Room);
+    desk.want(private(), room(private()));
     desk.rival = true;
     desk.calls.clear();
-    let Some(ClaimAction::Owned { slice, .. }) = desk.want(private(), Need::Room) else { panic!() };
+    let Some(ClaimAction::Owned { slice, .. }) = desk.want(private(), room(private())) else { panic!() };
     let first = |wanted: &dyn Fn(&StoreCall) -> bool, from: usize| {
         desk.calls.iter().skip(from).position(wanted).map(|place| place + from).unwrap()
     };
@@ -333,4 +340,16 @@ fn a_transaction_happens_completely_or_not_at_all() {
         StoreCall::Transact { compares: vec![compare("a", Some("1")), compare("b", None)], effect: put("b") };
     assert_eq!(right.apply(&mut store), StoreReply::Done);
     assert_eq!(store["b"], "2");
+}
+
+/// A network with an `--ip-range` in a shared pool needs addresses there, and not anywhere in the pool.
+#[test]
+fn room_in_a_part_of_a_pool_is_claimed_there() {
+    let mut desk = Desk::first();
+    let part = prefix("198.51.100.16/28");
+    desk.want(shared(), Need::Room { part });
+    assert_eq!(desk.books.with(SliceState::Held).collect::<Vec<_>>(), [part]);
+    // Nothing else is in this part.
+    let text = desk.refusal(shared(), Need::Room { part });
+    assert!(text.starts_with("pool 198.51.100.0/26 has no free slice in 198.51.100.16/28"), "{text}");
 }

@@ -28,7 +28,7 @@ impl World {
             let address = if by_number { address & !0xe } else { address };
             Need::These(Prefix::new(Family::V4, address, if by_number { 32 } else { 30 }))
         } else {
-            Need::Room
+            Need::Room { part: pool.base }
         };
         self.hosts[host].wants.insert(want, need);
         self.step(host, ClaimEvent::Want { want, pool, need });

@@ -71,7 +71,7 @@ impl Machine {
 
     fn way(&self, pool: &Geometry, need: Need) -> Way {
         match need {
-            Need::Room => self.room(pool),
+            Need::Room { part } => self.room(pool, part),
             Need::These(prefix) => {
                 let slices = pool.slices(prefix);
                 let Some(slice) = slices.iter().find(|slice| !self.books.holds(**slice)) else {
@@ -112,12 +112,12 @@ impl Machine {
         self.listing.as_ref().map_or_else(|| id.to_owned(), |listing| listing.name(id).to_owned())
     }
 
-    /// A free slice, or one of a host that was forgotten.
-    fn room(&self, pool: &Geometry) -> Way {
+    /// A free slice in this part of the pool, or one of a host that was forgotten.
+    fn room(&self, pool: &Geometry, part: Prefix) -> Way {
         let Some(listing) = &self.listing else { return Way::Cannot(String::new()) };
         let mut taken: BTreeSet<Prefix> = self.books.slices.keys().copied().collect();
         taken.extend(pool.by_number);
-        let inside: Vec<_> = listing.slices.range(pool.base.within()).collect();
+        let inside: Vec<_> = listing.slices.range(part.within()).collect();
         let by_others = |(prefix, (_, record)): &&(&Prefix, &(String, Option<SliceRecord>))| {
             !record.as_ref().is_some_and(|it| self.is_takeable(&it.host)) || taken.contains(*prefix)
         };
@@ -125,23 +125,24 @@ impl Machine {
         taken.extend(held.iter().copied());
         let all: BTreeSet<Prefix> =
             taken.iter().copied().chain(inside.iter().map(|(prefix, _)| **prefix)).collect();
-        let found = candidate(pool.base, pool.slice, &all, &self.me.id)
-            .or_else(|| candidate(pool.base, pool.slice, &taken, &self.me.id));
-        found.map_or_else(|| Way::Cannot(self.full(pool)), Way::Claim)
+        let found = candidate(part, pool.slice, &all, &self.me.id)
+            .or_else(|| candidate(part, pool.slice, &taken, &self.me.id));
+        found.map_or_else(|| Way::Cannot(self.full(pool, part)), Way::Claim)
     }
 
-    fn full(&self, pool: &Geometry) -> String {
+    fn full(&self, pool: &Geometry, part: Prefix) -> String {
         let mut owners: BTreeMap<String, u64> = BTreeMap::new();
         if let Some(listing) = &self.listing {
-            for (_, (_, record)) in listing.slices.range(pool.base.within()) {
+            for (_, (_, record)) in listing.slices.range(part.within()) {
                 let owner = record.as_ref().map_or_else(|| "unknown".to_owned(), |it| self.name(&it.host));
                 *owners.entry(owner).or_default() += 1;
             }
         }
         let owners: Vec<_> = owners.into_iter().map(|(name, slices)| format!("{name} {slices}")).collect();
         let (base, length) = (pool.base, pool.slice);
+        let inside = if part == base { String::new() } else { format!(" in {part}") };
         format!(
-            "pool {base} has no free slice (/{length}; taken: {}); give back unused ones or add a pool, see gipam slices",
+            "pool {base} has no free slice{inside} (/{length}; taken: {}); give back unused ones or add a pool, see gipam slices",
             owners.join(", ")
         )
     }
@@ -175,13 +176,13 @@ impl Machine {
         self.call(StoreCall::Transact { compares, effect }, Stage::Slice { prefix, value, purpose })
     }
 
-    /// The books have the slice: whoever waits for room in this pool has some.
+    /// The books have the slice: every want of room in a part of the pool that contains it is met.
     pub(super) fn satisfied(&mut self, prefix: Prefix, purpose: Purpose) {
         if purpose == Purpose::Reassert {
             return;
         }
         let (met, wants): (Vec<_>, Vec<_>) = std::mem::take(&mut self.wants).into_iter().partition(|it| {
-            it.need == Need::Room && it.pool.base.contains(prefix) && it.pool.is_sliced(prefix)
+            matches!(it.need, Need::Room { part } if part.contains(prefix)) && it.pool.is_sliced(prefix)
         });
         self.wants = wants;
         self.out.extend(met.into_iter().map(|it| ClaimAction::Owned { want: it.want, slice: prefix }));

@@ -31,8 +31,8 @@ impl Geometry {
 /// What is wanted of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// Any slice.
-    Room,
+    /// Any slice in this part of the pool: the whole pool, or the range of a network.
+    Room { part: Prefix },
     /// The slices that contain this prefix.
     These(Prefix),
 }

@@ -61,6 +61,8 @@
 //!   giving it back. While the books are older, a slice that the store has is held, whatever the books say.
 //! * A claim was refused, and a doubled copy of it landed after the slice had become free: a slice in the store that the books
 //!   did not know, until the next list. After a refused claim comes a beat, and then the list (seed 6025 of 10,000).
+//! * A network with a range in a shared pool got a slice outside of its range, and still had no address: the next request claimed
+//!   another. Room is wanted in a part of a pool.
 
 mod agree;
 mod arrive;
