@@ -23,6 +23,7 @@ pub mod keys_page;
 pub(crate) mod locate;
 mod options;
 mod origin;
+mod plan;
 mod pools;
 mod resolve;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use error::ConfigError;
 pub use hooks::Hook;
 pub use options::{Options, Surroundings};
 pub use origin::{Origin, Shown};
+pub use plan::{Endpoint, EtcdSettings, PlanKeeper, PlanSource};
 pub use pools::PoolsOrigin;
 pub use resolve::{ClientConfig, check_file};
 
@@ -120,15 +122,6 @@ pub struct Gc {
     pub grace: crate::plan::settings::Millis,
     /// Whether subnets that this Engine does not know may be freed, because no other Engine uses these books.
     pub free_unknown_subnets: bool,
-}
-
-/// Where it is written which slices of shared pools belong to which host, and which host this is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlanSource {
-    /// The plan file, the same on all hosts.
-    pub file: PathBuf,
-    /// The name of this host in it.
-    pub host: String,
 }
 
 /// Where the page and the metrics are served.

@@ -37,7 +37,7 @@ pub fn answer(
 ) -> Result<Vec<u8>, Refusal> {
     let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
     let view = View::open(books, clock::now())?;
-    let known = plan.map(|source| known_hosts(&view, source)).transpose()?;
+    let known = plan.map(|source| known_hosts(&view, source)).transpose()?.flatten();
     let view = view.among(known.map(Arc::new));
     if path == "/v1/export" {
         import::check_format(query)?;
@@ -55,9 +55,10 @@ pub fn answer(
 }
 
 /// What the plan file says now.
-fn known_hosts(view: &View, source: &PlanSource) -> Result<KnownHosts, Refusal> {
-    let (file, source) = (PlanFile::read(&source.file), source.clone());
-    view.source().look(move |plan| KnownHosts::of(&HostsPlan::at_start(&source, file, plan.settings())))
+fn known_hosts(view: &View, source: &PlanSource) -> Result<Option<KnownHosts>, Refusal> {
+    let Some(file) = source.file().map(|path| PlanFile::read(path)) else { return Ok(None) };
+    let source = source.clone();
+    view.source().look(move |plan| Some(KnownHosts::of(&HostsPlan::at_start(&source, file, plan.settings()))))
 }
 
 /// Stores the digest of the exported file in the books.

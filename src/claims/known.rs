@@ -70,7 +70,7 @@ impl HostsPlan {
     pub fn at_start(source: &PlanSource, file: Result<PlanFile, PlanFileError>, settings: &Settings) -> Self {
         let mut plan = Self {
             host: source.host.clone(),
-            path: source.file.clone(),
+            path: source.file().cloned().unwrap_or_default(),
             file: None,
             error: None,
             refused: BTreeMap::new(),

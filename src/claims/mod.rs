@@ -5,6 +5,7 @@
 
 pub mod answers;
 pub mod apply;
+pub mod books;
 pub mod file;
 pub mod known;
 pub mod machine;
@@ -19,7 +20,11 @@ use crate::plan::error::Refusal;
 
 /// At a start, before anything is served: reads the plan file and brings the slices of this host into the books.
 pub async fn start(ledger: &Ledger, source: Option<PlanSource>, known: &SharedPlan) -> Result<(), Refusal> {
-    let file = source.as_ref().map(|source| PlanFile::read(&source.file));
+    // Slices that the hosts claim through etcd are in the books already.
+    if source.as_ref().is_some_and(|source| source.etcd().is_some()) {
+        return Ok(());
+    }
+    let file = source.as_ref().and_then(PlanSource::file).map(|path| PlanFile::read(path));
     let begin = move |plan: &Plan| {
         let hosts =
             source.zip(file).map(|(source, file)| HostsPlan::at_start(&source, file, plan.settings()));

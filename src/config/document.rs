@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
 use super::error::{ConfigError, Problem, problem};
-use super::keys::{BASE, GC, HOOK, Key, POOL, TOP, Top};
+use super::keys::{BASE, GC, HOOK, Key, PLAN, POOL, TOP, Top};
 use super::options::{CONFIG, Options, Spelling, Surroundings};
 use super::origin::{At, DEFAULT, Origin, Spot};
 use super::{locate, value};
@@ -165,6 +165,9 @@ fn write_defaults(top: &mut DeTable<'_>) {
     fill(top, TOP);
     for gc in tables(top, "gc") {
         fill(gc, GC);
+    }
+    for plan in tables(top, "plan") {
+        fill(plan, PLAN);
     }
     for hook in tables(top, "hook") {
         fill(hook, HOOK);

@@ -5,6 +5,7 @@
 //! and `docs/configuration.md`. Does not read files or texts; `keys_page` writes that page.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use serde::Deserialize;
@@ -14,6 +15,7 @@ use super::door::TcpAddress;
 use super::hooks::{Connect, Url};
 use super::options::{ADDRESS, ADMIN, FILE, HTTP, LOG, NAME, SOCKET, Spelling, UNIX, V4, V4AB, V6, V6AB};
 use super::origin::{At, Spot};
+use super::plan::{EtcdEndpoint, KeyPrefix};
 use super::value::{
     Begin, DriverName, EventName, HookName, HostName, LogLevel, Mode, PageAddress, PlanHost, PoolName, Share,
     Text, Time, UnknownSubnets,
@@ -67,8 +69,12 @@ impl Key {
 
 /// Whether a change of this setting takes effect only at the next start; `shown` is its name in `gipam config show`.
 pub fn waits(shown: &str) -> bool {
-    let top = shown.split('.').next();
-    TOP.iter().any(|key| Some(key.name) == top && key.follows == Follows::Start)
+    let (keys, name) = match shown.split_once('.') {
+        Some(("plan", name)) => (PLAN, name),
+        Some((top, _)) => (TOP, top),
+        None => (TOP, shown),
+    };
+    keys.iter().any(|key| key.name == name && key.follows == Follows::Start)
 }
 
 /// All tables of the file.
@@ -284,10 +290,30 @@ keys! {
 
     /// `[plan]`.
     PlanTable PLAN {
-        file: At<Text> = "must be given", &[], Reload,
-            "the plan file, the same on all hosts: which host has which slices";
+        file: Option<At<Text>> = "none", &[], Reload,
+            "the plan file, the same on all hosts: which host has which slices; or `etcd`";
         host: Option<At<PlanHost>> = "the host name of the machine", &[], Reload,
-            "the name of this host in the plan file";
+            "the name of this host in the plan";
+        etcd: Option<At<Vec<At<EtcdEndpoint>>>> = "none", &[], Start,
+            "the members of etcd through which the hosts agree: `http://ADDRESS:PORT` or `https://ADDRESS:PORT`";
+        prefix: At<KeyPrefix> = "\"/gipam/\"", &[], Start,
+            "with `etcd`: what all keys of the plan begin with; plans with different prefixes can share one etcd";
+        via: At<Vec<At<IpAddr>>> = "[]", &[], Start,
+            "with `etcd`: the addresses at which the other hosts reach this one; must be given";
+        timeout: At<Time> = "\"500ms\"", &[], Start,
+            "with `etcd`: how long one attempt at one member may take; a request waits 2 s in all";
+        user: Option<At<Text>> = "none", &[], Start,
+            "with `etcd`: the user; with `password_file`";
+        password_file: Option<At<Text>> = "none", &[], Start,
+            "the file that contains the user's password";
+        ca: Option<At<Text>> = "the system's", &[], Start,
+            "with `https://`: the only authorities that are trusted (PEM file)";
+        cert: Option<At<Text>> = "none", &[], Start,
+            "with `https://`: the certificate chain that gipam presents (PEM file); with `key`";
+        key: Option<At<Text>> = "none", &[], Start,
+            "its private key (PEM file)";
+        server_name: Option<At<HostName>> = "the address of the endpoint", &[], Start,
+            "with `https://`: the name in the certificates of all members";
     }
 
     /// `[gc]`.

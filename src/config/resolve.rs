@@ -6,12 +6,12 @@
 use std::path::PathBuf;
 
 use super::document::Document;
-use super::error::{ConfigError, problem};
+use super::error::ConfigError;
 use super::hooks::Files;
-use super::keys::{GcTable, PlanTable, Top};
+use super::keys::{GcTable, Top};
 use super::options::{self, Options, Surroundings};
 use super::origin::{At, DEFAULT, Origin, Shown, Spot};
-use super::value::{self, Mode, Text, UnknownSubnets};
+use super::value::{Mode, Text, UnknownSubnets};
 use super::{BooksFile, Config, Gc, Given, Http, PlanSource, PluginDirs, SocketAccess, books_file};
 
 /// The document, and the warnings and shown values collected so far.
@@ -54,27 +54,6 @@ impl Resolver<'_> {
         self.show("gc.grace", &**grace, &grace.place);
         self.show("gc.unknown_subnets", if free { "free" } else { "report" }, &unknown_subnets.place);
         Gc { engine: path, grace: ***grace, free_unknown_subnets: free }
-    }
-
-    /// Where the plan is, and which host of it this is.
-    fn plan(&mut self, top: &Top) -> Result<Option<PlanSource>, ConfigError> {
-        let Some(PlanTable { file, host }) = &top.plan else { return Ok(None) };
-        let path = self.document.path(file);
-        self.show("plan.file", path.display(), &file.place);
-        let (host, place) = match host {
-            Some(host) => (host.to_string(), &host.place),
-            None => {
-                let name = &self.surroundings.host_name;
-                let known = value::plan_host(name);
-                let unusable = |_| problem!("the host name of this machine is {name:?}; set [plan] host");
-                (
-                    known.map_err(unusable).map_err(|problem| self.document.refuse(&file.place, problem))?,
-                    &DEFAULT,
-                )
-            }
-        };
-        self.show("plan.host", &host, place);
-        Ok(Some(PlanSource { file: path, host }))
     }
 
     /// Where the page is served; warns if other machines can reach it.

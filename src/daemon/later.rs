@@ -104,6 +104,16 @@ mod tests {
         (BASE, "by_number", LAN, "v4.shared = true", "v4.shared = true\nv4.by_number = \"192.0.2.240/29\""),
         ("[plan]", "file", "[plan]\nhost = \"a\"\n...", "file = \"/a\"", "file = \"/b\""),
         ("[plan]", "host", "[plan]\nfile = \"/a\"\n...", "host = \"a\"", "host = \"b\""),
+        ("[plan]", "etcd", ETCD, "etcd = [\"http://192.0.2.1:2379\"]", "etcd = [\"http://192.0.2.2:2379\"]"),
+        ("[plan]", "prefix", IN_ETCD, "", "prefix = \"/other/\""),
+        ("[plan]", "via", "[plan]\nhost = \"a\"\netcd = [\"http://192.0.2.1:2379\"]\n...", "via = [\"192.0.2.1\"]", "via = [\"192.0.2.2\"]"),
+        ("[plan]", "timeout", IN_ETCD, "", "timeout = \"1s\""),
+        ("[plan]", "user", IN_ETCD, "password_file = \"/p\"\nuser = \"a\"", "password_file = \"/p\"\nuser = \"b\""),
+        ("[plan]", "password_file", IN_ETCD, "user = \"a\"\npassword_file = \"/p\"", "user = \"a\"\npassword_file = \"/q\""),
+        ("[plan]", "ca", IN_ETCD_TLS, "ca = \"/a\"", "ca = \"/b\""),
+        ("[plan]", "cert", IN_ETCD_TLS, "key = \"/k\"\ncert = \"/a\"", "key = \"/k\"\ncert = \"/b\""),
+        ("[plan]", "key", IN_ETCD_TLS, "cert = \"/k\"\nkey = \"/a\"", "cert = \"/k\"\nkey = \"/b\""),
+        ("[plan]", "server_name", IN_ETCD_TLS, "", "server_name = \"etcd.example\""),
         ("[gc]", "engine", "[gc]\n...", "", "engine = \"\""),
         ("[gc]", "unknown_subnets", "[gc]\n...", "", "unknown_subnets = \"free\""),
         ("[[hook]]", "name", "[[hook]]\ncommand = [\"/bin/true\"]\n...", "name = \"a\"", "name = \"b\""),
@@ -134,6 +144,11 @@ mod tests {
     const BASE: &str = "v4 = { ... }, v6 = { ... }";
     const POOL: &str = "[[pool]]\nname = \"a\"\nv6.base = \"2001:db8::/48\"\n...";
     const LAN: &str = "[plan]\nfile = \"/a\"\nhost = \"a\"\n[[pool]]\nname = \"a\"\nv4.base = \"192.0.2.0/24\"\nv4.size = 24\nv4.slice = 24\n...";
+    const ETCD: &str = "[plan]\nhost = \"a\"\nvia = [\"192.0.2.11\"]\n...";
+    const IN_ETCD: &str =
+        "[plan]\nhost = \"a\"\nvia = [\"192.0.2.11\"]\netcd = [\"http://192.0.2.1:2379\"]\n...";
+    const IN_ETCD_TLS: &str =
+        "[plan]\nhost = \"a\"\nvia = [\"192.0.2.11\"]\netcd = [\"https://192.0.2.1:2379\"]\n...";
     const TLS: &str = "address = \":9\"\n[tls]\ncert = \"/c\"\nkey = \"/k\"\n...";
     const HOOK: &str = "[[hook]]\nname = \"a\"\nurl = \"https://hooks.example/\"\n...";
 

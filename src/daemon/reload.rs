@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::later;
 use crate::claims::file::PlanFile;
 use crate::claims::{self, HostsPlan, SharedPlan};
-use crate::config::{Config, ConfigError, Hook};
+use crate::config::{Config, ConfigError, Hook, PlanSource};
 use crate::hooks::Hooks;
 use crate::ledger::{Altered, Ledger};
 use crate::plan::Plan;
@@ -53,7 +53,7 @@ impl Reloader {
         let old = config.as_ref().clone();
         let new = tokio::task::spawn_blocking(move || {
             let new = old.reload()?;
-            let file = new.plan.as_ref().map(|plan| PlanFile::read(&plan.file));
+            let file = new.plan.as_ref().and_then(PlanSource::file).map(|path| PlanFile::read(path));
             Ok::<_, ConfigError>((new, file))
         });
         let new = new.await.map_err(|error| error.to_string())?;
@@ -107,7 +107,7 @@ pub(super) fn told_lines(old: &Config, new: &Config) -> Vec<String> {
     }
     if new.plan != old.plan {
         let shown = |config: &Config| match &config.plan {
-            Some(plan) => format!("{} as host {}", plan.file.display(), plan.host),
+            Some(plan) => format!("{} as host {}", plan.keeper, plan.host),
             None => "none".to_owned(),
         };
         lines.push(format!("plan: {} becomes {}", shown(old), shown(new)));
