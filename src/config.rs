@@ -37,7 +37,7 @@ pub use error::ConfigError;
 pub use hooks::Hook;
 pub use options::{Options, Surroundings};
 pub use origin::{Origin, Shown};
-pub use plan::{Endpoint, EtcdSettings, PlanKeeper, PlanSource};
+pub use plan::{EtcdEndpoint, EtcdSettings, PlanKeeper, PlanSource};
 pub use pools::PoolsOrigin;
 pub use resolve::{ClientConfig, check_file};
 
