@@ -12,13 +12,14 @@ mod daemon;
 #[path = "support/http.rs"]
 mod http;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
 use daemon::House;
-use gipam::claims::file::{HostPlan, PlanFile};
+use gipam::claims::division::{Division, HostPlan, SlicedPool};
+use gipam::claims::{HostsPlan, PlanPlace};
 use gipam::plan::Plan;
 use gipam::plan::prefix::{Family, Prefix};
 use gipam::plan::request::{Cannot, Reply, Request, SliceRequest, Space, SubnetRequest, Wanted};
@@ -27,7 +28,6 @@ use gipam::store::Books;
 use gipam::view::Refusal;
 use gipam::view::routes::{RouteFormat, RouteKind, RouteRow, RoutedHost, rows, text};
 use gipam::view::sink::Sink;
-use gipam::view::slices::KnownHosts;
 use gipam::view::views::View;
 use serde_json::{Value, json};
 
@@ -198,12 +198,17 @@ fn held(slice: &'static str) -> (&'static str, SliceRequest) {
 
 /// The answer of a view of these books, where `b` is another host with these slices.
 fn view(books: &Path, path: &str, others: &[&str]) -> Result<Value, Refusal> {
-    let known = KnownHosts {
-        own: "a".to_owned(),
-        hosts: vec![host("a", 11, &["10.8.0.0/20"]), host("b", 12, others)],
-        pools: vec![prefix("10.8.0.0/16")],
-        file: "/etc/gipam/plan.toml".to_owned(),
+    let pool = SlicedPool { base: prefix("10.8.0.0/16"), slice: 20, shared: None, by_number: None };
+    let planned = |RoutedHost { name, via, slices }| HostPlan { name, via, slices, record: None };
+    let hosts = [host("a", 11, &["10.8.0.0/20"]), host("b", 12, others)].map(planned);
+    let known = HostsPlan {
+        host: "a".to_owned(),
+        id: None,
+        place: PlanPlace::File("/etc/gipam/plan.toml".into()),
+        division: Some(Arc::new(Division::new(vec![pool], hosts.into(), BTreeSet::new()))),
         error: None,
+        refused: BTreeMap::new(),
+        store: None,
     };
     let mut none = |_| Ok(());
     let mut sink = Sink::new(&mut none);
@@ -291,10 +296,10 @@ fn the_page_shows_what_its_own_plan_gives() {
     let page = include_str!("../docs/many-hosts.md");
     let block = |start: &str| page.split(start).nth(1).unwrap().split("```").next().unwrap();
     let file = block("```toml\n");
-    let parse = |text: &str| PlanFile::parse(text, Path::new("/p"));
+    let parse = |text: &str| Division::parse(text, Path::new("/p"));
     let hosts = parse(file).unwrap().hosts.into_iter();
     let hosts: Vec<RoutedHost> =
-        hosts.map(|HostPlan { name, via, slices }| RoutedHost { name, via, slices }).collect();
+        hosts.map(|HostPlan { name, via, slices, .. }| RoutedHost { name, via, slices }).collect();
     let routes = text(&rows(&hosts, "a").unwrap(), RouteFormat::Ip);
     assert!(page.contains(&format!("```\n{routes}```")), "{routes}");
     let refusals = [

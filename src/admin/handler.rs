@@ -33,7 +33,6 @@ use crate::view::meant;
 use crate::view::query::Query;
 use crate::view::rows::SettingRow;
 use crate::view::sink::Sink;
-use crate::view::slices::KnownHosts;
 use crate::view::source::{PATIENCE, Source};
 use crate::view::views::{AroundView, View};
 
@@ -336,8 +335,7 @@ impl Admin {
     /// A view of the ledger's plan, with what only the daemon knows.
     fn looking(&self, asker: Asker) -> View {
         let (survey, running) = (self.survey.clone(), self.running.clone());
-        let known = running.plan.get().map(|plan| Arc::new(KnownHosts::of(&plan)));
-        let view = View::new(self.source.clone(), self.books.clone(), clock::now()).among(known);
+        let view = View::new(self.source.clone(), self.books.clone(), clock::now()).among(running.plan.get());
         view.in_daemon(AroundView {
             host: Box::new(move |bases| survey.now(Some(bases))),
             known: self.known(),

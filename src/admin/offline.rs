@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::import;
 use crate::claims::HostsPlan;
-use crate::claims::file::PlanFile;
+use crate::claims::division::Division;
 use crate::clock;
 use crate::config::{BooksFile, Content, PlanSource, PoolsOrigin};
 use crate::ledger::Altered;
@@ -19,7 +19,6 @@ use crate::plan::settings::Settings;
 use crate::store::old_gipam::{self, FileKind};
 use crate::store::{self, Books};
 use crate::view::sink::Sink;
-use crate::view::slices::KnownHosts;
 use crate::view::views::View;
 
 pub use crate::store::backup::BackupStep;
@@ -37,7 +36,7 @@ pub fn answer(
 ) -> Result<Vec<u8>, Refusal> {
     let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
     let view = View::open(books, clock::now())?;
-    let known = plan.map(|source| known_hosts(&view, source)).transpose()?.flatten();
+    let known = plan.map(|source| known_hosts(&view, source)).transpose()?;
     let view = view.among(known.map(Arc::new));
     if path == "/v1/export" {
         import::check_format(query)?;
@@ -55,10 +54,12 @@ pub fn answer(
 }
 
 /// What the plan file says now.
-fn known_hosts(view: &View, source: &PlanSource) -> Result<Option<KnownHosts>, Refusal> {
-    let Some(file) = source.file().map(|path| PlanFile::read(path)) else { return Ok(None) };
+fn known_hosts(view: &View, source: &PlanSource) -> Result<HostsPlan, Refusal> {
+    let Some(file) = source.file().map(|path| Division::read(path)) else {
+        return Ok(HostsPlan::unread(source));
+    };
     let source = source.clone();
-    view.source().look(move |plan| Some(KnownHosts::of(&HostsPlan::at_start(&source, file, plan.settings()))))
+    view.source().look(move |plan| HostsPlan::at_start(&source, file, plan.settings()))
 }
 
 /// Stores the digest of the exported file in the books.

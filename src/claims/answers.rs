@@ -5,7 +5,7 @@
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::file::{PlanFile, SlicedPool};
+use super::division::{Division, SlicedPool};
 use super::known::{HostsPlan, SharedPlan};
 use crate::ledger::Ledger;
 use crate::plan::prefix::Prefix;
@@ -31,8 +31,8 @@ pub fn why(want: Want, hosts: Option<&HostsPlan>) -> String {
     if let Some((_, why)) = hosts.refused.iter().find(|(base, _)| base.overlaps(prefix)) {
         return why.clone();
     }
-    let path = hosts.path.display();
-    let Some(file) = &hosts.file else {
+    let path = &hosts.place;
+    let Some(file) = &hosts.division else {
         let error = hosts.error.as_deref().unwrap_or("it was not read");
         return format!("the plan file cannot be used: {error}; mend it, then run gipam reload");
     };
@@ -46,8 +46,8 @@ pub fn why(want: Want, hosts: Option<&HostsPlan>) -> String {
 }
 
 /// Why this host has no further slice of this part of a pool.
-fn room(hosts: &HostsPlan, file: &PlanFile, pool: &SlicedPool, part: Prefix) -> String {
-    let (host, path, slice) = (&hosts.host, hosts.path.display(), pool.slice);
+fn room(hosts: &HostsPlan, file: &Division, pool: &SlicedPool, part: Prefix) -> String {
+    let (host, path, slice) = (&hosts.host, &hosts.place, pool.slice);
     let free: Vec<Prefix> = file.holes(pool).into_iter().filter(|hole| hole.overlaps(part)).collect();
     match free.first() {
         None => format!("every slice of {} has an owner in {path}: let another host give one up", pool.base),
@@ -60,8 +60,8 @@ fn room(hosts: &HostsPlan, file: &PlanFile, pool: &SlicedPool, part: Prefix) -> 
 }
 
 /// Why this host does not have the slices around this prefix.
-fn these(hosts: &HostsPlan, file: &PlanFile, pool: &SlicedPool, prefix: Prefix) -> String {
-    let (host, path) = (&hosts.host, hosts.path.display());
+fn these(hosts: &HostsPlan, file: &Division, pool: &SlicedPool, prefix: Prefix) -> String {
+    let (host, path) = (&hosts.host, &hosts.place);
     let others: Vec<String> = file
         .owners_of(prefix)
         .filter(|(_, owner)| !owner.name.eq_ignore_ascii_case(host))

@@ -4,7 +4,6 @@
 //! overlaps it waits; without a usable plan file, the books stay as they are. Commits nothing: the ledger does, in one step.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use super::known::HostsPlan;
 use crate::plan::Plan;
@@ -35,19 +34,19 @@ pub fn changes(plan: &Plan, hosts: Option<&HostsPlan>) -> SliceChanges {
         },
         None => BTreeSet::new(),
     };
-    let path = hosts.map_or(Path::new("the configuration"), |hosts| &hosts.path);
+    let place = hosts.map_or_else(|| "the configuration".to_owned(), |hosts| hosts.place.to_string());
     for slice in plan.slices().iter().filter(|slice| !wanted.contains(&slice.prefix)) {
-        found.take_out(plan, slice, path);
+        found.take_out(plan, slice, &place);
     }
     for prefix in wanted {
-        found.bring_in(plan, prefix, path);
+        found.bring_in(plan, prefix, &place);
     }
     found
 }
 
 impl SliceChanges {
-    fn take_out(&mut self, plan: &Plan, slice: &Slice, path: &Path) {
-        let (prefix, path) = (slice.prefix, path.display());
+    fn take_out(&mut self, plan: &Plan, slice: &Slice, place: &str) {
+        let prefix = slice.prefix;
         let gone = plan.decide(&slice_request(SliceRequest::Gone { prefix }), 0);
         if gone.reply.is_ok() {
             self.changes.extend(gone.changes);
@@ -58,17 +57,16 @@ impl SliceChanges {
         if slice.state != SliceState::Lost {
             self.changes.extend(plan.decide(&slice_request(SliceRequest::Lost { prefix }), 0).changes);
             self.lines.push(format!(
-                "slice {prefix} is lost: {path} no longer gives it to this host, but networks are in it; it gives no new ones, \
+                "slice {prefix} is lost: {place} no longer gives it to this host, but networks are in it; it gives no new ones, \
                  and ends with the last of them"
             ));
         }
     }
 
-    fn bring_in(&mut self, plan: &Plan, prefix: Prefix, path: &Path) {
+    fn bring_in(&mut self, plan: &Plan, prefix: Prefix, place: &str) {
         if let Some(lost) = self.lost.iter().find(|lost| lost.overlaps(prefix)) {
-            let path = path.display();
             self.lines.push(format!(
-                "slice {prefix} of {path} waits: networks are in {lost}, a slice of another length around or in it"
+                "slice {prefix} of {place} waits: networks are in {lost}, a slice of another length around or in it"
             ));
             return;
         }

@@ -1,51 +1,20 @@
 //! The plan file: which host has which slices. People write it, and it is the same on all hosts.
 //!
-//! Promises: a [`PlanFile`] that exists is sound: each slice has the length of its pool and lies in it, no two slices or pools
+//! Promises: a [`Division`] that was read is sound: each slice has the length of its pool and lies in it, no two slices or pools
 //! overlap, and each host has an address at which the others reach it. Does not say which of this is already in the books.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use super::division::Division;
 use super::parse;
-use crate::plan::prefix::{Prefix, gaps};
 
 /// The largest plan file that is read, in bytes: about 200,000 slices.
 pub const MOST_BYTES: u64 = 4 << 20;
 
-/// What a plan file says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlanFile {
-    /// The pools in the order of the file. Their bases do not overlap.
-    pub pools: Vec<SlicedPool>,
-    /// The hosts in the order of the file.
-    pub hosts: Vec<HostPlan>,
-}
-
-/// A pool that several hosts share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlicedPool {
-    pub base: Prefix,
-    /// The prefix length of its slices.
-    pub slice: u8,
-    /// In this part of a pool that is one subnet of several hosts, each address is a slice.
-    pub by_number: Option<Prefix>,
-}
-
-/// One host of the plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostPlan {
-    pub name: String,
-    /// Where other hosts reach it. Never empty.
-    pub via: Vec<IpAddr>,
-    /// Its slices, in the order of the file.
-    pub slices: Vec<Prefix>,
-}
-
-impl PlanFile {
+impl Division {
     /// Reads a plan file.
     pub fn read(path: &Path) -> Result<Self, PlanFileError> {
         let unreadable = |source| PlanFileError::Unreadable { path: path.to_owned(), source };
@@ -74,37 +43,6 @@ impl PlanFile {
             return unusable("is empty; write a [[pool]] for each shared pool and a [[host]] for each host");
         }
         parse::parse(text).map_err(|mistakes| PlanFileError::Wrong { path: path.to_owned(), mistakes })
-    }
-
-    /// The host with this name. The case of letters does not matter, as in host names.
-    pub fn host(&self, name: &str) -> Option<&HostPlan> {
-        self.hosts.iter().find(|host| host.name.eq_ignore_ascii_case(name))
-    }
-
-    /// The pool with exactly this base.
-    pub fn pool(&self, base: Prefix) -> Option<&SlicedPool> {
-        self.pools.iter().find(|pool| pool.base == base)
-    }
-
-    /// The pool that contains this prefix.
-    pub fn pool_around(&self, prefix: Prefix) -> Option<&SlicedPool> {
-        self.pools.iter().find(|pool| pool.base.contains(prefix))
-    }
-
-    /// The host of each slice, by prefix.
-    pub fn owners(&self) -> BTreeMap<Prefix, &HostPlan> {
-        self.hosts.iter().flat_map(|host| host.slices.iter().map(move |slice| (*slice, host))).collect()
-    }
-
-    /// The slices that overlap this prefix, with their hosts.
-    pub fn owners_of(&self, prefix: Prefix) -> impl Iterator<Item = (Prefix, &HostPlan)> {
-        let slices = self.hosts.iter().flat_map(|host| host.slices.iter().map(move |slice| (*slice, host)));
-        slices.filter(move |(slice, _)| slice.overlaps(prefix))
-    }
-
-    /// The space of a pool that no host has, in prefixes that are as large as possible, in order.
-    pub fn holes(&self, pool: &SlicedPool) -> Vec<Prefix> {
-        gaps(&self.owners(), pool.base)
     }
 }
 

@@ -4,15 +4,17 @@
 //! Does not read the books: which slices this host really holds is in the plan.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::file::{HostPlan, PlanFile, PlanFileError, SlicedPool};
-use crate::config::PlanSource;
+use super::division::{Division, HostPlan, SlicedPool};
+use super::file::PlanFileError;
+use crate::config::{PlanKeeper, PlanSource};
 use crate::plan::prefix::Prefix;
-use crate::plan::settings::{Base, Settings};
+use crate::plan::settings::{Base, Millis, Settings};
 
 /// The plan of all hosts, as this daemon knows it; cheap to clone. Empty without `[plan]`.
 #[derive(Clone, Debug)]
@@ -43,43 +45,106 @@ impl SharedPlan {
         });
     }
 
+    /// Notes how the plan's store does; has no effect before the first plan is known.
+    pub fn note_health(&self, health: StoreHealth) {
+        self.0.send_modify(|plan| {
+            if let Some(plan) = plan {
+                Arc::make_mut(plan).store = Some(health);
+            }
+        });
+    }
+
     /// Receives each new value.
     pub fn follow(&self) -> watch::Receiver<Option<Arc<HostsPlan>>> {
         self.0.subscribe()
     }
 }
 
-/// What the plan file says, from the view of one host.
+/// Where the plan is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlanPlace {
+    /// A plan file, which people write.
+    File(PathBuf),
+    /// A store in which the hosts claim slices, by its endpoints.
+    Etcd(Vec<String>),
+}
+
+impl PlanPlace {
+    pub fn of(keeper: &PlanKeeper) -> Self {
+        match keeper {
+            PlanKeeper::File(path) => Self::File(path.clone()),
+            PlanKeeper::Etcd(etcd) => Self::Etcd(etcd.endpoints.iter().map(ToString::to_string).collect()),
+        }
+    }
+}
+
+impl fmt::Display for PlanPlace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(formatter, "{}", path.display()),
+            Self::Etcd(endpoints) => write!(formatter, "etcd at {}", endpoints.join(", ")),
+        }
+    }
+}
+
+/// How the store of the plan does, from the view of this host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreHealth {
+    /// Whether a person let this host join the plan.
+    pub joined: bool,
+    /// When the store last answered; `None`: never since the start.
+    pub answered: Option<Millis>,
+    /// Why the last call was not answered.
+    pub trouble: Option<String>,
+    /// Since when what is known of other hosts may be out of date; `None` while the store answers.
+    pub stale_since: Option<Millis>,
+    /// Hosts that have not confirmed their slices since the store was restored: until then nobody claims.
+    pub awaited: Vec<String>,
+    /// Why this host claims nothing any more until it is restarted.
+    pub stopped: Option<String>,
+}
+
+/// What the plan says, from the view of one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostsPlan {
     /// The name of this host.
     pub host: String,
-    /// The path of the plan file.
-    pub path: PathBuf,
-    /// The plan in force; `None` if there was no usable plan file since the start.
-    pub file: Option<Arc<PlanFile>>,
-    /// Why the newest plan file cannot be used, if that is so.
+    /// The id of this host in the plan's store; `None` with a plan file.
+    pub id: Option<String>,
+    pub place: PlanPlace,
+    /// Who has what; `None` if no usable plan was read since the start.
+    pub division: Option<Arc<Division>>,
+    /// Why the newest plan cannot be used, if that is so.
     pub error: Option<String>,
-    /// Bases of this host's pools from which it may not give, and why: the plan file divides them differently, or not at all.
+    /// Bases of this host's pools from which it may not give, and why: the plan divides them differently, or not at all.
     pub refused: BTreeMap<Prefix, String>,
+    /// The store of the plan; `None` with a plan file.
+    pub store: Option<StoreHealth>,
 }
 
 impl HostsPlan {
-    /// The plan at a start, with a plan file that was just read. If it cannot be used, the plan says why, and the slices in the
-    /// books go on to be served.
-    pub fn at_start(source: &PlanSource, file: Result<PlanFile, PlanFileError>, settings: &Settings) -> Self {
-        let mut plan = Self {
+    /// The plan before anything is known of it: the slices in the books go on to be served.
+    pub fn unread(source: &PlanSource) -> Self {
+        Self {
             host: source.host.clone(),
-            path: source.file().cloned().unwrap_or_default(),
-            file: None,
+            id: None,
+            place: PlanPlace::of(&source.keeper),
+            division: None,
             error: None,
             refused: BTreeMap::new(),
-        };
+            store: source.etcd().map(|_| StoreHealth::default()),
+        }
+    }
+
+    /// The plan at a start, with a plan file that was just read. If it cannot be used, the plan says why, and the slices in the
+    /// books go on to be served.
+    pub fn at_start(source: &PlanSource, file: Result<Division, PlanFileError>, settings: &Settings) -> Self {
+        let mut plan = Self::unread(source);
         match file {
-            Ok(file) => {
-                plan.refused = plan.refusals(&file, settings);
-                plan.error = plan.missing(&file).or_else(|| plan.refused.values().next().cloned());
-                plan.file = Some(Arc::new(file));
+            Ok(division) => {
+                plan.refused = plan.refusals(&division, settings);
+                plan.error = plan.missing(&division).or_else(|| plan.refused.values().next().cloned());
+                plan.division = Some(Arc::new(division));
             }
             Err(error) => plan.error = Some(described(&error)),
         }
@@ -89,80 +154,105 @@ impl HostsPlan {
     /// The plan after a reload: any mistake in the file, and any pool that it divides differently, is refused.
     pub fn at_reload(
         source: &PlanSource,
-        file: Result<PlanFile, PlanFileError>,
+        file: Result<Division, PlanFileError>,
         settings: &Settings,
     ) -> Result<Self, String> {
         let plan = Self::at_start(source, file, settings);
         plan.error.clone().map_or(Ok(plan), Err)
     }
 
-    /// This host in the plan.
-    pub fn own(&self) -> Option<&HostPlan> {
-        self.file.as_ref()?.host(&self.host)
+    /// The plan of a store, as it was known before a reload. Replaced as soon as the store is read again.
+    pub fn kept(before: Option<&Self>, source: &PlanSource, settings: &Settings) -> Self {
+        let of_store = before.filter(|before| matches!(before.place, PlanPlace::Etcd(_)));
+        let mut plan = of_store.cloned().unwrap_or_else(|| Self::unread(source));
+        plan.refused =
+            plan.division.as_ref().map(|division| plan.refusals(division, settings)).unwrap_or_default();
+        plan
     }
 
-    /// The slices that this host is to hold; `None` if no plan file is known, so that those in the books stay.
+    /// This host in the plan.
+    pub fn own(&self) -> Option<&HostPlan> {
+        let division = self.division.as_ref()?;
+        match &self.id {
+            Some(id) => division.host_by_id(id),
+            None => division.host(&self.host),
+        }
+    }
+
+    /// Whether this is the host of these books.
+    pub fn is_own(&self, host: &HostPlan) -> bool {
+        match (&self.id, &host.record) {
+            (Some(id), Some(record)) => record.id == *id,
+            _ => host.name.eq_ignore_ascii_case(&self.host),
+        }
+    }
+
+    /// The other host to which this prefix belongs, and the slice that contains it.
+    pub fn other_owner(&self, prefix: Prefix) -> Option<(&HostPlan, Prefix)> {
+        let (slice, host) = self.division.as_ref()?.owners_of(prefix).next()?;
+        (slice.contains(prefix) && !self.is_own(host)).then_some((host, slice))
+    }
+
+    /// The slices that a plan file gives to this host; `None` if none is known, or if the hosts claim slices in a store: those in
+    /// the books stay.
     pub fn wanted(&self) -> Option<BTreeSet<Prefix>> {
-        self.file.as_ref()?;
+        self.division.as_ref().filter(|_| matches!(self.place, PlanPlace::File(_)))?;
         let slices = self.own().into_iter().flat_map(|host| host.slices.iter().copied());
         Some(slices.filter(|slice| !self.refused.keys().any(|base| base.overlaps(*slice))).collect())
     }
 
-    fn missing(&self, file: &PlanFile) -> Option<String> {
-        if file.host(&self.host).is_some() {
+    fn missing(&self, division: &Division) -> Option<String> {
+        if division.host(&self.host).is_some() {
             return None;
         }
-        let names: Vec<&str> = file.hosts.iter().take(9).map(|host| host.name.as_str()).collect();
+        let names: Vec<&str> = division.hosts.iter().take(9).map(|host| host.name.as_str()).collect();
         Some(format!(
             "{} does not have host {}, but {}; set [plan] host, or add a [[host]] (slices = [] if it gives none)",
-            self.path.display(),
+            self.place,
             self.host,
             names.join(", ")
         ))
     }
 
-    /// The bases of this host's pools that the file divides differently, with both values.
-    fn refusals(&self, file: &PlanFile, settings: &Settings) -> BTreeMap<Prefix, String> {
+    /// The bases of this host's pools that the plan divides differently, with both values.
+    pub(super) fn refusals(&self, division: &Division, settings: &Settings) -> BTreeMap<Prefix, String> {
         let open = settings.pools.iter().filter(|pool| !pool.closed);
         let bases = open.flat_map(|pool| pool.bases().map(|base| (pool.name.as_str(), base)));
         bases
-            .filter_map(|(pool, base)| Some((base.base, difference(pool, base, file, &self.path)?)))
+            .filter_map(|(pool, base)| Some((base.base, difference(pool, base, division, &self.place)?)))
             .collect()
     }
 }
 
-/// Why the file cannot serve this base, with both values; `None` if both agree.
-fn difference(pool: &str, base: &Base, file: &PlanFile, path: &Path) -> Option<String> {
-    let known = file.pools.iter().find(|known| known.base.overlaps(base.base));
-    let by_number = base.shared.and_then(|shared| shared.by_number);
-    let same = |known: &SlicedPool| {
-        known.base == base.base && Some(known.slice) == base.slice && known.by_number == by_number
-    };
-    let path = path.display();
-    let there = match known {
-        Some(known) if same(known) => return None,
-        None if base.slice.is_none() => return None,
-        Some(known) => {
-            format!(
-                "{path} has {} in slices of /{}{}",
-                known.base,
-                known.slice,
-                by_number_text(known.by_number)
-            )
-        }
-        None => format!("{path} does not have it"),
-    };
-    let here = base.slice.map_or("without slices".to_owned(), |slice| {
-        format!("in slices of /{slice}{}", by_number_text(by_number))
+/// Why the plan cannot serve this base, with both values; `None` if both agree. A store gets the pools that it lacks by their first
+/// claim.
+fn difference(pool: &str, base: &Base, division: &Division, place: &PlanPlace) -> Option<String> {
+    let known = division.pools.iter().find(|known| known.base.overlaps(base.base));
+    let own = base.slice.map(|slice| SlicedPool {
+        base: base.base,
+        slice,
+        shared: known.and_then(|known| known.shared).map(|_| base.shared.is_some()),
+        by_number: base.shared.and_then(|shared| shared.by_number),
     });
-    Some(format!(
-        "pool {pool} is {} {here}, but {there}; make both the same, then run gipam reload",
-        base.base
-    ))
+    let there = match (known, place) {
+        (known, _) if known == own.as_ref() => return None,
+        (Some(known), _) => format!("{place} has {} {}", known.base, cut(known)),
+        (None, PlanPlace::Etcd(_)) => return None,
+        (None, PlanPlace::File(_)) => format!("{place} does not have it"),
+    };
+    let here = own.as_ref().map_or_else(|| "without slices".to_owned(), cut);
+    let mend = match place {
+        PlanPlace::File(_) => "make both the same, then run gipam reload",
+        PlanPlace::Etcd(_) => "make the settings of this host the same, then run gipam reload",
+    };
+    Some(format!("pool {pool} is {} {here}, but {there}; {mend}", base.base))
 }
 
-fn by_number_text(part: Option<Prefix>) -> String {
-    part.map_or_else(String::new, |part| format!(" and {part} by number"))
+/// How a pool is cut, for people.
+fn cut(pool: &SlicedPool) -> String {
+    let shared = if pool.shared == Some(true) { " of one LAN" } else { "" };
+    let by_number = pool.by_number.map_or_else(String::new, |part| format!(" and {part} by number"));
+    format!("in slices of /{}{shared}{by_number}", pool.slice)
 }
 
 /// An error with its cause, in one line.

@@ -6,13 +6,15 @@
 pub mod answers;
 pub mod apply;
 pub mod books;
+pub mod division;
 pub mod file;
+pub mod from_store;
 pub mod known;
 pub mod machine;
 mod parse;
 
-use self::file::PlanFile;
-pub use self::known::{HostsPlan, SharedPlan};
+use self::division::Division;
+pub use self::known::{HostsPlan, PlanPlace, SharedPlan, StoreHealth};
 use crate::config::PlanSource;
 use crate::ledger::{Altered, Ledger};
 use crate::plan::Plan;
@@ -21,10 +23,11 @@ use crate::plan::error::Refusal;
 /// At a start, before anything is served: reads the plan file and brings the slices of this host into the books.
 pub async fn start(ledger: &Ledger, source: Option<PlanSource>, known: &SharedPlan) -> Result<(), Refusal> {
     // Slices that the hosts claim through etcd are in the books already.
-    if source.as_ref().is_some_and(|source| source.etcd().is_some()) {
+    if let Some(source) = source.as_ref().filter(|source| source.etcd().is_some()) {
+        known.set(Some(HostsPlan::unread(source)));
         return Ok(());
     }
-    let file = source.as_ref().and_then(PlanSource::file).map(|path| PlanFile::read(path));
+    let file = source.as_ref().and_then(PlanSource::file).map(|path| Division::read(path));
     let begin = move |plan: &Plan| {
         let hosts =
             source.zip(file).map(|(source, file)| HostsPlan::at_start(&source, file, plan.settings()));

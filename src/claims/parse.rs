@@ -3,14 +3,15 @@
 //! Promises: all mistakes are found at once, in the order of the file, each with its line, column and key; nothing is trimmed,
 //! masked or guessed. Does not read files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::Range;
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::file::{HostPlan, Mistake, PlanFile, SlicedPool};
+use super::division::{Division, HostPlan, SlicedPool};
+use super::file::Mistake;
 use crate::config::{locate, reworded, value};
 use crate::plan::prefix::{Prefix, meeting};
 use crate::plan::written;
@@ -42,7 +43,7 @@ struct HostEntry {
 }
 
 /// Parses the text of a plan file, or returns its mistakes.
-pub(super) fn parse(text: &str) -> Result<PlanFile, Vec<Mistake>> {
+pub(super) fn parse(text: &str) -> Result<Division, Vec<Mistake>> {
     let mut parser = Parser { text, lines: locate::Lines::of(text), mistakes: Vec::new() };
     let file = match toml::from_str::<PlanTables>(text) {
         Ok(tables) => parser.tables(&tables),
@@ -83,7 +84,7 @@ impl Parser<'_> {
         self.lines.position(self.text, place.start).0
     }
 
-    fn tables(&mut self, tables: &PlanTables) -> Option<PlanFile> {
+    fn tables(&mut self, tables: &PlanTables) -> Option<Division> {
         for (missing, table) in [(tables.pool.is_empty(), "[[pool]]"), (tables.host.is_empty(), "[[host]]")] {
             if missing {
                 self.refuse(&(0..0), format!("{table} is missing; a plan file has at least one"));
@@ -94,7 +95,7 @@ impl Parser<'_> {
         let pools = pools.filter(|pools| !pools.is_empty())?;
         let mut before = Before::default();
         let hosts = tables.host.iter().map(|entry| self.host(entry, &pools, &mut before)).collect();
-        Some(PlanFile { pools, hosts })
+        Some(Division::new(pools, hosts, BTreeSet::new()))
     }
 
     /// The pools; `None` if one of them cannot be used.
@@ -126,7 +127,7 @@ impl Parser<'_> {
                 }
                 Some(part)
             });
-            pools.push(SlicedPool { base, slice, by_number });
+            pools.push(SlicedPool { base, slice, shared: None, by_number });
         }
         (self.mistakes.len() == known).then_some(pools)
     }
@@ -159,7 +160,7 @@ impl Parser<'_> {
             Some(slice)
         });
         let slices = slices.collect();
-        HostPlan { name: name.clone(), via, slices }
+        HostPlan { name: name.clone(), via, slices, record: None }
     }
 
     /// Where others reach the host.
@@ -260,7 +261,7 @@ slices = ["10.20.16.0/20"]
 "#;
 
     fn said(text: &str) -> Vec<String> {
-        PlanFile::parse(text, Path::new("/p")).unwrap_err().lines()
+        Division::parse(text, Path::new("/p")).unwrap_err().lines()
     }
 
     fn prefixes(list: &[&str]) -> Vec<Prefix> {
@@ -269,7 +270,7 @@ slices = ["10.20.16.0/20"]
 
     #[test]
     fn a_plan_file_says_who_has_what_and_what_nobody_has() {
-        let plan = PlanFile::parse(GOOD, Path::new("/p")).unwrap();
+        let plan = Division::parse(GOOD, Path::new("/p")).unwrap();
         assert_eq!(plan.pools.len(), 2);
         let host = plan.host("A").unwrap();
         assert_eq!(host.via, ["192.0.2.11".parse::<IpAddr>().unwrap(), "2001:db8::11".parse().unwrap()]);
@@ -286,7 +287,7 @@ slices = ["10.20.16.0/20"]
         let text = "[[pool]]\nbase = \"0.0.0.0/0\"\nslice = 0\n";
         assert!(said(text).concat().contains("which no container can use"));
         let text = "[[pool]]\nbase = \"192.0.2.0/24\"\nslice = 24\n[[host]]\nname = \"a\"\nvia = [\"198.51.100.1\"]\n";
-        let plan = PlanFile::parse(text, Path::new("/p")).unwrap();
+        let plan = Division::parse(text, Path::new("/p")).unwrap();
         assert_eq!(plan.holes(&plan.pools[0]), prefixes(&["192.0.2.0/24"]));
     }
 
@@ -342,7 +343,7 @@ slices = ["10.20.16.0/20"]
         let text = GOOD.replace("\"192.0.2.12\"", "\"x\"").replace("10.20.16.0/20", "10.20.0.0/20");
         let said = said(&text);
         assert!(said.len() == 2 && said[0].contains("line 14") && said[1].contains("line 15"), "{said:?}");
-        let error = PlanFile::parse(&text, Path::new("/p")).unwrap_err().to_string();
+        let error = Division::parse(&text, Path::new("/p")).unwrap_err().to_string();
         assert!(error.ends_with("(and 1 more; list them with gipam plan check /p)"), "{error}");
     }
 
@@ -355,7 +356,7 @@ slices = ["10.20.16.0/20"]
             )
         };
         for slice in ["192.0.2.241/32", "192.0.2.16/28"] {
-            assert!(PlanFile::parse(&file("192.0.2.240/29", slice), Path::new("/p")).is_ok(), "{slice}");
+            assert!(Division::parse(&file("192.0.2.240/29", slice), Path::new("/p")).is_ok(), "{slice}");
         }
         for (by_number, slice, expected) in [
             ("192.0.2.240/29", "192.0.2.240/28", "must be a /32, as all slices of the part 192.0.2.240/29"),
@@ -384,7 +385,7 @@ slices = ["10.20.16.0/20"]
     fn what_is_not_a_plan_file_is_not_read() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("plan.toml");
-        let said = || PlanFile::read(&path).unwrap_err().lines().concat();
+        let said = || Division::read(&path).unwrap_err().lines().concat();
         assert!(said().contains("cannot be read") && said().contains("No such file"), "{}", said());
         std::fs::write(&path, [0xff, 0xfe]).unwrap();
         assert!(said().ends_with("is not UTF-8 text"), "{}", said());
@@ -392,8 +393,8 @@ slices = ["10.20.16.0/20"]
         std::fs::write(&path, vec![b'\n'; large]).unwrap();
         assert!(said().ends_with("is larger than 4 MiB"), "{}", said());
         std::fs::write(&path, GOOD).unwrap();
-        assert!(PlanFile::read(&path).is_ok());
-        let said = PlanFile::read(directory.path()).unwrap_err().to_string();
+        assert!(Division::read(&path).is_ok());
+        let said = Division::read(directory.path()).unwrap_err().to_string();
         assert!(said.ends_with("is not a regular file"), "{said}");
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::error::CliError;
 use super::output::{self, Asking};
-use crate::claims::file::{HostPlan, PlanFile};
+use crate::claims::division::{Division, HostPlan};
 use crate::config::{Config, Options, Surroundings};
 use crate::text::counted;
 use crate::view::rows::SliceRow;
@@ -42,7 +42,7 @@ pub(super) fn run(
     json: bool,
     surroundings: &Surroundings,
 ) -> Result<(), CliError> {
-    let file = PlanFile::read(Path::new(path)).map_err(|error| {
+    let file = Division::read(Path::new(path)).map_err(|error| {
         let lines = error.lines();
         if let Some((_, before)) = lines.split_last() {
             before.iter().for_each(|line| output::note(line));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::later;
-use crate::claims::file::PlanFile;
+use crate::claims::division::Division;
 use crate::claims::{self, HostsPlan, SharedPlan};
 use crate::config::{Config, ConfigError, Hook, PlanSource};
 use crate::hooks::Hooks;
@@ -53,7 +53,7 @@ impl Reloader {
         let old = config.as_ref().clone();
         let new = tokio::task::spawn_blocking(move || {
             let new = old.reload()?;
-            let file = new.plan.as_ref().and_then(PlanSource::file).map(|path| PlanFile::read(path));
+            let file = new.plan.as_ref().and_then(PlanSource::file).map(|path| Division::read(path));
             Ok::<_, ConfigError>((new, file))
         });
         let new = new.await.map_err(|error| error.to_string())?;
@@ -61,13 +61,16 @@ impl Reloader {
         let mut lines = new.warnings.clone();
         lines.extend(later::lines(&self.started, &new));
         let (configured, origin) = (new.settings.clone(), new.pools_origin.clone());
-        let source = new.plan.clone();
+        let (source, before) = (new.plan.clone(), self.plan.get());
         let alter = move |plan: &Plan| {
             let known = plan.settings();
             let configured = configured.with_books(known);
             let (settings, mut lines) = settle(&configured, &origin, &known.pools, Below::Books, plan);
             lines.extend(difference(known, &settings));
-            let hosts = source.zip(file).map(|(source, file)| HostsPlan::at_reload(&source, file, &settings));
+            let hosts = source.map(|source| match file {
+                Some(file) => HostsPlan::at_reload(&source, file, &settings),
+                None => Ok(HostsPlan::kept(before.as_deref(), &source, &settings)),
+            });
             let hosts = match hosts.transpose() {
                 Ok(hosts) => hosts,
                 Err(why) => return Ok((Altered::default(), Err(why))),

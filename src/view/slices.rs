@@ -1,8 +1,8 @@
 //! `gipam slices` and `gipam routes`: which host has which part of the divided pools, and the routes to the
 //! others.
 //!
-//! Promises: this host's own slices come from the plan, those of others from the plan file; both are in the
-//! order of their prefixes. Without a plan file, the slices of others are unknown and not guessed. Changes
+//! Promises: this host's own slices come from the plan, those of others from the plan of all hosts; both are
+//! in the order of their prefixes. If no plan is known, the slices of others are unknown and not guessed. Changes
 //! nothing.
 
 use std::collections::BTreeMap;
@@ -18,52 +18,22 @@ use super::sink::Sink;
 use super::views::View;
 use super::{ErrorKind, Refusal};
 use crate::claims::HostsPlan;
-use crate::claims::file::HostPlan;
+use crate::claims::division::HostPlan;
 use crate::plan::Plan;
 use crate::plan::counts::SliceCounts;
 use crate::plan::prefix::{Prefix, gaps};
 use crate::plan::settings::Base;
 use crate::plan::slices::SliceState;
 
-/// What the plan of several hosts says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KnownHosts {
-    /// The name of this host.
-    pub own: String,
-    /// All hosts, this one included.
-    pub hosts: Vec<RoutedHost>,
-    /// The divided pools, by base.
-    pub pools: Vec<Prefix>,
-    /// The plan file.
-    pub file: String,
-    /// Why the file cannot be used; `hosts` are then those of the last file that could.
-    pub error: Option<String>,
-}
-
-impl KnownHosts {
-    /// What the plan of all hosts says.
-    pub fn of(plan: &HostsPlan) -> Self {
-        let file = plan.file.as_deref();
-        let hosts = file.map(|file| file.hosts.iter().map(routed).collect()).unwrap_or_default();
-        Self {
-            own: plan.own().map_or_else(|| plan.host.clone(), |host| host.name.clone()),
-            hosts,
-            pools: file.map(|file| file.pools.iter().map(|pool| pool.base).collect()).unwrap_or_default(),
-            file: plan.path.display().to_string(),
-            error: plan.error.clone(),
-        }
-    }
-
-    /// The other host to which this prefix belongs, and the slice that contains it.
-    pub fn owner(&self, prefix: Prefix) -> Option<(&RoutedHost, Prefix)> {
-        let others = self.hosts.iter().filter(|host| host.name != self.own);
-        let slices = others.flat_map(|host| host.slices.iter().map(move |slice| (host, *slice)));
-        slices.into_iter().find(|(_, slice)| slice.contains(prefix))
-    }
-}
-
-fn routed(host: &HostPlan) -> RoutedHost {
-    RoutedHost { name: host.name.clone(), via: host.via.clone(), slices: host.slices.clone() }
+/// The hosts between which routes lead; those that a person forgot are gone for good.
+pub fn routed_hosts(plan: &HostsPlan) -> Vec<RoutedHost> {
+    let hosts = plan.division.iter().flat_map(|division| &division.hosts);
+    let routed = |host: &HostPlan| RoutedHost {
+        name: host.name.clone(),
+        via: host.via.clone(),
+        slices: host.slices.clone(),
+    };
+    hosts.filter(|host| !host.is_forgotten()).map(routed).collect()
 }
 
 /// A slice, or a part of a divided pool that no host has.
@@ -77,7 +47,8 @@ pub struct SliceRow {
     pub slice: String,
     /// The host to which it belongs; `null` if it is free.
     pub host: Option<String>,
-    /// `held`, `leaving`, `lost` (another host has it, and this host still has networks in it) or `free`.
+    /// `held`, `leaving`, `lost` (another host has it, and this host still has networks in it), `forgotten` (its host is gone for
+    /// good, and others may take it), `unclear` (this version cannot read whose it is) or `free`.
     pub state: String,
     /// What is cut from it: `subnets`, or `addresses` if the pool is one subnet of several hosts.
     pub of: String,
@@ -88,6 +59,9 @@ pub struct SliceRow {
     /// Whether this host and another one both have it, or a part of it.
     pub contested: bool,
 }
+
+/// The state of a part that no host has.
+const FREE: &str = "free";
 
 /// The state of the plan of several hosts, for the status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,34 +83,40 @@ pub struct PlanRow {
     pub room: Count,
 }
 
-/// A slice as the plan or the plan file knows it.
-type KnownSlice = (Option<SliceState>, Option<String>);
+/// A slice as the books and the plan of all hosts know it.
+#[derive(Clone, Debug)]
+struct KnownSlice {
+    prefix: Prefix,
+    /// In the books of this host.
+    state: Option<SliceState>,
+    host: Option<String>,
+    /// Its state if it is not in the books.
+    elsewhere: &'static str,
+    contested: bool,
+}
 
-/// The row of one slice or free part.
-fn slice_row(plan: &Plan, prefix: Prefix, (state, host): &KnownSlice, contested: bool) -> SliceRow {
-    let pool = plan.pool_around(prefix);
-    let base = pool.and_then(|pool| pool.base(prefix.family()));
-    let is_others = state.is_none() && host.is_some();
-    let counts = base.filter(|_| !is_others).map(|base| match state {
-        None => (0, whole(base, prefix)),
-        Some(_) => plan.count_in_slice(base, prefix),
-    });
-    let shared = base.is_some_and(|base| base.shared.is_some());
-    SliceRow {
-        pool: pool.map(|pool| pool.name.clone()),
-        family: prefix.family().name().to_owned(),
-        slice: prefix.to_string(),
-        host: host.clone(),
-        state: match state {
-            Some(state) => state.name(),
-            None if is_others => SliceState::Held.name(),
-            None => "free",
+impl KnownSlice {
+    fn row(&self, plan: &Plan) -> SliceRow {
+        let pool = plan.pool_around(self.prefix);
+        let base = pool.and_then(|pool| pool.base(self.prefix.family()));
+        let counts = match (base, self.state) {
+            (Some(base), Some(_)) => Some(plan.count_in_slice(base, self.prefix)),
+            (Some(base), None) if self.elsewhere == FREE => Some((0, whole(base, self.prefix))),
+            _ => None,
+        };
+        let shared = base.is_some_and(|base| base.shared.is_some());
+        let is_lost = self.state == Some(SliceState::Lost);
+        SliceRow {
+            pool: pool.map(|pool| pool.name.clone()),
+            family: self.prefix.family().name().to_owned(),
+            slice: self.prefix.to_string(),
+            host: self.host.clone(),
+            state: self.state.map_or(self.elsewhere, SliceState::name).to_owned(),
+            of: if shared { "addresses" } else { "subnets" }.to_owned(),
+            used: counts.map(|(used, _)| Count(used)),
+            room: counts.map(|(_, room)| Count(if is_lost { 0 } else { room })),
+            contested: self.contested,
         }
-        .to_owned(),
-        of: if shared { "addresses" } else { "subnets" }.to_owned(),
-        used: counts.map(|(used, _)| Count(used)),
-        room: counts.map(|(_, room)| Count(if *state == Some(SliceState::Lost) { 0 } else { room })),
-        contested,
     }
 }
 
@@ -149,44 +129,71 @@ fn whole(base: &Base, part: Prefix) -> u128 {
     1u128.checked_shl(bits).unwrap_or(u128::MAX)
 }
 
-/// All slices and free parts; `true` if this host and another one both have it.
-fn known_slices(plan: &Plan, known: Option<&KnownHosts>) -> Vec<(Prefix, KnownSlice, bool)> {
-    let own = known.map(|known| known.own.clone());
-    let mut slices: BTreeMap<Prefix, (KnownSlice, bool)> = BTreeMap::new();
+/// All slices and free parts.
+fn known_slices(plan: &Plan, known: Option<&HostsPlan>) -> Vec<KnownSlice> {
+    let own = known.map(own_name);
+    let mut slices: BTreeMap<Prefix, KnownSlice> = BTreeMap::new();
     for slice in plan.slices().iter() {
-        let other = known.and_then(|known| known.owner(slice.prefix)).map(|(host, _)| host.name.clone());
-        let contested = other.is_some() || slice.state == SliceState::Lost;
-        let host = if slice.state == SliceState::Lost { other } else { own.clone() };
-        slices.insert(slice.prefix, ((Some(slice.state), host), contested));
+        let other = known.and_then(|known| known.other_owner(slice.prefix));
+        let other = other.map(|(host, _)| host.name.clone());
+        let is_lost = slice.state == SliceState::Lost;
+        slices.insert(
+            slice.prefix,
+            KnownSlice {
+                prefix: slice.prefix,
+                state: Some(slice.state),
+                contested: other.is_some() || is_lost,
+                host: if is_lost { other } else { own.clone() },
+                elsewhere: FREE,
+            },
+        );
     }
-    for host in known.iter().flat_map(|known| &known.hosts) {
-        let is_own = Some(&host.name) == own.as_ref();
-        for slice in &host.slices {
-            let contested = !is_own && plan.slices().meeting(*slice).next().is_some();
-            slices.entry(*slice).or_insert_with(|| ((None, Some(host.name.clone())), contested));
-        }
+    let division = known.and_then(|known| Some((known, known.division.as_deref()?)));
+    for (known, (prefix, host)) in division
+        .iter()
+        .flat_map(|(known, division)| division.slices().into_iter().map(move |slice| (*known, slice)))
+    {
+        let is_own = host.is_some_and(|host| known.is_own(host));
+        let elsewhere = match host {
+            Some(host) if host.is_forgotten() => "forgotten",
+            Some(_) => SliceState::Held.name(),
+            None => "unclear",
+        };
+        slices.entry(prefix).or_insert_with(|| KnownSlice {
+            prefix,
+            state: None,
+            host: host.map(|host| host.name.clone()),
+            elsewhere,
+            contested: !is_own && plan.slices().meeting(prefix).next().is_some(),
+        });
     }
-    let divided =
-        plan.settings().pools.iter().flat_map(|pool| pool.bases()).filter(|base| base.slice.is_some());
-    let mut bases: Vec<Prefix> = divided.map(|base| base.base).collect();
-    bases.extend(known.iter().flat_map(|known| &known.pools));
+    let divided = plan.settings().pools.iter().flat_map(|pool| pool.bases());
+    let mut bases: Vec<Prefix> = divided.filter(|base| base.slice.is_some()).map(|base| base.base).collect();
+    bases.extend(division.iter().flat_map(|(_, division)| &division.pools).map(|pool| pool.base));
     bases.sort_unstable();
     bases.dedup();
-    // Without a plan file nobody knows what is free.
+    // If no plan is known, nobody knows what is free.
     let free = bases.into_iter().filter(|_| known.is_some()).flat_map(|base| gaps(&slices, base));
     let free: Vec<Prefix> = free.collect();
-    slices.extend(free.into_iter().map(|part| (part, ((None, None), false))));
-    slices.into_iter().map(|(prefix, (known, contested))| (prefix, known, contested)).collect()
+    slices.extend(free.into_iter().map(|prefix| {
+        (prefix, KnownSlice { prefix, state: None, host: None, elsewhere: FREE, contested: false })
+    }));
+    slices.into_values().collect()
+}
+
+/// The name of this host, as the plan spells it.
+fn own_name(known: &HostsPlan) -> String {
+    known.own().map_or_else(|| known.host.clone(), |host| host.name.clone())
 }
 
 impl PlanRow {
     /// The state of the plan, as far as plan and plan file know it; `None` if neither has anything to say.
-    pub(super) fn new(counts: &SliceCounts, known: Option<&KnownHosts>) -> Option<Self> {
+    pub(super) fn new(counts: &SliceCounts, known: Option<&HostsPlan>) -> Option<Self> {
         let SliceCounts { held, leaving, lost, room } = *counts;
         let is_divided = known.is_some() || held + leaving + lost > 0;
         is_divided.then(|| Self {
-            host: known.map(|known| known.own.clone()),
-            file: known.map(|known| known.file.clone()),
+            host: known.map(own_name),
+            file: known.map(|known| known.place.to_string()),
             error: known.and_then(|known| known.error.clone()),
             held,
             leaving,
@@ -202,9 +209,7 @@ impl View {
         let known = self.known_hosts();
         let slices = self.source.look(move |plan| known_slices(plan, known.as_deref()))?;
         let mut listing = Listing::read(query)?;
-        let row = |plan: &Plan, (prefix, known, contested): &(Prefix, KnownSlice, bool)| {
-            Some(slice_row(plan, *prefix, known, *contested))
-        };
+        let row = |plan: &Plan, slice: &KnownSlice| Some(slice.row(plan));
         self.source.each_of(slices, row, |row| {
             match &mut listing {
                 Some(listing) => _ = listing.take(row),
@@ -226,11 +231,10 @@ impl View {
                 "no plan of several hosts is configured; set file and host in [plan], then run gipam reload",
             )
         })?;
-        if let (true, Some(error)) = (known.hosts.is_empty(), &known.error) {
+        if let (None, Some(error)) = (&known.division, &known.error) {
             return Err(Refusal::new(ErrorKind::Failed, error.clone()));
         }
-        let mut hosts = known.hosts.clone();
-        let own = known.own.clone();
+        let (mut hosts, own) = (routed_hosts(&known), own_name(&known));
         // The books know best which slices this host has; a slice that it gives back is still its own.
         let mine = self.source.look(|plan| {
             let mine = plan.slices().iter().filter(|slice| slice.state != SliceState::Lost);
@@ -249,6 +253,7 @@ impl View {
     /// The other host that has this address, and its slice.
     pub(super) fn owner_of(&self, address: IpAddr) -> Option<(String, String)> {
         let known = self.known_hosts()?;
-        known.owner(Prefix::host(address)).map(|(host, slice)| (host.name.clone(), slice.to_string()))
+        let (host, slice) = known.other_owner(Prefix::host(address))?;
+        Some((host.name.clone(), slice.to_string()))
     }
 }

@@ -11,9 +11,9 @@ use super::census::{Census, CensusAge, Counting, FULLEST};
 use super::query::Query;
 use super::rows::{Count, HistoryRow, ReservedRow, Status};
 use super::sink::Sink;
-use super::slices::KnownHosts;
 use super::source::Source;
 use super::{ErrorKind, Refusal, explain};
+use crate::claims::HostsPlan;
 use crate::plan::host_use::HostUse;
 use crate::plan::prefix::{AddressRange, Prefix};
 use crate::plan::request::Dead;
@@ -42,7 +42,7 @@ pub struct View {
     books: PathBuf,
     reader: OnceCell<Reader>,
     now: Millis,
-    hosts: Option<Arc<KnownHosts>>,
+    hosts: Option<Arc<HostsPlan>>,
     daemon: Option<AroundView>,
 }
 
@@ -87,12 +87,12 @@ impl View {
 
     /// The same view, where several hosts divide the pools.
     #[must_use]
-    pub fn among(self, hosts: Option<Arc<KnownHosts>>) -> Self {
+    pub fn among(self, hosts: Option<Arc<HostsPlan>>) -> Self {
         Self { hosts, ..self }
     }
 
     /// What is known of all hosts, if several divide the pools.
-    pub(super) fn known_hosts(&self) -> Option<Arc<KnownHosts>> {
+    pub(super) fn known_hosts(&self) -> Option<Arc<HostsPlan>> {
         self.hosts.clone()
     }
 

@@ -72,7 +72,7 @@ pub mod candidate;
 mod claim;
 pub mod event;
 mod give_back;
-mod listing;
+pub mod listing;
 pub mod mutants;
 mod outlook;
 pub mod own_books;

@@ -134,6 +134,12 @@ pub fn pool_key(base: Prefix) -> String {
     format!("pool/{}/{base}", base.family().name())
 }
 
+/// The pool's base in its key; `None` for keys that no gipam of this version writes.
+pub fn base_of(key: &str) -> Option<Prefix> {
+    let (_, base) = key.strip_prefix("pool/")?.split_once('/')?;
+    Prefix::parse(base).filter(|base| pool_key(*base) == key)
+}
+
 pub fn slice_key(prefix: Prefix) -> String {
     let width = usize::from(prefix.family().bits()) / 4;
     format!("slice/{}/{:0width$x}-{}", prefix.family().name(), prefix.first(), prefix.length())
