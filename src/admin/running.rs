@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::claims::SharedPlan;
+use crate::claims::handle::ClaimsHandle;
 use crate::docker::Counters;
 use crate::docker::counters::Refused;
 use crate::hooks::Hooks;
@@ -30,6 +31,8 @@ pub struct RunningDaemon {
     pub watch: Watch,
     /// The plan of all hosts.
     pub plan: SharedPlan,
+    /// Takes what people ask of the plan's store.
+    pub claims: ClaimsHandle,
 }
 
 impl RunningDaemon {

@@ -9,6 +9,7 @@ pub mod books;
 pub mod division;
 pub mod file;
 pub mod from_store;
+pub mod handle;
 pub mod known;
 pub mod machine;
 mod parse;

@@ -26,6 +26,7 @@ use self::docker_thread::DockerThread;
 pub use self::error::DaemonError;
 use self::reload::Reloader;
 use crate::admin::{Admin, Reload, RunningDaemon};
+use crate::claims::handle::ClaimsHandle;
 use crate::claims::{self, SharedPlan};
 use crate::clock;
 use crate::config::{self, Config};
@@ -157,6 +158,7 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
         hooks: hooks.clone(),
         watch: watch.clone(),
         plan: plan.clone(),
+        claims: ClaimsHandle::new().0,
     };
     let (ledger_of, books_of) = (ledger.clone(), books.clone());
     let admin = Arc::new(Admin::new(ledger_of, books_of, in_force, running, repair, survey, ask_reload));
