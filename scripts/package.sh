@@ -142,7 +142,7 @@ deb() {
   doc=$tree/usr/share/doc/gipam
   rm -rf "$tree"
   install -D -m 755 "$OUT/gipam" "$tree/usr/bin/gipam"
-  install -d "$tree/etc/gipam" "$tree/usr/share/man/man1" "$doc/examples"/{docker.service.d,hooks} "$tree/usr/lib/systemd/system"
+  install -d "$tree/etc/gipam" "$tree/usr/share/man/man1" "$doc/examples"/{docker.service.d,gipam.service.d,hooks} "$tree/usr/lib/systemd/system"
   configuration >"$tree/etc/gipam/gipam.toml"
   install -m 640 packaging/gipam.env "$tree/etc/gipam/gipam.env"
   # A hook's URL or command may contain a password.
@@ -157,6 +157,7 @@ deb() {
   install -m 644 README.md docs/*.md packaging/debian/copyright "$OUT/papers/gipam.cdx.json" "$doc/"
   install -m 644 packaging/gipam.toml examples/compose.yaml "$doc/examples/"
   install -m 644 packaging/systemd/docker.service.d/gipam.conf "$doc/examples/docker.service.d/"
+  install -m 644 packaging/systemd/gipam.service.d/kernel-routes.conf "$doc/examples/gipam.service.d/"
   install -m 755 examples/hooks/*.sh "$doc/examples/hooks/"
   gzip -9n <"$OUT/papers/THIRD-PARTY.txt" >"$doc/THIRD-PARTY.txt.gz"
   gzip -9n <packaging/debian/changelog >"$doc/changelog.gz"

@@ -40,6 +40,7 @@ pub use origin::{Origin, Shown};
 pub use plan::{EtcdEndpoint, EtcdSettings, PlanKeeper, PlanSource};
 pub use pools::PoolsOrigin;
 pub use resolve::{ClientConfig, check_file};
+pub use value::PlanRoutes;
 
 /// Everything the daemon needs to know before it opens its books.
 #[derive(Clone, Debug)]

@@ -34,6 +34,7 @@
 //! 10. [`web`] serves browsers and Prometheus: the page, metrics, health.
 //! 11. [`hooks`] sends events from the books to programs and web addresses.
 //! 12. [`claims`] knows which slices of shared pools belong to this host, and reports them to the ledger.
+//!     [`edge`] keeps the routes to the slices of other hosts in the kernel.
 //! 13. [`view`] prepares what people see from the ledger's plan; [`watch`] warns when a pool or subnet fills
 //!     up.
 //! 14. [`daemon`] assembles all of it; [`clock`] is its only clock; [`processes`] identifies processes;
@@ -48,6 +49,7 @@ pub mod config;
 pub mod daemon;
 pub mod docker;
 pub mod doctor;
+pub mod edge;
 pub mod hooks;
 pub mod host;
 pub mod json;

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module and the modules that it may use, as ARCHITECTURE.md says.
-const MAY_USE: [(&str, &[&str]); 22] = [
+const MAY_USE: [(&str, &[&str]); 23] = [
     ("plan", &[]),
     ("server", &["processes"]),
     ("processes", &[]),
@@ -25,6 +25,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ("hooks", &["plan", "store", "ledger", "config", "server", "clock", "text", "view"]),
     ("claims", &["plan", "ledger", "config"]),
     ("view", &["plan", "store", "ledger", "config", "clock", "reconcile", "claims", "text"]),
+    ("edge", &["plan", "ledger", "claims", "host", "hooks", "text", "view"]),
     ("watch", &["plan", "store", "ledger", "config", "clock", "hooks", "view"]),
     ("docker", &["plan", "ledger", "server", "config", "clock", "processes", "json", "text"]),
     ("reconcile", &["plan", "store", "ledger", "docker", "clock", "text"]),
@@ -41,6 +42,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
             "clock",
             "reconcile",
             "claims",
+            "edge",
             "hooks",
             "watch",
             "text",
@@ -80,6 +82,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
             "admin",
             "reconcile",
             "claims",
+            "edge",
             "hooks",
             "watch",
             "web",

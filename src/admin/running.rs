@@ -9,6 +9,7 @@ use crate::claims::SharedPlan;
 use crate::claims::handle::ClaimsHandle;
 use crate::docker::Counters;
 use crate::docker::counters::Refused;
+use crate::edge::Edge;
 use crate::hooks::Hooks;
 use crate::ledger::Meters;
 use crate::plan::settings::{Millis, rfc3339};
@@ -33,6 +34,7 @@ pub struct RunningDaemon {
     pub plan: SharedPlan,
     /// Takes what people ask of the plan's store.
     pub claims: ClaimsHandle,
+    pub edge: Edge,
 }
 
 impl RunningDaemon {
@@ -46,6 +48,7 @@ impl RunningDaemon {
         status.version = Some(env!("CARGO_PKG_VERSION").to_owned());
         status.started = Some(rfc3339(self.started));
         status.hooks = self.hooks.rows();
+        status.routes = self.edge.state.row();
         if to_everybody {
             status.hooks.iter_mut().for_each(|hook| hook.target.clear());
         }

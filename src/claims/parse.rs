@@ -180,7 +180,7 @@ impl Parser<'_> {
                 );
                 continue;
             };
-            if let Some((_, what)) = written::never_serves(Prefix::host(address)) {
+            if let Some(what) = written::never_leads(address) {
                 self.refuse(&place, format!("other hosts cannot reach {address}: it is {what}"));
             }
             if let Some(other) = before.vias.insert(address, name.clone()) {
@@ -311,6 +311,7 @@ slices = ["10.20.16.0/20"]
         ("\"192.0.2.12\"", "\"host-b\"", "key host[2].via[1]: \"host-b\" is not an IP address"),
         ("\"192.0.2.12\"", "\"192.0.2.12/24\"", "\"192.0.2.12/24\" is not an IP address"),
         ("\"192.0.2.12\"", "\"127.0.0.1\"", "other hosts cannot reach 127.0.0.1: it is loopback"),
+        ("\"192.0.2.12\"", "\"fe80::12\"", "other hosts cannot reach fe80::12: it is link-local, and needs an interface"),
         ("\"192.0.2.12\"", "\"192.0.2.11\"", "192.0.2.11 is already a via of host a; each host needs its own"),
         ("\"192.0.2.12\"", "\"192.0.2.12\", \"192.0.2.12\"", "duplicate address 192.0.2.12"),
         ("10.20.16.0/20", "10.20.16.0/21", "line 15, column 11, key host[2].slices[1]: slice 10.20.16.0/21 of host b must be a /20, as all slices of pool 10.20.0.0/16"),

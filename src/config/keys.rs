@@ -17,8 +17,8 @@ use super::options::{ADDRESS, ADMIN, FILE, HTTP, LOG, NAME, SOCKET, Spelling, UN
 use super::origin::{At, Spot};
 use super::plan::{EtcdEndpoint, KeyPrefix};
 use super::value::{
-    Begin, DriverName, EventName, HookName, HostName, LogLevel, Mode, PageAddress, PlanHost, PoolName, Share,
-    Text, Time, UnknownSubnets,
+    Begin, DriverName, EventName, HookName, HostName, LogLevel, Mode, PageAddress, PlanHost, PlanRoutes,
+    PoolName, Share, Text, Time, UnknownSubnets,
 };
 use crate::plan::prefix::AddressRange;
 use crate::plan::settings::AddressOrder;
@@ -294,6 +294,8 @@ keys! {
             "the plan file, the same on all hosts: which host has which slices; or `etcd`";
         host: Option<At<PlanHost>> = "the host name of the machine", &[], Reload,
             "the name of this host in the plan";
+        routes: At<PlanRoutes> = "\"none\"", &[], Reload,
+            "\"kernel\": gipam keeps the routes of `gipam routes` in the kernel of this host, which needs CAP_NET_ADMIN";
         etcd: Option<At<Vec<At<EtcdEndpoint>>>> = "none", &[], Start,
             "the members of etcd through which the hosts agree: `http://ADDRESS:PORT` or `https://ADDRESS:PORT`";
         prefix: At<KeyPrefix> = "\"/gipam/\"", &[], Start,

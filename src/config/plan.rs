@@ -11,7 +11,7 @@ use super::error::{ConfigError, Problem, problem};
 use super::keys::{PlanTable, Top};
 use super::origin::{At, DEFAULT, Spot, Value};
 use super::resolve::Resolver;
-use super::value::{self, Text};
+use super::value::{self, PlanRoutes, Text};
 use crate::plan::settings::Millis;
 
 /// Where it is decided which slices belong to which host, and which host this is.
@@ -20,6 +20,8 @@ pub struct PlanSource {
     /// The name of this host in the plan.
     pub host: String,
     pub keeper: PlanKeeper,
+    /// Who makes the routes to the slices of other hosts.
+    pub routes: PlanRoutes,
 }
 
 /// Who decides which slices belong to which host.
@@ -166,7 +168,8 @@ impl Resolver<'_> {
             }
         };
         let host = self.plan_host(table)?;
-        Ok(Some(PlanSource { host, keeper }))
+        self.show("plan.routes", table.routes.name(), &table.routes.place);
+        Ok(Some(PlanSource { host, keeper, routes: *table.routes }))
     }
 
     /// The name of this host.

@@ -32,7 +32,7 @@ macro_rules! plain {
     )*};
 }
 
-plain!(bool, u8, u16, u32, NonZeroU16, String, AddressOrder, UnknownSubnets, Begin);
+plain!(bool, u8, u16, u32, NonZeroU16, String, AddressOrder, UnknownSubnets, Begin, PlanRoutes);
 
 impl<T: Value> Value for Vec<At<T>> {
     type Raw = Self;
@@ -114,6 +114,27 @@ ruled! {
 pub enum UnknownSubnets {
     Report,
     Free,
+}
+
+/// Who makes the routes to the slices of other hosts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PlanRoutes {
+    /// Other programs.
+    #[default]
+    None,
+    /// gipam, in the kernel of this host.
+    Kernel,
+}
+
+impl PlanRoutes {
+    /// As it is written in the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Kernel => "kernel",
+        }
+    }
 }
 
 /// At which event a new hook starts.

@@ -104,6 +104,7 @@ mod tests {
         (BASE, "by_number", LAN, "v4.shared = true", "v4.shared = true\nv4.by_number = \"192.0.2.240/29\""),
         ("[plan]", "file", "[plan]\nhost = \"a\"\n...", "file = \"/a\"", "file = \"/b\""),
         ("[plan]", "host", "[plan]\nfile = \"/a\"\n...", "host = \"a\"", "host = \"b\""),
+        ("[plan]", "routes", "[plan]\nfile = \"/a\"\nhost = \"a\"\n...", "", "routes = \"kernel\""),
         ("[plan]", "etcd", ETCD, "etcd = [\"http://192.0.2.1:2379\"]", "etcd = [\"http://192.0.2.2:2379\"]"),
         ("[plan]", "prefix", IN_ETCD, "", "prefix = \"/other/\""),
         ("[plan]", "via", "[plan]\nhost = \"a\"\netcd = [\"http://192.0.2.1:2379\"]\n...", "via = [\"192.0.2.1\"]", "via = [\"192.0.2.2\"]"),

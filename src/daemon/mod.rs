@@ -29,9 +29,10 @@ use crate::admin::{Admin, Reload, RunningDaemon};
 use crate::claims::handle::ClaimsHandle;
 use crate::claims::{self, SharedPlan};
 use crate::clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, PlanRoutes};
 use crate::docker::discovery::Announcement;
 use crate::docker::{Callers, Counters, Driver, Halves, Streak, Survey};
+use crate::edge::{self, EdgeCourse};
 use crate::hooks::{self, Hooks};
 use crate::ledger::{Fatal, Ledger, Writer};
 use crate::plan::Caller;
@@ -115,6 +116,8 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     let (publish, in_force) = watch::channel(started.clone());
     let watch = Watch::new(config.warn_at.clone());
     let (plan, wants) = slices(&ledger, config).await?;
+    let (edge, edge_thread) =
+        edge::start(ledger.clone(), &plan, course(config)).map_err(DaemonError::start)?;
     let reloader = Reloader {
         started,
         in_force: publish,
@@ -122,6 +125,7 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
         hooks: hooks.clone(),
         watch: watch.clone(),
         plan: plan.clone(),
+        edge: edge.clone(),
     };
     let stop = stop(signals, end, reloader, reloads);
     // Before the first request is served, so that a new hook gets all events from here on.
@@ -159,6 +163,7 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
         watch: watch.clone(),
         plan: plan.clone(),
         claims: ClaimsHandle::new().0,
+        edge: edge.clone(),
     };
     let (ledger_of, books_of) = (ledger.clone(), books.clone());
     let admin = Arc::new(Admin::new(ledger_of, books_of, in_force, running, repair, survey, ask_reload));
@@ -190,7 +195,19 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
         task.abort();
     }
     withdraw(doors.announcements);
-    stopped(receiver.await.unwrap_or(Ok(None)), cut_off)
+    let why = receiver.await.unwrap_or(Ok(None));
+    // After a failure the routes stay, as after a crash: the supervisor starts gipam again.
+    edge.steer(if why.is_ok() { EdgeCourse::End } else { EdgeCourse::Leave });
+    if edge_thread.join().is_err() {
+        tracing::error!("the thread of the routes panicked");
+    }
+    stopped(why, cut_off)
+}
+
+/// What the thread of the routes is to do with this configuration.
+fn course(config: &Config) -> EdgeCourse {
+    let routes = config.plan.as_ref().map(|plan| plan.routes);
+    if routes == Some(PlanRoutes::Kernel) { EdgeCourse::Routes } else { EdgeCourse::Off }
 }
 
 /// Brings the slices of this host into the books, before the first request is served; returns what is known about

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::later;
+use super::{course, later};
 use crate::claims::division::Division;
 use crate::claims::{self, HostsPlan, SharedPlan};
 use crate::config::{Config, ConfigError, Hook, PlanSource};
+use crate::edge::Edge;
 use crate::hooks::Hooks;
 use crate::ledger::{Altered, Ledger};
 use crate::plan::Plan;
@@ -27,6 +28,7 @@ pub(super) struct Reloader {
     pub(super) hooks: Hooks,
     pub(super) watch: Watch,
     pub(super) plan: SharedPlan,
+    pub(super) edge: Edge,
 }
 
 impl Reloader {
@@ -92,6 +94,7 @@ impl Reloader {
         lines.extend(told_lines(&config, &new));
         if !rehearsal {
             self.plan.set(hosts);
+            self.edge.steer(course(&new));
             self.watch.configure(new.warn_at.clone());
             if let Err(error) = self.hooks.configure(new.hooks.clone()).await {
                 lines.push(format!("hooks stay unchanged: {error}"));
@@ -110,7 +113,7 @@ pub(super) fn told_lines(old: &Config, new: &Config) -> Vec<String> {
     }
     if new.plan != old.plan {
         let shown = |config: &Config| match &config.plan {
-            Some(plan) => format!("{} as host {}", plan.keeper, plan.host),
+            Some(plan) => format!("{} as host {}, routes {}", plan.keeper, plan.host, plan.routes.name()),
             None => "none".to_owned(),
         };
         lines.push(format!("plan: {} becomes {}", shown(old), shown(new)));

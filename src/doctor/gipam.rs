@@ -115,6 +115,7 @@ pub(super) fn daemon(report: &mut DoctorReport, admin: &Path) -> Option<serde_js
             hooks(report, &status["hooks"]);
             filling(report, &status["filling"]);
             plan(report, &status["plan"]);
+            routes(report, &status["routes"]);
             return Some(status);
         }
         Ok(reply) => {
@@ -208,6 +209,23 @@ fn plan(report: &mut DoctorReport, row: &serde_json::Value) {
     }
     if count("held") > 0 {
         report.well("plan", format!("host {host} holds {}", counted(count("held"), "slice")));
+    }
+}
+
+/// Reports whether the routes of the plan are in the kernel, if gipam keeps them there.
+fn routes(report: &mut DoctorReport, row: &serde_json::Value) {
+    let unmade = row["unmade"].as_array().map_or(&[][..], Vec::as_slice);
+    if let Some(error) = row["error"].as_str() {
+        return report.wrong("routes", error.to_owned(), "see docs/many-hosts.md, section Routes");
+    }
+    for route in unmade.iter().take(9) {
+        let text = |key: &str| route[key].as_str().unwrap_or("?").to_owned();
+        let advice =
+            "mend the addresses of this host, or via in the plan; gipam then makes the route by itself";
+        report.warning("routes", format!("no route to {}: {}", text("prefix"), text("why")), advice);
+    }
+    if row.is_object() && unmade.is_empty() {
+        report.well("routes", format!("{} of the plan in the kernel", counted(&row["kept"], "route")));
     }
 }
 

@@ -15,9 +15,9 @@
 
 mod kept;
 pub mod nameservers;
-mod netlink;
-mod routes;
-mod watch;
+pub(crate) mod netlink;
+pub(crate) mod routes;
+pub(crate) mod watch;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;

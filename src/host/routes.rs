@@ -15,6 +15,7 @@ use netlink_packet_route::address::AddressHeader;
 use netlink_packet_route::route::{RouteFlags, RouteHeader, RouteScope, RouteType};
 
 use super::{InUse, InUseKind, is_everywhere};
+use crate::plan::host_use::ROUTE_PROTOCOL;
 use crate::plan::prefix::Prefix;
 
 const IFA_ADDRESS: u16 = 1;
@@ -110,7 +111,9 @@ impl Route {
         if is_everywhere(&prefix) {
             return None;
         }
-        let counts = header.kind == RouteType::Unicast && !header.flags.contains(RouteFlags::Cloned);
+        let is_of_gipam = u8::from(header.protocol) == ROUTE_PROTOCOL;
+        let is_whole = !header.flags.contains(RouteFlags::Cloned);
+        let counts = header.kind == RouteType::Unicast && is_whole && !is_of_gipam;
         let place = Place { prefix, table: found.table, tos: header.tos, priority: found.priority };
         Some(Self { place, counts, object: found.object, scope: header.scope, hops: found.hops })
     }
@@ -205,7 +208,7 @@ impl Found {
 }
 
 /// The attributes up to the first malformed one.
-pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     NlasIterator::new(bytes).map_while(Result::ok).map(|attribute| {
         let kind = attribute.kind();
         let value = attribute.into_inner();

@@ -25,16 +25,16 @@ use super::netlink::{
 };
 use super::routes::attributes;
 
-const RTM_NEWLINK: u16 = 16;
-const RTM_DELLINK: u16 = 17;
-const RTM_DELADDR: u16 = 21;
-const RTM_DELROUTE: u16 = 25;
+pub(crate) const RTM_NEWLINK: u16 = 16;
+pub(crate) const RTM_DELLINK: u16 = 17;
+pub(crate) const RTM_DELADDR: u16 = 21;
+pub(crate) const RTM_DELROUTE: u16 = 25;
 const RTM_DELNEXTHOP: u16 = 105;
 const NHA_ID: u16 = 1;
 /// A message of netlink itself: some notifications were lost.
 const NLMSG_OVERRUN: u16 = 4;
 /// The multicast groups of links, and of addresses and routes of both families.
-const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
+pub(crate) const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
 /// The group of nexthop objects, which kernels before 5.3 do not have.
 const NEXT_HOPS: u32 = 32;
 /// `IFF_UP`.
@@ -171,7 +171,7 @@ impl RouteWatch {
 
 /// The interface that is down or removed. `struct ifinfomsg` has the family at byte 0 (another one for bridge
 /// ports), the interface at byte 4, flags at byte 8.
-fn down(payload: &[u8], kind: u16) -> Option<u32> {
+pub(crate) fn down(payload: &[u8], kind: u16) -> Option<u32> {
     let word = |at: usize| Some(u32::from_ne_bytes(payload.get(at..at + 4)?.try_into().ok()?));
     let (family, interface, flags) = (*payload.first()?, word(4)?, word(8)?);
     (family == 0 && (kind == RTM_DELLINK || flags & UP == 0)).then_some(interface)

@@ -14,6 +14,10 @@ use super::prefix::{Prefix, meeting};
 use super::prefix_index::PrefixIndex;
 use super::request::{InUse, InUseKind};
 
+/// The protocol number of the routes between the hosts of a plan, by which a person can list and remove them. They lead to
+/// slices, not to networks, so they do not show that a subnet is in use.
+pub const ROUTE_PROTOCOL: u8 = 171;
+
 /// Everything in use on the host, shared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostUse(Arc<HostUseSeen>);

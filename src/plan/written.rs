@@ -129,6 +129,14 @@ pub fn never_serves(base: Prefix) -> Option<(Prefix, &'static str)> {
     known.into_iter().find(|(never, _)| never.overlaps(base))
 }
 
+/// Why this address cannot lead other hosts to one; `None` if it can.
+pub fn never_leads(via: IpAddr) -> Option<&'static str> {
+    let never = never_serves(Prefix::host(via)).map(|(_, what)| what);
+    // IPv4 link-local addresses are on one link, as any others, and need no interface.
+    let link_local = |via| Prefix::parse("fe80::/10").is_some_and(|local| local.contains_address(via));
+    never.or_else(|| link_local(via).then_some("link-local, and needs an interface on each host"))
+}
+
 /// A warning about a base that works, but perhaps not as intended.
 pub fn remark(base: &Base) -> Option<String> {
     let link_local = ["169.254.0.0/16", "fe80::/10"];

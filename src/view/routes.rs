@@ -12,11 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{ErrorKind, Refusal};
 use crate::plan::prefix::{Family, Prefix};
+use crate::plan::written::never_leads;
 
-/// The `proto` number of the routes for `ip`, by which a person can list and remove them.
-pub const PROTOCOL: u8 = 171;
-/// The metric of all routes for `ip`, worse than any other, so that a network whose subnet is a whole slice keeps its route.
-const METRIC: u32 = 65_535;
+pub use crate::plan::host_use::ROUTE_PROTOCOL as PROTOCOL;
+
+/// The metric of all routes for `ip` and the kernel, worse than any other, so that a network whose subnet is a whole slice keeps
+/// its route.
+pub const METRIC: u32 = 65_535;
 
 /// A host, the addresses that lead to it, and its slices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +40,37 @@ pub struct RouteRow {
     pub kind: RouteKind,
     /// The next hop.
     pub via: Option<IpAddr>,
+}
+
+/// The routes that gipam keeps in the kernel of this host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KernelRoutesRow {
+    /// How many are in place.
+    pub kept: u64,
+    /// Those that the kernel did not accept.
+    pub unmade: Vec<UnmadeRoute>,
+    /// Why gipam cannot change routes at all.
+    pub error: Option<String>,
+}
+
+impl KernelRoutesRow {
+    /// The state if nothing can be changed.
+    pub fn failed(error: &str) -> Self {
+        Self { error: Some(error.to_owned()), ..Self::default() }
+    }
+}
+
+/// A route that the kernel did not accept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UnmadeRoute {
+    pub prefix: String,
+    /// The host to which it leads.
+    pub host: String,
+    /// The next hop; `null` for a discard route.
+    pub via: Option<IpAddr>,
+    pub why: String,
 }
 
 /// What to do with packets to a slice.
@@ -102,8 +135,8 @@ pub fn rows(hosts: &[RoutedHost], own: &str) -> Result<Vec<RouteRow>, Refusal> {
         }
     }
     let row = |((slice, name), host): ((Prefix, &String), &RoutedHost)| {
-        let is_of_family = |via: &IpAddr| Family::of(*via) == slice.family();
-        let via = host.via.iter().copied().find(is_of_family).filter(|_| host.name != own);
+        let leads = |via: &IpAddr| Family::of(*via) == slice.family() && never_leads(*via).is_none();
+        let via = host.via.iter().copied().find(leads).filter(|_| host.name != own);
         let kind = match via {
             Some(_) => RouteKind::Via,
             None if host.name == own => RouteKind::Discard,

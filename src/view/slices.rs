@@ -18,7 +18,7 @@ use super::sink::Sink;
 use super::views::View;
 use super::{ErrorKind, Refusal};
 use crate::claims::HostsPlan;
-use crate::claims::division::HostPlan;
+use crate::claims::division::{HostPlan, SlicedPool};
 use crate::plan::Plan;
 use crate::plan::counts::SliceCounts;
 use crate::plan::prefix::{Prefix, gaps};
@@ -203,6 +203,48 @@ impl PlanRow {
     }
 }
 
+/// What the books of this host say about its routes.
+#[derive(Clone, Debug, Default)]
+pub struct BooksOfRoutes {
+    /// The slices that it has.
+    own: Vec<Prefix>,
+    /// Pools that are one LAN of several hosts, which needs no routes.
+    lans: Vec<Prefix>,
+}
+
+impl BooksOfRoutes {
+    pub fn of(plan: &Plan) -> Self {
+        let own = plan.slices().iter().filter(|slice| slice.state != SliceState::Lost);
+        let bases = plan.settings().pools.iter().flat_map(|pool| pool.bases());
+        let lans = bases.filter(|base| base.shared.is_some());
+        Self { own: own.map(|slice| slice.prefix).collect(), lans: lans.map(|base| base.base).collect() }
+    }
+}
+
+/// The routes on this host, or on the named one, sorted by prefix. The hosts of a pool that is one LAN reach each other without.
+pub fn routes_of(
+    known: &HostsPlan,
+    books: BooksOfRoutes,
+    wanted: Option<String>,
+) -> Result<Vec<RouteRow>, Refusal> {
+    let (mut hosts, own) = (routed_hosts(known), own_name(known));
+    let BooksOfRoutes { own: slices, mut lans } = books;
+    // The books know best which slices this host has; a slice that it gives back is still its own.
+    if let Some(host) = hosts.iter_mut().find(|host| host.name == own).filter(|_| !slices.is_empty()) {
+        host.slices = slices;
+    }
+    let pools = known.division.iter().flat_map(|division| &division.pools);
+    let is_lan = |pool: &&SlicedPool| pool.shared == Some(true) || pool.by_number.is_some();
+    lans.extend(pools.filter(is_lan).map(|pool| pool.base));
+    let is_routed = |slice: &Prefix| !lans.iter().any(|lan| lan.contains(*slice));
+    hosts.iter_mut().for_each(|host| host.slices.retain(is_routed));
+    let wanted = wanted.unwrap_or(own);
+    // The case of letters does not matter, as in the plan file.
+    let named = hosts.iter().find(|host| host.name.eq_ignore_ascii_case(&wanted));
+    let wanted = named.map_or(wanted.clone(), |host| host.name.clone());
+    routes::rows(&hosts, &wanted)
+}
+
 impl View {
     /// Answers with the slices: all of them, or one page if the query has a `limit`.
     pub(super) fn slices(&self, query: Query<'_>, sink: &mut Sink<'_>) -> Result<(), Refusal> {
@@ -234,20 +276,8 @@ impl View {
         if let (None, Some(error)) = (&known.division, &known.error) {
             return Err(Refusal::new(ErrorKind::Failed, error.clone()));
         }
-        let (mut hosts, own) = (routed_hosts(&known), own_name(&known));
-        // The books know best which slices this host has; a slice that it gives back is still its own.
-        let mine = self.source.look(|plan| {
-            let mine = plan.slices().iter().filter(|slice| slice.state != SliceState::Lost);
-            mine.map(|slice| slice.prefix).collect::<Vec<_>>()
-        })?;
-        if let Some(host) = hosts.iter_mut().find(|host| host.name == own).filter(|_| !mine.is_empty()) {
-            host.slices = mine;
-        }
-        let wanted = query.text("host")?.unwrap_or(own);
-        // The case of letters does not matter, as in the plan file.
-        let named = hosts.iter().find(|host| host.name.eq_ignore_ascii_case(&wanted));
-        let wanted = named.map_or(wanted.clone(), |host| host.name.clone());
-        routes::rows(&hosts, &wanted)
+        let books = self.source.look(BooksOfRoutes::of)?;
+        routes_of(&known, books, query.text("host")?)
     }
 
     /// The other host that has this address, and its slice.

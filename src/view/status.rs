@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::census::{Census, CountedSubnet, FULLEST};
 use super::query::Query;
-use super::rows::{Count, FillingRow, HistoryRow, HookRow, PlanRow, PoolRow};
+use super::rows::{Count, FillingRow, HistoryRow, HookRow, KernelRoutesRow, PlanRow, PoolRow};
 use super::views::View;
 use crate::plan::error::Refusal;
 use crate::plan::settings::{Millis, parse_rfc3339, rfc3339};
@@ -113,6 +113,8 @@ pub struct Status {
     pub undone: Option<u64>,
     /// The plan of several hosts; `null` if pools belong to this host alone.
     pub plan: Option<PlanRow>,
+    /// The routes in the kernel of this host; `null` if gipam does not keep them.
+    pub routes: Option<KernelRoutesRow>,
 }
 
 /// How full a subnet is.
