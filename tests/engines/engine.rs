@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Seconds after which a command inside an engine counts as hung. dockerd gives up on a plugin call after 15
@@ -18,6 +19,9 @@ const COMMAND_LIMIT: &str = "150";
 
 /// The Debian suites, and the version of the Engine that each should contain.
 pub const SUITES: [(&str, &str); 3] = [("bookworm", "20.10"), ("trixie", "26.1"), ("forky", "28.5")];
+
+/// Engines that scenarios start themselves have numbers from here on, above those of every fleet.
+static ADDED: AtomicUsize = AtomicUsize::new(101);
 
 /// What a command printed, and whether it succeeded.
 #[derive(Debug)]
@@ -108,6 +112,16 @@ impl Engine {
             ));
         }
         Ok(engine)
+    }
+
+    /// Starts one more Engine of the same suite.
+    pub fn another(&self) -> Result<Self, String> {
+        Self::start(self.suite, ADDED.fetch_add(1, Relaxed))
+    }
+
+    /// The process id of the engine's first process.
+    pub fn first(&self) -> u32 {
+        self.first
     }
 
     /// "26.1", for progress lines and the table.

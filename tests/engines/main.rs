@@ -33,6 +33,7 @@ mod fleet;
 mod gipam;
 mod guide;
 mod hidden;
+mod lan;
 mod leaks;
 mod many_hosts;
 mod mixed;
@@ -46,7 +47,9 @@ mod scenario;
 #[path = "../support/stage.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod stage;
+mod swarm;
 mod takeover;
+mod three_hosts;
 #[path = "../support/wait.rs"]
 mod wait;
 mod wire;

@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::world::World;
 use crate::{
     adoption, boots, choosing, compose, containers, covering, doors, down, faults, guide, hidden, leaks,
-    many_hosts, mixed, networks, plan_file, repair, restarts, takeover,
+    many_hosts, mixed, networks, plan_file, repair, restarts, swarm, takeover, three_hosts,
 };
 
 #[derive(Clone, Copy)]
@@ -70,6 +70,8 @@ fn all() -> Vec<Scenario> {
         adoption::scenarios(),
         leaks::scenarios(),
         many_hosts::scenarios(),
+        three_hosts::scenarios(),
+        swarm::scenarios(),
         plan_file::scenarios(),
         boots::scenarios(),
         guide::scenarios(),
