@@ -6,14 +6,14 @@ use gipam::claims::machine::Machine;
 use gipam::claims::machine::calls::{Compare, Effect, Pairs, StoreCall, StoreReply};
 use gipam::claims::machine::candidate::candidate;
 use gipam::claims::machine::event::{ClaimAction, ClaimEvent, Geometry, HostIdentity, Need, Started};
-use gipam::claims::machine::own_books::ClaimBooks;
+use gipam::claims::machine::own_books::{BookEntry, ClaimBooks};
 use gipam::claims::machine::records::{
     HostRecord, PLAN, PlanRecord, SliceRecord, host_key, read, slice_key, slice_of, written,
 };
 use gipam::plan::prefix::Prefix;
 use gipam::plan::slices::SliceState;
 
-use crate::world::{private, shared};
+use crate::pools::{private, shared};
 
 fn prefix(text: &str) -> Prefix {
     Prefix::parse(text).unwrap()
@@ -41,6 +41,9 @@ struct Desk {
     now: u64,
     /// Another host takes the next slice just before this one would.
     rival: bool,
+    /// The write of a slice is committed later; this is its number.
+    hold: bool,
+    held: Option<u64>,
     said: Vec<ClaimAction>,
     calls: Vec<StoreCall>,
 }
@@ -55,7 +58,8 @@ impl Desk {
         };
         let started = Started { host, books: books.clone(), run: format!("{id}-{}", store.len()), now: 0 };
         let machine = Machine::new(started);
-        Self { machine, books, store, cut: false, now: 0, rival: false, said: Vec::new(), calls: Vec::new() }
+        let (said, calls) = Default::default();
+        Self { machine, books, store, cut: false, now: 0, rival: false, hold: false, held: None, said, calls }
     }
 
     /// A host of a new plan, after its start.
@@ -87,8 +91,12 @@ impl Desk {
                         });
                     }
                     ClaimAction::Write { write, entries } => {
+                        let slice = entries.iter().any(|it| matches!(it, BookEntry::Slice { .. }));
                         entries.into_iter().for_each(|entry| self.books.apply(entry));
-                        events.push(ClaimEvent::Committed { write });
+                        match self.hold && slice {
+                            true => self.held = Some(write),
+                            false => events.push(ClaimEvent::Committed { write }),
+                        }
                     }
                     other => self.said.push(other),
                 }
@@ -352,4 +360,26 @@ fn room_in_a_part_of_a_pool_is_claimed_there() {
     // Nothing else is in this part.
     let text = desk.refusal(shared(), Need::Room { part });
     assert!(text.starts_with("pool 198.51.100.0/26 has no free slice in 198.51.100.16/28"), "{text}");
+}
+
+/// The books decide waiting requests at once when they have a slice; a want that comes then says that it was not enough.
+#[test]
+fn a_want_that_comes_after_the_books_were_written_gets_another_slice() {
+    let mut desk = Desk::first();
+    desk.hold = true;
+    desk.step(ClaimEvent::Want { want: 1, pool: private(), need: room(private()) });
+    let write = desk.held.expect("a write of the slice");
+    desk.step(ClaimEvent::Want { want: 2, pool: private(), need: room(private()) });
+    desk.hold = false;
+    desk.said.clear();
+    desk.step(ClaimEvent::Committed { write });
+    let slices: Vec<Prefix> = desk
+        .said
+        .iter()
+        .filter_map(|it| match it {
+            ClaimAction::Owned { slice, .. } => Some(*slice),
+            _ => None,
+        })
+        .collect();
+    assert!(slices.len() == 2 && slices[0] != slices[1], "{:?}", desk.said);
 }

@@ -1,4 +1,4 @@
-//! The faults and changes that people, Docker and chance cause in a history.
+//! The faults and changes that people and chance cause in a history.
 //!
 //! Promises: each function changes one host, or the store, if the change is possible there at the moment.
 
@@ -7,70 +7,47 @@ use gipam::claims::machine::event::{ClaimEvent, Need};
 use gipam::claims::machine::records::{
     HostRecord, PLAN, PlanRecord, host_key, host_of, read, slice_of, written,
 };
-use gipam::plan::prefix::{Family, Prefix};
-use gipam::plan::slices::SliceState;
+use gipam::plan::prefix::Prefix;
 
 use crate::host::Host;
-use crate::world::{HOSTS, Restores, World, private, shared};
+use crate::pools::pools;
+use crate::world::{HOSTS, Restores, World};
 
 impl World {
+    /// A slice is claimed ahead of need.
     pub fn want(&mut self, host: usize) {
-        if self.hosts[host].machine.is_none() {
-            return;
-        }
-        let want = self.number();
-        let pool = if self.chance.in_1000(300) { shared() } else { private() };
-        let need = if self.chance.in_1000(300) {
-            let address =
-                pool.base.first() + self.chance.below(usize::try_from(pool.base.size()).unwrap()) as u128;
-            let by_number = pool.by_number.is_some_and(|part| part.contains_number(address));
-            // Only a few single addresses, so that several hosts want the same one.
-            let address = if by_number { address & !0xe } else { address };
-            Need::These(Prefix::new(Family::V4, address, if by_number { 32 } else { 30 }))
-        } else {
-            Need::Room { part: pool.base }
-        };
-        self.hosts[host].wants.insert(want, need);
-        self.step(host, ClaimEvent::Want { want, pool, need });
-    }
-
-    /// A network is created in a slice, or the last one is removed.
-    pub fn use_or_leave(&mut self, host: usize) {
-        let it = &self.hosts[host];
-        if it.machine.is_none() || it.stale || it.stopped().is_some() {
-            return;
-        }
-        if self.chance.in_1000(500) {
-            let held: Vec<Prefix> = it.books.with(SliceState::Held).collect();
-            if let Some(slice) = self.chance.one_of(&held) {
-                self.hosts[host].used.insert(slice);
-            }
-        } else {
-            let used: Vec<Prefix> = it.used.iter().copied().collect();
-            if let Some(slice) = self.chance.one_of(&used) {
-                self.hosts[host].used.remove(&slice);
-            }
+        if let Some(pool) = self.chance.one_of(&pools()) {
+            let need = Need::Room { part: pool.base };
+            self.want_of(host, None, ClaimEvent::Want { want: 0, pool, need });
         }
     }
 
+    /// A slice seems to be empty, and often is.
     pub fn give_back(&mut self, host: usize) {
         let it = &self.hosts[host];
-        let spare: Vec<Prefix> =
-            it.books.slices.keys().filter(|slice| !it.used.contains(slice)).copied().collect();
-        if let Some(prefix) = self.chance.one_of(&spare).filter(|_| it.machine.is_some()) {
+        // Repair has not compared the books with Docker yet.
+        if it.stale {
+            return;
+        }
+        let slices: Vec<Prefix> = it.books.slices.keys().copied().collect();
+        let used = |slice: &Prefix| it.docker.taken().any(|taken| taken.overlaps(*slice));
+        let empty: Vec<Prefix> = slices.iter().filter(|slice| !used(slice)).copied().collect();
+        let from = if self.chance.in_1000(200) { slices } else { empty };
+        if let Some(prefix) = self.chance.one_of(&from) {
             self.step(host, ClaimEvent::GiveBack { prefix });
         }
     }
 
     pub fn kill(&mut self, host: usize) {
-        if self.hosts[host].machine.is_none() {
+        if !self.hosts[host].is_running() {
             return;
         }
         self.tally.kills += 1;
-        let committed = self.chance.below(2);
+        let committed = self.chance.in_1000(500);
         let before = self.hosts[host].books.clone();
         self.hosts[host].kill(committed);
         self.count(host, &before);
+        self.check_disk(host);
         let id = self.hosts[host].id.clone();
         self.tell(|| format!("{id} is killed"));
         // The calls of the killed process continue without it, or are lost.
@@ -82,6 +59,15 @@ impl World {
                 self.flights[index].late = true;
                 self.flights[index].wakes = self.later();
             }
+        }
+    }
+
+    /// Everything that was answered is on disk.
+    fn check_disk(&mut self, host: usize) {
+        let it = &self.hosts[host];
+        let missing = it.docker.missing_in(&it.disk.plan(self.now));
+        if let Some(what) = missing.filter(|_| !it.stale) {
+            self.fail(format!("{} has lost {what} in a crash", self.hosts[host].id));
         }
     }
 
@@ -98,9 +84,9 @@ impl World {
             self.kill(host);
             self.renew(host);
         }
-        if self.hosts[host].machine.is_none() {
-            let run = format!("r{}", self.number());
-            let actions = self.hosts[host].start(run, self.now, self.script.mutant);
+        if !self.hosts[host].is_running() {
+            let number = self.number();
+            let actions = self.hosts[host].start(number, self.now, self.script.faulty);
             self.act(host, actions);
         }
     }
@@ -133,13 +119,13 @@ impl World {
         }
         let Some(victim) = self.chance.one_of(&victims) else { return };
         let by = self.chance.below(HOSTS);
-        if self.hosts[by].machine.is_some() && self.hosts[by].id != victim {
+        if self.hosts[by].is_running() && self.hosts[by].id != victim {
             self.step(by, ClaimEvent::Forget { host: victim });
         }
     }
 
     pub fn copy(&mut self, host: usize) {
-        let copy = self.hosts[host].books.clone();
+        let copy = self.hosts[host].disk.clone();
         let copies = &mut self.hosts[host].copies;
         copies.push(copy);
         if copies.len() > 3 {
@@ -158,9 +144,11 @@ impl World {
         }
         self.kill(host);
         self.tally.books_back += 1;
+        let now = self.now;
         let it = &mut self.hosts[host];
         it.stale = true;
-        it.books = copy;
+        it.disk = copy;
+        it.books = it.disk.books(&it.disk.plan(now));
         let id = it.id.clone();
         self.tell(|| format!("{id} has an older copy of its books"));
     }

@@ -1,36 +1,47 @@
-//! A host of the simulator: books that survive a crash, a machine that does not, and the networks that it has in slices.
+//! A host of the simulator: a disk and a Docker Engine that survive a crash, and a machine and a ledger that do not.
 //!
-//! Promises: an entry is in the books completely or not at all; a crash loses what was not committed. As in
-//! gipam, the ledger refuses to give up a slice that is in use.
+//! Promises: only what was committed is there after a crash; networks and containers keep running without gipam.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 
 use gipam::claims::machine::Machine;
-use gipam::claims::machine::event::{ClaimAction, ClaimEvent, HostIdentity, Need, Started};
-use gipam::claims::machine::mutants::Mutant;
+use gipam::claims::machine::event::{ClaimAction, ClaimEvent, HostIdentity, Started};
 use gipam::claims::machine::own_books::{BookEntry, ClaimBooks};
 use gipam::plan::prefix::Prefix;
+use gipam::plan::request::Want;
 use gipam::plan::slices::SliceState;
+
+use crate::docker::Docker;
+use crate::ledger::{Disk, Ledger};
+use crate::mutants::Faulty;
+
+/// What runs until the next crash.
+pub struct Running {
+    pub machine: Machine,
+    pub ledger: Ledger,
+    /// Writes of the machine that the ledger has not received yet.
+    pub writes: VecDeque<(u64, Vec<BookEntry>)>,
+    /// The machine's wants, with those of the ledger behind them.
+    pub wants: BTreeMap<u64, Option<Want>>,
+}
 
 pub struct Host {
     pub id: String,
-    pub machine: Option<Machine>,
+    pub running: Option<Running>,
     pub run: String,
+    pub disk: Disk,
+    /// The machine's part of the disk.
     pub books: ClaimBooks,
-    /// Older copies of the books.
-    pub copies: Vec<ClaimBooks>,
-    /// Slices with networks in them, whatever the books say.
-    pub used: BTreeSet<Prefix>,
-    /// Writes that are not committed yet.
-    pub writes: Vec<(u64, Vec<BookEntry>)>,
-    pub wants: BTreeMap<u64, Need>,
+    /// Older copies of the disk.
+    pub copies: Vec<Disk>,
+    pub docker: Docker,
     /// The host's calls are never answered.
     pub cut: bool,
     /// The host never comes back.
     pub gone: bool,
     /// A person said that the host is gone.
     pub forgotten: bool,
-    /// The host's books were set back, and it has not compared them with the store yet.
+    /// The disk was set back, and it was not yet compared with the store and with Docker.
     pub stale: bool,
 }
 
@@ -38,13 +49,12 @@ impl Host {
     pub fn new(id: String) -> Self {
         Self {
             id,
-            machine: None,
+            running: None,
             run: String::new(),
+            disk: Disk::default(),
             books: ClaimBooks::default(),
             copies: Vec::new(),
-            used: BTreeSet::new(),
-            writes: Vec::new(),
-            wants: BTreeMap::new(),
+            docker: Docker::default(),
             cut: false,
             gone: false,
             forgotten: false,
@@ -52,61 +62,65 @@ impl Host {
         }
     }
 
-    /// Starts the machine from the books.
-    pub fn start(&mut self, run: String, now: u64, mutant: Option<Mutant>) -> Vec<ClaimAction> {
+    /// Starts from what is on disk.
+    pub fn start(&mut self, number: u64, now: u64, faulty: Faulty) -> Vec<ClaimAction> {
         let host = HostIdentity {
             id: self.id.clone(),
             name: format!("host-{}", self.id),
             via: vec!["192.0.2.1".to_owned()],
             machine: self.id.clone(),
         };
-        self.run.clone_from(&run);
-        let mut machine = Machine::new(Started { host, books: self.books.clone(), run, now });
-        machine.mutate(mutant);
-        self.machine = Some(machine);
+        self.run = format!("r{number}");
+        let plan = self.disk.plan(now);
+        self.books = self.disk.books(&plan);
+        let (books, run) = (self.books.clone(), self.run.clone());
+        let mut machine = Machine::new(Started { host, books, run, now });
+        machine.mutate(faulty.mutant);
+        let ledger = Ledger::new(plan, number, faulty.broken);
+        self.running = Some(Running { machine, ledger, writes: VecDeque::new(), wants: BTreeMap::new() });
         self.step(ClaimEvent::Tick { now })
     }
 
     pub fn step(&mut self, event: ClaimEvent) -> Vec<ClaimAction> {
-        let actions = self.machine.as_mut().map_or_else(Vec::new, |machine| machine.step(event));
-        if self.machine.as_ref().is_some_and(Machine::agrees) {
-            self.stale = false;
+        self.running.as_mut().map_or_else(Vec::new, |running| running.machine.step(event))
+    }
+
+    /// The process ends at once. If the disk had the batch already, nobody was notified.
+    pub fn kill(&mut self, committed: bool) {
+        let Some(mut running) = self.running.take() else { return };
+        if committed {
+            running.ledger.commit(&mut self.disk);
         }
-        actions
+        self.docker.asked.clear();
+        let plan = self.disk.plan(running.ledger.plan.now());
+        self.books = self.disk.books(&plan);
     }
 
-    /// Whether the ledger refuses these entries, because a slice that would be given up is in use.
-    pub fn refuses(&self, entries: &[BookEntry]) -> bool {
-        entries.iter().any(|entry| match entry {
-            BookEntry::Slice { prefix, state: SliceState::Leaving, .. } | BookEntry::SliceGone { prefix } => {
-                self.used.contains(prefix)
-            }
-            _ => false,
-        })
-    }
-
-    pub fn commit(&mut self, entries: Vec<BookEntry>) {
-        entries.into_iter().for_each(|entry| self.books.apply(entry));
-    }
-
-    /// The process ends at once; `committed` writes had reached the disk, and the machine was not notified.
-    pub fn kill(&mut self, committed: usize) {
-        self.machine = None;
-        for (_, entries) in std::mem::take(&mut self.writes).into_iter().take(committed) {
-            if !self.refuses(&entries) {
-                self.commit(entries);
-            }
+    /// The books were committed.
+    pub fn read_books(&mut self) {
+        if let Some(running) = &self.running {
+            self.books = self.disk.books(&running.ledger.plan);
         }
-        self.wants.clear();
     }
 
-    /// The slices that this host counts as its own, and may not share with another host.
-    pub fn owns(&self) -> impl Iterator<Item = Prefix> {
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// What this host must not share with another: the slices that its books hold, and what Docker has of each pool.
+    pub fn owns(&self) -> Vec<Prefix> {
+        if self.forgotten {
+            return Vec::new();
+        }
         let held = self.books.with(SliceState::Held).filter(|_| !self.stale);
-        held.chain(self.used.iter().copied()).filter(|_| !self.forgotten)
+        held.chain(self.docker.taken()).collect()
     }
 
     pub fn stopped(&self) -> Option<&str> {
-        self.machine.as_ref().and_then(Machine::stopped)
+        self.running.as_ref().and_then(|running| running.machine.stopped())
+    }
+
+    pub fn agrees(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.machine.agrees())
     }
 }

@@ -1,21 +1,26 @@
 //! THE SIMULATOR: four hosts, one store, and everything that goes wrong between them. One seed is one run.
 //!
+//! Each host has the real plan, the real machine, books that forget what was not committed, and a Docker Engine.
 //! Promises: no threads, no time, no I/O: a seed always gives the same run. Calls arrive late or twice, are
 //! lost, or are not answered; hosts are killed at any step, cut off, forgotten while dead or alive; books are
 //! set back to an older copy, the store to a snapshot.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use gipam::claims::machine::calls::{Pairs, StoreCall, StoreReply};
-use gipam::claims::machine::event::{ClaimAction, ClaimEvent, Geometry};
-use gipam::claims::machine::mutants::Mutant;
-use gipam::claims::machine::records::{HostRecord, PLAN, PlanRecord, host_key, read, written};
-use gipam::plan::prefix::Prefix;
+use gipam::claims::machine::event::{ClaimAction, ClaimEvent};
+use gipam::claims::machine::own_books::ClaimBooks;
+use gipam::claims::machine::records::{PLAN, PlanRecord, written};
+use gipam::plan::prefix::Family;
+use gipam::plan::request::Request;
 use gipam::plan::slices::SliceState;
 
 use crate::chance::Chance;
+use crate::docker::Asked;
 use crate::host::Host;
+use crate::ledger::{Answer, BACKSTOP, Caller};
+use crate::mutants::Faulty;
+use crate::pools::asked;
 
 pub const HOSTS: usize = 4;
 
@@ -35,12 +40,17 @@ pub struct Script {
     pub restores: Restores,
     pub books_back: bool,
     pub forget_living: bool,
-    pub mutant: Option<Mutant>,
+    pub faulty: Faulty,
 }
 
 /// What happened in one run or several.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
+    /// Subnets and addresses for which Docker got an answer.
+    pub grants: usize,
+    pub refusals: usize,
+    /// Requests that were refused because the machine did not answer within five seconds.
+    pub backstops: usize,
     pub claims: usize,
     pub given_back: usize,
     pub unknown: usize,
@@ -52,6 +62,9 @@ pub struct Tally {
 
 impl Tally {
     pub fn add(&mut self, other: &Self) {
+        self.grants += other.grants;
+        self.refusals += other.refusals;
+        self.backstops += other.backstops;
         self.claims += other.claims;
         self.given_back += other.given_back;
         self.unknown += other.unknown;
@@ -64,11 +77,11 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { claims, given_back, unknown, kills, forgotten, restores, books_back } = self;
+        let Self { grants, claims, given_back, unknown, kills, forgotten, restores, books_back, .. } = self;
         write!(
             formatter,
-            "{claims} claims, {given_back} given back, {unknown} unknown outcomes, {kills} kills, {forgotten} forgotten, \
-             {restores} restores, {books_back} books set back"
+            "{grants} grants, {claims} claims, {given_back} given back, {unknown} unknown outcomes, {kills} kills, \
+             {forgotten} forgotten, {restores} restores, {books_back} books set back"
         )
     }
 }
@@ -96,27 +109,19 @@ pub struct World {
     /// Hosts that never come back, with the ids that they had.
     pub buried: Vec<String>,
     pub now: u64,
-    steps: usize,
+    pub steps: usize,
     numbers: u64,
     pub tally: Tally,
     /// The store was restored, and not all hosts have arrived since.
     pub restored: bool,
     /// Faults no longer happen.
     pub calm: bool,
+    /// They have not happened for a while: every request is answered by the machine.
+    pub rested: bool,
     pub story: Option<Vec<String>>,
     pub bad: Option<String>,
-}
-
-/// Eight slices of networks.
-pub fn private() -> Geometry {
-    let base = Prefix::parse("203.0.113.0/24").unwrap();
-    Geometry { base, slice: 27, shared: false, by_number: None }
-}
-
-/// Three slices of addresses, and a part that is claimed by number.
-pub fn shared() -> Geometry {
-    let base = Prefix::parse("198.51.100.0/26").unwrap();
-    Geometry { base, slice: 28, shared: true, by_number: Prefix::parse("198.51.100.48/28") }
+    /// Something changed that is to be checked.
+    dirty: bool,
 }
 
 impl World {
@@ -140,8 +145,10 @@ impl World {
             tally: Tally::default(),
             restored: false,
             calm: false,
+            rested: false,
             story: None,
             bad: None,
+            dirty: false,
         }
     }
 
@@ -149,10 +156,6 @@ impl World {
         if let Some(story) = &mut self.story {
             story.push(text());
         }
-    }
-
-    pub const fn plan(&self) -> &PlanRecord {
-        &self.plan
     }
 
     pub fn number(&mut self) -> u64 {
@@ -165,26 +168,34 @@ impl World {
         self.steps += 1;
         let host = self.chance.below(HOSTS);
         match self.chance.below(1_000) {
-            0..=449 => self.fly(),
-            450..=669 => self.write(host),
-            670..=779 => {
+            0..=369 => self.fly(),
+            370..=629 => self.serve(host),
+            630..=709 => {
                 let passed = if self.chance.in_1000(60) { 61_000 } else { self.chance.below(400) as u64 };
                 let passed = if self.chance.in_1000(15) { 700_000 } else { passed };
                 self.now += passed;
-                self.step(host, ClaimEvent::Tick { now: self.now });
+                self.tick(host);
             }
-            780..=849 => self.want(host),
-            850..=899 => self.use_or_leave(host),
-            900..=949 => self.give_back(host),
-            950..=957 => self.kill(host),
-            958..=979 => self.start(host),
-            980..=982 => self.hosts[host].cut ^= true,
-            983..=984 => self.bury(host),
-            985 => self.forget(),
+            710..=849 => self.docker_acts(host),
+            850..=859 => self.want(host),
+            860..=884 => self.mend(host),
+            885..=939 => self.give_back(host),
+            940..=947 => self.kill(host),
+            948..=979 => self.start(host),
+            980..=981 => self.hosts[host].cut ^= true,
+            982..=983 => self.bury(host),
+            984..=985 => self.forget(),
             986..=987 => self.set_books_back(host),
             988..=990 => self.copy(host),
             _ => self.restore(),
         }
+    }
+
+    pub fn tick(&mut self, host: usize) {
+        if let Some(running) = &mut self.hosts[host].running {
+            running.ledger.begin(self.now);
+        }
+        self.step(host, ClaimEvent::Tick { now: self.now });
     }
 
     pub fn step(&mut self, host: usize, event: ClaimEvent) {
@@ -197,130 +208,166 @@ impl World {
         for action in actions {
             let id = self.hosts[host].id.clone();
             self.tell(|| format!("{id} {action:?}"));
+            let run = self.hosts[host].run.clone();
+            let Some(running) = &mut self.hosts[host].running else { continue };
             match action {
                 ClaimAction::Call { call, what } => {
-                    let run = self.hosts[host].run.clone();
                     self.flights.push(Flight { host, run, call, what, reply: None, late: false, wakes: 0 });
                 }
-                ClaimAction::Write { write, entries } => self.hosts[host].writes.push((write, entries)),
-                ClaimAction::Owned { want, slice } => {
-                    self.hosts[host].wants.remove(&want);
-                    if self.chance.in_1000(700) && !self.hosts[host].stale {
-                        self.hosts[host].used.insert(slice);
+                ClaimAction::Write { write, entries } => running.writes.push_back((write, entries)),
+                // The slice is in the books, so the ledger has decided the requests already that waited for it.
+                ClaimAction::Owned { want, .. } => drop(running.wants.remove(&want)),
+                ClaimAction::Cannot { want, text } => {
+                    if let Some(want) = running.wants.remove(&want).flatten() {
+                        running.ledger.cannot(self.now, want, &text);
                     }
-                }
-                ClaimAction::Cannot { want, .. } => {
-                    self.hosts[host].wants.remove(&want);
                 }
                 ClaimAction::Forgotten { .. } | ClaimAction::Note(_) => {}
             }
         }
     }
 
-    /// Moves one call or answer on its way.
-    pub fn fly(&mut self) {
-        if self.flights.is_empty() {
-            return;
+    /// Docker does something on this host.
+    fn docker_acts(&mut self, host: usize) {
+        let it = &mut self.hosts[host];
+        if it.is_running() && !it.stale && it.docker.asked.len() < 8 {
+            let asked = it.docker.acts(&mut self.chance);
+            self.ask(host, asked);
         }
-        let index = self.chance.below(self.flights.len());
-        if self.flights[index].late && self.flights[index].wakes > self.steps && !self.calm {
-            return;
-        }
-        let mut flight = self.flights.swap_remove(index);
-        if let Some(reply) = flight.reply {
-            if self.hosts[flight.host].run == flight.run {
-                self.step(flight.host, ClaimEvent::Replied { call: flight.call, reply });
+    }
+
+    /// Docker sends a request.
+    pub fn ask(&mut self, host: usize, request: Option<(Option<Asked>, Request)>) {
+        let Some((asked, request)) = request else { return };
+        let number = self.number();
+        let id = self.hosts[host].id.clone();
+        self.tell(|| format!("{id} Docker {number}: {request:?}"));
+        let it = &mut self.hosts[host];
+        let Some(running) = &mut it.running else { return };
+        let caller = asked.as_ref().map_or(Caller::Nobody, |_| Caller::Docker(number));
+        it.docker.asked.extend(asked.map(|asked| (number, asked)));
+        running.ledger.ask(self.now, request, caller);
+        let early = running.ledger.too_early();
+        self.answer(host, early);
+    }
+
+    /// The ledger of a host takes a message or commits, or the machine receives a want.
+    pub fn serve(&mut self, host: usize) {
+        let Some(running) = &mut self.hosts[host].running else { return };
+        let choice = if self.calm { 0 } else { self.chance.below(3) };
+        if choice == 0
+            && let Some(want) = running.ledger.wants.pop_front()
+        {
+            let (pool, need) = asked(want);
+            self.want_of(host, Some(want), ClaimEvent::Want { want: 0, pool, need });
+        } else if choice < 2
+            && let Some((write, entries)) = running.writes.pop_front()
+        {
+            let it = &mut self.hosts[host];
+            let Some(running) = &mut it.running else { return };
+            let refused = running.ledger.alter(self.now, &it.books, write, &entries);
+            if let Some(why) = refused {
+                self.step(host, ClaimEvent::Refused { write, why });
             }
-            return;
-        }
-        let fate = if self.calm { 1_000 } else { self.chance.below(1_000) };
-        let cut = self.hosts[flight.host].cut && !flight.late;
-        match fate {
-            // Late: the caller gives up, but the call continues.
-            0..=29 if !flight.late => {
-                flight.late = true;
-                flight.wakes = self.later();
-                let (host, run, call) = (flight.host, flight.run.clone(), flight.call);
-                self.flights.push(flight);
-                self.unknown(host, &run, call);
-            }
-            // Lost.
-            30..=49 => self.unknown(flight.host, &flight.run, flight.call),
-            _ if cut && fate % 2 == 0 => self.unknown(flight.host, &flight.run, flight.call),
-            _ => {
-                let reply = flight.what.apply(&mut self.store);
-                let id = self.hosts[flight.host].id.clone();
-                self.tell(|| format!("store: {id} call {} of {}: {reply:?}", flight.call, flight.run));
-                if reply == StoreReply::Done {
-                    self.noticed();
-                }
-                // Doubled.
-                if (50..=79).contains(&fate) {
-                    let (run, what, wakes) = (flight.run.clone(), flight.what.clone(), self.later());
-                    self.flights.push(Flight { run, what, reply: None, late: true, wakes, ..flight });
-                }
-                if cut || (80..=109).contains(&fate) {
-                    self.unknown(flight.host, &flight.run, flight.call);
-                } else if !flight.late {
-                    self.flights.push(Flight { reply: Some(reply), ..flight });
-                }
-            }
+        } else {
+            self.commit(host);
         }
     }
 
-    /// When a late call goes on: mostly soon, sometimes when nobody thinks of it any more.
-    pub fn later(&mut self) -> usize {
-        let most = if self.chance.in_1000(300) { 500 } else { 30 };
-        self.steps + self.chance.below(most)
+    /// The machine receives a want, under a number of its own.
+    pub fn want_of(&mut self, host: usize, of_ledger: Option<gipam::plan::request::Want>, event: ClaimEvent) {
+        let number = self.number();
+        let Some(running) = &mut self.hosts[host].running else { return };
+        running.wants.insert(number, of_ledger);
+        let ClaimEvent::Want { pool, need, .. } = event else { return };
+        self.step(host, ClaimEvent::Want { want: number, pool, need });
     }
 
-    fn unknown(&mut self, host: usize, run: &str, call: u64) {
-        if self.hosts[host].run == run {
-            self.tally.unknown += 1;
-            self.step(host, ClaimEvent::Unknown { call, why: "cut".to_owned() });
-        }
-    }
-
-    /// Records the changes by a call that concern all hosts.
-    fn noticed(&mut self) {
-        let plan: PlanRecord = read(&self.store[PLAN]).unwrap();
-        if plan.epoch() != self.plan.epoch() && !self.restored {
-            self.fail(format!("epoch {} began without a restore", plan.epoch));
-        }
-        self.plan = plan;
-        let fenced = |id: &str| {
-            let host: Option<HostRecord> = self.store.get(&host_key(id)).and_then(|value| read(value));
-            host.is_some_and(|host| host.fenced.is_some())
-        };
-        let newly: Vec<usize> =
-            (0..HOSTS).filter(|it| !self.hosts[*it].forgotten && fenced(&self.hosts[*it].id)).collect();
-        for host in newly {
-            self.hosts[host].forgotten = true;
-            self.tally.forgotten += 1;
-        }
-    }
-
-    /// A write reaches the disk, or is refused.
-    pub fn write(&mut self, host: usize) {
-        if self.hosts[host].writes.is_empty() || self.hosts[host].machine.is_none() {
-            return;
-        }
-        let (write, entries) = self.hosts[host].writes.remove(0);
+    /// The batch of a host reaches the disk, or the disk is full.
+    fn commit(&mut self, host: usize) {
         let full = !self.calm && self.chance.in_1000(10);
-        if full || self.hosts[host].refuses(&entries) {
-            self.step(host, ClaimEvent::Refused { write, why: "in use".to_owned() });
-            return;
-        }
-        let before = self.hosts[host].books.clone();
-        self.hosts[host].commit(entries);
+        let it = &mut self.hosts[host];
+        let Some(running) = it.running.as_mut().filter(|it| it.ledger.is_dirty()) else { return };
+        let before = it.books.clone();
+        let answers = match full {
+            true => running.ledger.fail(&it.disk),
+            false => running.ledger.commit(&mut it.disk),
+        };
+        it.read_books();
         self.count(host, &before);
-        self.step(host, ClaimEvent::Committed { write });
+        self.answer(host, answers);
     }
 
-    pub fn count(&mut self, host: usize, before: &gipam::claims::machine::own_books::ClaimBooks) {
+    /// Callers get their answers, unless they have gone.
+    fn answer(&mut self, host: usize, answers: Vec<Answer>) {
+        self.dirty = true;
+        for Answer { caller, outcome, undo } in answers {
+            match (caller, outcome) {
+                (Caller::Machine(write), Ok(_)) => self.step(host, ClaimEvent::Committed { write }),
+                (Caller::Machine(write), Err(refusal)) => {
+                    self.step(host, ClaimEvent::Refused { write, why: refusal.text });
+                }
+                (Caller::Nobody, _) => {}
+                (Caller::Docker(number), outcome) => {
+                    let it = &mut self.hosts[host];
+                    let Some(asked) = it.docker.asked.remove(&number) else { continue };
+                    let id = it.id.clone();
+                    self.tell(|| format!("{id} Docker {number} gets {outcome:?}"));
+                    self.answer_docker(host, asked, outcome, undo.filter(|_| !self.calm));
+                }
+            }
+        }
+    }
+
+    fn answer_docker(
+        &mut self,
+        host: usize,
+        asked: Asked,
+        outcome: Result<gipam::plan::request::Reply, gipam::plan::error::Refusal>,
+        undo: Option<gipam::plan::request::Undo>,
+    ) {
+        let now = self.now;
+        let gone = self.chance.in_1000(20);
+        match outcome {
+            Ok(_) if gone && undo.is_some() => {
+                let (Some(running), Some(undo)) = (&mut self.hosts[host].running, undo) else { return };
+                running.ledger.ask(now, Request::Undo(Box::new(undo)), Caller::Nobody);
+            }
+            Ok(reply) => {
+                self.tally.grants += 1;
+                let next = self.hosts[host].docker.answered(asked, reply);
+                self.ask(host, next);
+            }
+            Err(refusal) => {
+                self.tally.refusals += 1;
+                if refusal.text.contains(BACKSTOP) {
+                    self.tally.backstops += 1;
+                    if self.rested {
+                        self.fail(format!("{} was not answered: {asked:?}", self.hosts[host].id));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Repair compares the books with Docker, if nothing is under way.
+    pub fn mend(&mut self, host: usize) {
+        let it = &mut self.hosts[host];
+        let agrees = it.agrees();
+        let Some(running) = &mut it.running else { return };
+        if running.ledger.is_dirty() || !it.docker.asked.is_empty() || (it.stale && !agrees) {
+            return;
+        }
+        running.ledger.begin(self.now);
+        match it.docker.repair(&running.ledger.plan) {
+            Some(request) => running.ledger.ask(self.now, request, Caller::Nobody),
+            None => it.stale = false,
+        }
+    }
+
+    pub fn count(&mut self, host: usize, before: &ClaimBooks) {
         let it = &self.hosts[host];
-        let held =
-            |books: &gipam::claims::machine::own_books::ClaimBooks| books.with(SliceState::Held).count();
+        let held = |books: &ClaimBooks| books.with(SliceState::Held).count();
         self.tally.claims += held(&it.books).saturating_sub(held(before));
         self.tally.given_back += before.slices.len().saturating_sub(it.books.slices.len());
         let lost = it.books.with(SliceState::Lost).find(|slice| before.holds(*slice));
@@ -349,47 +396,43 @@ impl World {
         }
     }
 
-    /// Every slice has at most one host, and everything that is used is in the books.
+    /// Nothing has two hosts; everything that Docker has is in the books, in slices of its host.
     pub fn check(&mut self) {
-        let mut owners: BTreeMap<Prefix, &str> = BTreeMap::new();
+        if !std::mem::take(&mut self.dirty) {
+            return;
+        }
         let mut bad = None;
-        for host in &self.hosts {
-            for slice in host.owns() {
-                if let Some(other) = owners.insert(slice, &host.id).filter(|other| *other != host.id) {
-                    bad = Some(format!("{slice} belongs to {other} and {}", host.id));
+        let owned =
+            self.hosts.iter().flat_map(|host| host.owns().into_iter().map(move |prefix| (prefix, host)));
+        let mut owned: Vec<_> = owned.collect();
+        owned.sort_unstable_by_key(|(prefix, _)| (prefix.family(), prefix.first()));
+        let mut furthest: Option<(Family, u128, &Host)> = None;
+        for (prefix, host) in owned {
+            if let Some((family, last, other)) = furthest
+                && family == prefix.family()
+                && prefix.first() <= last
+            {
+                if other.id != host.id {
+                    bad = Some(format!("{prefix} belongs to {} and {}", other.id, host.id));
+                }
+                if prefix.last() <= last {
+                    continue;
                 }
             }
-            let unknown = host.used.iter().find(|slice| !host.books.holds(**slice));
-            if let Some(slice) = unknown.filter(|_| !host.stale && !host.forgotten) {
-                bad = Some(format!("{} uses {slice} without books", host.id));
+            furthest = Some((prefix.family(), prefix.last(), host));
+        }
+        for host in self.hosts.iter().filter(|host| !host.stale && !host.forgotten) {
+            let Some(running) = &host.running else { continue };
+            let plan = &running.ledger.plan;
+            if let Some(what) = host.docker.missing_in(plan) {
+                bad = Some(format!("{} has {what} without books", host.id));
+            }
+            if let Some(what) = host.docker.unowned_in(plan) {
+                bad = Some(format!("{} has {what} outside of its slices", host.id));
             }
         }
         if let Some(text) = bad {
             self.fail(text);
-        }
-    }
-
-    /// Lets everything that is under way finish, for a limited number of rounds.
-    pub fn settle(&mut self, rounds: usize, passing: u64) {
-        for _ in 0..rounds {
-            self.now += passing;
-            for host in 0..HOSTS {
-                self.hosts[host].cut = false;
-                self.start(host);
-                self.step(host, ClaimEvent::Tick { now: self.now });
-            }
-            self.forget();
-            for _ in 0..200 {
-                let writing = self.hosts.iter().any(|host| !host.writes.is_empty());
-                if self.flights.is_empty() && !writing {
-                    break;
-                }
-                for _ in 0..4 {
-                    self.fly();
-                }
-                (0..HOSTS).for_each(|host| self.write(host));
-                self.check();
-            }
         }
     }
 }

@@ -150,18 +150,27 @@ impl Machine {
     /// Counts a claim in the books, then puts the slice if it still has the old value.
     pub(super) fn begin_put(&mut self, prefix: Prefix, old: Option<String>, purpose: Purpose) -> bool {
         let seq = self.books.seq + 1;
-        self.write(vec![BookEntry::Seq(seq)], Stage::SeqCounted { prefix, old, purpose })
+        let mut entries = vec![BookEntry::Seq(seq)];
+        if self.is(Mutant::BooksBeforeStore) && purpose == Purpose::Claim {
+            let claim = self.record_of(seq);
+            entries.push(BookEntry::Slice { prefix, state: SliceState::Held, claim });
+        }
+        self.write(entries, Stage::SeqCounted { prefix, old, purpose })
+    }
+
+    /// The value with which this host claims a slice.
+    fn record_of(&self, seq: u64) -> String {
+        written(&SliceRecord {
+            host: self.me.id.clone(),
+            seq,
+            epoch: self.epoch().number,
+            run: self.run.clone(),
+        })
     }
 
     pub(super) fn put_now(&mut self, prefix: Prefix, old: Option<String>, purpose: Purpose) -> bool {
         let key = slice_key(prefix);
-        let record = SliceRecord {
-            host: self.me.id.clone(),
-            seq: self.books.seq,
-            epoch: self.epoch().number,
-            run: self.run.clone(),
-        };
-        let value = written(&record);
+        let value = self.record_of(self.books.seq);
         let mut compares = Vec::new();
         if !(self.is(Mutant::BlindPut) && purpose == Purpose::Claim) {
             compares.push(Compare { key: key.clone(), value: old });
@@ -176,23 +185,18 @@ impl Machine {
         self.call(StoreCall::Transact { compares, effect }, Stage::Slice { prefix, value, purpose })
     }
 
-    /// The books have the slice: every want of room in a part of the pool that contains it is met.
-    pub(super) fn satisfied(&mut self, prefix: Prefix, purpose: Purpose) {
+    /// The books have the slice: every want of room in a part of the pool that contains it is met. A want that came after this
+    /// write began may be one that the books made with the slice in them, because the slice was not enough.
+    pub(super) fn satisfied(&mut self, prefix: Prefix, purpose: Purpose, write: u64) {
         if purpose == Purpose::Reassert {
             return;
         }
         let (met, wants): (Vec<_>, Vec<_>) = std::mem::take(&mut self.wants).into_iter().partition(|it| {
-            matches!(it.need, Need::Room { part } if part.contains(prefix)) && it.pool.is_sliced(prefix)
+            let inside = matches!(it.need, Need::Room { part } if part.contains(prefix));
+            inside && it.pool.is_sliced(prefix) && it.after < write
         });
         self.wants = wants;
         self.out.extend(met.into_iter().map(|it| ClaimAction::Owned { want: it.want, slice: prefix }));
-    }
-
-    /// A mutant answers before the books have the slice.
-    pub(super) fn used_before_books(&mut self, prefix: Prefix, purpose: Purpose) {
-        if self.is(Mutant::UseBeforeBooks) {
-            self.satisfied(prefix, purpose);
-        }
     }
 }
 

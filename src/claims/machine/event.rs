@@ -63,7 +63,8 @@ pub enum ClaimEvent {
     Tick { now: Millis },
     /// Something is wanted, and answered under this number.
     Want { want: u64, pool: Geometry, need: Need },
-    /// Nothing is left in a slice, and it is not needed as a spare.
+    /// Nothing is left in a slice, and it is not needed as a spare. Comes only after repair has compared the books with the
+    /// Engine since the start: older books do not contain every network that runs.
     GiveBack { prefix: Prefix },
     /// A person says that a host is gone for good.
     Forget { host: String },

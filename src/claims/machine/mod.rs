@@ -63,6 +63,9 @@
 //!   did not know, until the next list. After a refused claim comes a beat, and then the list (seed 6025 of 10,000).
 //! * A network with a range in a shared pool got a slice outside of its range, and still had no address: the next request claimed
 //!   another. Room is wanted in a part of a pool.
+//! * Three requests waited for a slice with room for two. The third was decided when the slice entered the books, and wanted
+//!   another one; the commit of the first slice then answered this want, too, and the request waited until its time was over. A
+//!   slice answers only wants that came before it was written into the books.
 
 mod agree;
 mod arrive;

@@ -15,8 +15,8 @@ pub enum Mutant {
     BlindPut,
     /// Books that are older than the store are believed.
     OldBooksWin,
-    /// A want is answered before the books have the slice.
-    UseBeforeBooks,
+    /// The books have a slice before the store says that it is this host's.
+    BooksBeforeStore,
     /// Slices are claimed before all hosts arrived at a new epoch.
     NoBarrier,
     /// At a new epoch, slices that the store has and the books lack are taken over.
@@ -40,7 +40,7 @@ impl Mutant {
         Self::Ttl,
         Self::BlindPut,
         Self::OldBooksWin,
-        Self::UseBeforeBooks,
+        Self::BooksBeforeStore,
         Self::NoBarrier,
         Self::AdoptInNewEpoch,
         Self::DeleteWithoutCompare,

@@ -137,7 +137,6 @@ impl Machine {
                     listing.slices.insert(prefix, (value.clone(), read(&value)));
                 }
                 let entry = BookEntry::Slice { prefix, state: SliceState::Held, claim: value };
-                self.used_before_books(prefix, purpose);
                 self.write(vec![entry], Stage::Held { prefix, purpose });
             }
             Stage::Delete { prefix } => {
@@ -166,8 +165,8 @@ impl Machine {
         }
     }
 
-    /// A write is durable.
-    pub(super) fn committed(&mut self, stage: Stage) {
+    /// The write with this number is durable.
+    pub(super) fn committed(&mut self, stage: Stage, write: u64) {
         match stage {
             Stage::JoinIntended => {
                 self.join_now();
@@ -179,7 +178,7 @@ impl Machine {
             Stage::SeqCounted { prefix, old, purpose } => {
                 self.put_now(prefix, old, purpose);
             }
-            Stage::Held { prefix, purpose } => self.satisfied(prefix, purpose),
+            Stage::Held { prefix, purpose } => self.satisfied(prefix, purpose, write),
             Stage::Leaving { prefix } => {
                 self.giving.remove(&prefix);
                 self.cleared.remove(&prefix);

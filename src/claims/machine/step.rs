@@ -48,6 +48,8 @@ pub(super) struct Wanting {
     pub pool: Geometry,
     pub need: Need,
     until: Millis,
+    /// The number of the last call or write before it.
+    pub after: u64,
 }
 
 /// The machine of one run of one host.
@@ -148,7 +150,8 @@ impl Machine {
         match event {
             ClaimEvent::Tick { now } => self.tick(now),
             ClaimEvent::Want { want, pool, need } => {
-                self.wants.push(Wanting { want, pool, need, until: self.now + PATIENCE });
+                let (until, after) = (self.now + PATIENCE, self.numbers);
+                self.wants.push(Wanting { want, pool, need, until, after });
                 // A claim needs a list that is younger than the want.
                 if matches!(self.awaits, Awaits::Nothing) {
                     self.listing = None;
@@ -178,7 +181,7 @@ impl Machine {
                     self.books.apply(entry);
                 }
                 let stage = take(&mut self.stage);
-                self.committed(stage);
+                self.committed(stage, write);
             }
             ClaimEvent::Refused { write, why } if self.awaits == Awaits::Write(write) => {
                 self.awaits = Awaits::Tick;
