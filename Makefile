@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Selects scenarios and Engines: make engines SCENARIOS="takeover --engine 28"
 SCENARIOS ?=
 
-.PHONY: build run demo check test engines units faults torture page bench bench-check load deb dist plugin packages reproducible arm64
+.PHONY: build run demo run-cluster demo-cluster check test engines units faults torture page bench bench-check load deb dist plugin packages reproducible arm64
 
 # Builds target/package/gipam. This is the program that the targets below run, that docs/install.md installs, and that
 # the packages contain.
@@ -19,6 +19,13 @@ run:
 # Does what `make run` does, but ends by itself; exit code 0 only if every step succeeded.
 demo:
 	scripts/demo.sh demo
+
+# Demonstrates one address plan for three hosts, each a Docker Engine and a gipam in namespaces of this machine (needs root, on
+# Debian; see docs/many-hosts.md). Serves until Ctrl-C and leaves nothing behind; demo-cluster ends by itself, as demo does.
+run-cluster:
+	scripts/cluster.sh run
+demo-cluster:
+	scripts/cluster.sh demo
 
 # Runs the fast part of `make test`: format, lints, and the tests that do not need a Docker Engine.
 check:

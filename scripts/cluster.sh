@@ -1,0 +1,284 @@
+#!/bin/bash
+# cluster.sh run|demo - demonstrates one address plan for three Docker hosts, on this machine alone.
+#
+# Each host is a complete Docker Engine (engine.sh) in its own namespaces, with a gipam. A bridge in a namespace of its own
+# is the LAN that connects the hosts and an etcd of three members. The hosts create networks from one pool, and
+# their containers reach each other over kernel routes, without an overlay; a macvlan subnet spans all hosts. Then the
+# script cuts etcd off, and starts another container on each host. "run" prints what to look at and serves until
+# Ctrl-C; "demo" exits by itself, with code 0 only if every step succeeded. Either way only caches stay: the Engine's root
+# file system, and etcd's programs if this machine has none. Needs root and Debian's apt.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")/.."
+MODE=${1:-run}
+case $MODE in run | demo) ;; *) echo "usage: cluster.sh run|demo" >&2; exit 2 ;; esac
+
+HOSTS=(a b c)
+SUITE=forky # Engine 28.5 or later
+TAG=cluster-$$
+BASE=${GIPAM_ENGINES:-${XDG_CACHE_HOME:-$HOME/.cache}/gipam-engines}
+GIPAM=${GIPAM_BINARY:-}
+unset GIPAM_BINARY # gipam warns about GIPAM_ variables that it does not know
+STATE='' SWITCH='' OURS=() STARTING=()
+# Engine 28 and later let other hosts in only if the network says so.
+ROUTED="-o com.docker.network.bridge.gateway_mode_ipv4=routed -o com.docker.network.bridge.gateway_mode_ipv6=routed"
+
+say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+fail() { echo "cluster.sh: $*" >&2; exit 1; }
+
+# Runs a command on a host.
+on() { scripts/engine.sh exec "$TAG-$1" "${@:2}"; } # HOST COMMAND...
+
+# Prints a command as a user of the host would type it, and runs it.
+show() { printf '%s$ %s\n' "$1" "${*:2}"; on "$@"; } # HOST COMMAND...
+
+# Runs a function for every host at the same time; fails if one of them fails.
+everywhere() { # FUNCTION
+  local host pid pids=()
+  for host in "${HOSTS[@]}"; do
+    "$1" "$host" >"$STATE/$host.said" 2>&1 &
+    pids+=($!)
+  done
+  for host in "${HOSTS[@]}"; do
+    pid=${pids[0]}
+    pids=("${pids[@]:1}")
+    wait "$pid" || { cat "$STATE/$host.said" >&2; fail "$1 failed on host $host"; }
+    cat "$STATE/$host.said"
+  done
+}
+
+# --- before ---------------------------------------------------------------------------------------------------------
+
+build() {
+  local tool
+  [ "$(id -u)" = 0 ] || command -v sudo >/dev/null || fail "only root can create namespaces: run this as root"
+  for tool in ip nsenter unshare setpriv; do
+    command -v $tool >/dev/null || fail "$tool is needed: apt-get install iproute2 util-linux"
+  done
+  if [ -z "$GIPAM" ]; then
+    say "building target/package/gipam, the same program that make build and the packages use"
+    [ -e target/package/gipam ] || echo "The first build takes some minutes of processor time."
+    scripts/package.sh program
+    GIPAM=${GIPAM_OUT:-$PWD/target/package}/gipam
+  fi
+  [ "$(id -u)" = 0 ] || exec sudo "GIPAM_BINARY=$GIPAM" "$0" "$MODE"
+}
+
+# Starts a process that ends with this script, even if the script is killed.
+ours() { # COMMAND...
+  setpriv --pdeathsig KILL -- "$@" </dev/null &
+  OURS+=($!)
+}
+
+# Connects a namespace to the LAN: its link is called lan0.
+connect() { # PORT PID ADDRESS4 ADDRESS6
+  nsenter -n -t "$SWITCH" sh -euc "ip link add $1 type veth peer name lan0 netns $2; ip link set $1 master lan up"
+  nsenter -n -t "$2" sh -euc "ip link set lo up; ip link set lan0 up; ip addr add $3/24 dev lan0; ip addr add $4/64 dev lan0 nodad"
+}
+
+# Starts a process that only holds a new network namespace.
+namespace() {
+  ours unshare -n sleep infinity
+  local i
+  for ((i = 0; i < 200; i++)); do
+    [ "$(readlink "/proc/$!/ns/net")" = "$(readlink /proc/self/ns/net)" ] || return 0
+    sleep 0.05
+  done
+  fail "cannot create a network namespace"
+}
+
+start_lan() {
+  namespace
+  SWITCH=$!
+  nsenter -n -t "$SWITCH" sh -euc 'ip link add lan type bridge; ip link set lan up'
+}
+
+start_engines() {
+  local host number=0
+  scripts/engine.sh sweep
+  scripts/engine.sh root $SUITE
+  for host in "${HOSTS[@]}"; do
+    GIPAM_OWNER=$$ scripts/engine.sh start "$TAG-$host" $SUITE >"$STATE/$host.engine" 2>&1 &
+    STARTING+=($!)
+  done
+  for host in "${HOSTS[@]}"; do
+    wait "${STARTING[0]}" || { cat "$STATE/$host.engine" >&2; fail "the Engine of host $host did not start"; }
+    STARTING=("${STARTING[@]:1}")
+    number=$((number + 1))
+    connect "port-$host" "$(cat "$BASE/e/$TAG-$host/pid1")" "198.51.100.1$number" "2001:db8::1$number"
+  done
+  say "three hosts with Docker Engine $(on a docker version --format '{{.Server.Version}}')"
+}
+
+start_gipam() { # HOST
+  local root
+  root=/proc/$(cat "$BASE/e/$TAG-$1/pid1")/root
+  install -m 755 "$GIPAM" "$root/usr/local/bin/gipam"
+  mkdir -p "$root/etc/gipam" "$root/var/lib/gipam"
+  cp "$STATE/plan.toml" "$root/etc/gipam/plan.toml"
+  configuration "$1" >"$root/etc/gipam/gipam.toml"
+  on "$1" setsid sh -c 'exec >>/var/log/gipam.log 2>&1 </dev/null; gipam &'
+  for _ in $(seq 100); do
+    ! on "$1" gipam status >/dev/null 2>&1 || return 0
+    sleep 0.1
+  done
+  on "$1" tail -n 15 /var/log/gipam.log
+  return 1
+}
+
+plan() {
+  cat <<'LINES'
+[[pool]]
+base = "10.8.0.0/16"
+slice = 20
+[[pool]]
+base = "2001:db8:8::/48"
+slice = 52
+[[pool]]
+base = "10.88.6.0/24"
+slice = 28
+[[host]]
+name = "a"
+via = ["198.51.100.11", "2001:db8::11"]
+slices = ["10.8.0.0/20", "2001:db8:8::/52", "10.88.6.16/28"]
+[[host]]
+name = "b"
+via = ["198.51.100.12", "2001:db8::12"]
+slices = ["10.8.16.0/20", "2001:db8:8:1000::/52", "10.88.6.32/28"]
+[[host]]
+name = "c"
+via = ["198.51.100.13", "2001:db8::13"]
+slices = ["10.8.32.0/20", "2001:db8:8:2000::/52", "10.88.6.48/28"]
+LINES
+}
+
+configuration() { # HOST
+  cat <<LINES
+[plan]
+file = "/etc/gipam/plan.toml"
+host = "$1"
+routes = "kernel"
+
+[[pool]]
+name = "routed"
+v4 = { base = "10.8.0.0/16", size = 24, slice = 20 }
+v6 = { base = "2001:db8:8::/48", size = 64, slice = 52 }
+
+[[pool]]
+name = "lan"
+v4 = { base = "10.88.6.0/24", slice = 28, shared = true, gateway = "10.88.6.1" }
+LINES
+}
+
+# --- after ----------------------------------------------------------------------------------------------------------
+
+clean_up() {
+  local code=$? host
+  trap '' INT TERM
+  set +e
+  [ "$MODE$code" != run130 ] || { code=0; echo; }
+  [ -n "$STATE" ] || exit "$code"
+  if [ "$code" != 0 ]; then
+    for host in "${HOSTS[@]}"; do
+      echo "--- the log of gipam on host $host" >&2
+      on "$host" tail -n 15 /var/log/gipam.log >&2
+    done
+  fi
+  [ "${#STARTING[@]}" = 0 ] || kill "${STARTING[@]}" 2>/dev/null
+  [ "${#STARTING[@]}" = 0 ] || wait "${STARTING[@]}" 2>/dev/null
+  for host in "${HOSTS[@]}"; do scripts/engine.sh stop "$TAG-$host" & done
+  [ "${#OURS[@]}" = 0 ] || kill "${OURS[@]}" 2>/dev/null
+  wait
+  rm -rf "$STATE"
+  exit "$code"
+}
+
+# --- demonstration --------------------------------------------------------------------------------------------------
+
+# Starts a container on a host and notes its addresses on the network.
+container() { # HOST NAME NETWORK
+  show "$1" docker run -d --init --name "$2" --network "$3" bb sleep 86400 >"$STATE/$2.run"
+  head -n 1 "$STATE/$2.run"
+  on "$1" docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}' "$2" >"$STATE/$2.at"
+}
+
+# Checks that a container on a host reaches every address of another one.
+reaches() { # HOST FROM TO
+  local address
+  local -a addresses
+  read -r -a addresses <"$STATE/$3.at"
+  for address in "${addresses[@]}"; do
+    on "$1" docker exec "$2" ping -c 1 -w 10 "$address" >"$STATE/$2.ping" 2>&1 ||
+      { cat "$STATE/$2.ping" >&2; fail "$2 on host $1 does not reach $3 at $address"; }
+    printf '%s$ docker exec %s ping %s: answered by %s\n' "$1" "$2" "$address" "$3"
+  done
+}
+
+# Every container with this name reaches those of the other hosts.
+all_reach() { # NAME
+  local from to
+  for from in "${HOSTS[@]}"; do
+    for to in "${HOSTS[@]}"; do [ "$from" = "$to" ] || reaches "$from" "$1-$from" "$1-$to"; done
+  done
+}
+
+networks() { # HOST
+  # shellcheck disable=SC2086
+  show "$1" docker network create --ipv6 --ipam-driver gipam --ipam-opt pool=routed $ROUTED web
+  container "$1" "web-$1" web
+  show "$1" docker network create -d macvlan -o parent=lan0 --ipam-driver gipam --subnet 10.88.6.0/24 --gateway 10.88.6.1 lan
+  container "$1" "lan-$1" lan
+}
+
+what_gipam_knows() {
+  local host
+  say "which host has which slice"
+  show a gipam slices
+  for host in "${HOSTS[@]}"; do
+    say "host $host: its routes to the slices of the others, and its status"
+    show "$host" ip route show proto 171
+    show "$host" ip -6 route show proto 171
+    show "$host" gipam status
+  done
+}
+
+# Prints commands that root can paste into another shell.
+what_to_type() {
+  local root=''
+  [ -z "${SUDO_USER:-}" ] || root='sudo '
+  say "serving until Ctrl-C, which removes everything. In another shell, with a, b or c as last letter of the host:"
+  cat <<LINES
+$root$PWD/scripts/engine.sh exec $TAG-a gipam slices
+$root$PWD/scripts/engine.sh exec $TAG-b gipam status
+$root$PWD/scripts/engine.sh exec $TAG-c ip route show proto 171
+$root$PWD/scripts/engine.sh exec $TAG-a docker exec web-a ping -c 3 $(cut -d ' ' -f 1 "$STATE/web-c.at")
+LINES
+}
+
+main() {
+  build
+  trap clean_up EXIT
+  trap 'exit 130' INT TERM
+  STATE=$(mktemp -d "${TMPDIR:-/tmp}/gipam-cluster.XXXXXX")
+  start_lan
+  start_engines
+  plan >"$STATE/plan.toml"
+  everywhere start_gipam
+
+  say "on each host: a network of the routed pool, the network of the LAN, and a container in each"
+  everywhere networks
+  say "containers on different hosts reach each other without an overlay"
+  all_reach web
+  say "and those on the subnet that all hosts share"
+  all_reach lan
+  what_gipam_knows
+  if [ "$MODE" = run ]; then
+    what_to_type
+    sleep infinity &
+    OURS+=($!)
+    wait $!
+  fi
+  what_to_type
+  echo "every step succeeded"
+}
+
+main
