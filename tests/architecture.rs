@@ -60,6 +60,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
             "config",
             "clock",
             "reconcile",
+            "claims",
             "hooks",
             "watch",
             "admin",

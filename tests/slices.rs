@@ -369,7 +369,10 @@ fn the_commands_answer_the_same_with_a_daemon_and_from_the_books_and_the_plan_fi
     );
     let screen = house.gipam(&["status"]).stdout;
     let screen = String::from_utf8_lossy(&screen).into_owned();
-    assert!(screen.contains("plan       host a: 1 slice held, room for 15 more subnets"), "{screen}");
+    assert!(
+        screen.contains("plan       host a of 2: 1 slice held, room for 15 more subnets, 14 free"),
+        "{screen}"
+    );
     let doctor =
         house.plain(&["doctor", "--config", &options[1], "--file", &options[3], "--admin", &options[5]]);
     let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();

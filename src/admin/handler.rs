@@ -14,10 +14,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use super::asker::{FOR_EVERYBODY, MOST_LINES};
 use super::moments::Moments;
 use super::readers::Readers;
 use super::running::RunningDaemon;
-use super::{changing, import, listed, pools};
+use super::{Asker, changing, hosts, import, listed, pools};
 use crate::clock;
 use crate::config::Config;
 use crate::docker::Survey;
@@ -48,33 +49,6 @@ const LONG_TURNS: usize = 1;
 const SLOWEST: Duration = Duration::from_secs(30);
 /// The longest query on the page's listener: far longer than a search, a sort order and a page number need.
 const LONGEST_QUERY: usize = 1_024;
-/// The maximum number of history lines in one answer on the page's listener.
-const MOST_LINES: u32 = 1_000;
-/// The paths that everyone who can reach the page may read.
-const FOR_EVERYBODY: [&str; 12] = [
-    "/v1/status",
-    "/v1/pools",
-    "/v1/subnets",
-    "/v1/leases",
-    "/v1/history",
-    "/v1/reserved",
-    "/v1/map",
-    "/v1/who",
-    "/v1/explain",
-    "/v1/usage",
-    "/v1/slices",
-    "/v1/routes",
-];
-
-/// Who sends a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asker {
-    /// Anyone who can open the admin socket.
-    Admin,
-    /// Anyone who can reach the page.
-    Everybody,
-}
-
 /// The handler of the admin socket.
 #[derive(Debug)]
 pub struct Admin {
@@ -221,6 +195,10 @@ impl Admin {
             ("POST", "/v1/adopt") => self.adopt(body).await,
             ("POST", "/v1/reload") => self.reload(decode::<Rehearsal>(body)?.dry_run).await,
             ("POST", "/v1/gc") => self.gc(decode(body)?).await,
+            ("POST", "/v1/forget") => {
+                let RunningDaemon { plan, claims, .. } = &self.running;
+                json(&hosts::forget(plan, claims, decode(body)?).await?)
+            }
             (method, path) => {
                 let path: String = path.chars().take(100).collect();
                 Err(Refusal::new(ErrorKind::Missing, format!("unknown request {method} {path}")))

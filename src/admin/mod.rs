@@ -6,9 +6,11 @@
 //! ```
 
 pub mod asked;
+mod asker;
 mod changing;
 pub mod client;
 mod handler;
+mod hosts;
 mod import;
 pub mod listed;
 mod moments;
@@ -17,7 +19,8 @@ mod pools;
 mod readers;
 mod running;
 
-pub use handler::{Admin, Asker, Reload};
+pub use asker::Asker;
+pub use handler::{Admin, Reload};
 pub use moments::Moments;
 pub use readers::Readers;
 pub use running::RunningDaemon;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::import;
 use crate::claims::HostsPlan;
+use crate::claims::books::{CLAIMS, HOSTS, read_rows};
 use crate::claims::division::Division;
 use crate::clock;
 use crate::config::{BooksFile, Content, PlanSource, PoolsOrigin};
@@ -53,12 +54,17 @@ pub fn answer(
     Ok(sink.rest())
 }
 
-/// What the plan file says now.
+/// What the plan file says now, or what the books know of a plan in etcd.
 fn known_hosts(view: &View, source: &PlanSource) -> Result<HostsPlan, Refusal> {
-    let Some(file) = source.file().map(|path| Division::read(path)) else {
-        return Ok(HostsPlan::unread(source));
-    };
     let source = source.clone();
+    let Some(file) = source.file().map(|path| Division::read(path)) else {
+        let rows = [CLAIMS, HOSTS].map(|row| view.reader()?.meta(row).map_err(Refusal::from));
+        let [claims, hosts] = rows;
+        let (claims, hosts) = (claims?, hosts?);
+        let known = read_rows(claims.as_deref(), hosts.as_deref());
+        let (id, books) = known.map_err(|text| Refusal::new(ErrorKind::Failed, text))?;
+        return view.source().look(move |plan| HostsPlan::from_books(&source, &id, &books, plan));
+    };
     view.source().look(move |plan| HostsPlan::at_start(&source, file, plan.settings()))
 }
 

@@ -18,6 +18,8 @@ pub struct Division {
     pub hosts: Vec<HostPlan>,
     /// Slices that have an owner which this version cannot read.
     pub unclear: BTreeSet<Prefix>,
+    /// Whether the slices of all hosts are known; otherwise nobody knows what is free.
+    pub complete: bool,
     /// The host of each slice, as an index.
     owners: BTreeMap<Prefix, usize>,
 }
@@ -77,6 +79,9 @@ pub enum HostState {
 }
 
 impl HostState {
+    pub const ALL: [Self; 5] =
+        [Self::Active, Self::Absent, Self::Forgotten, Self::Unrecorded, Self::Unreadable];
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -101,7 +106,12 @@ impl Division {
             host.slices.iter().map(move |slice| (*slice, index)).collect::<Vec<_>>()
         };
         let owners = hosts.iter().enumerate().flat_map(of_host).collect();
-        Self { pools, hosts, unclear, owners }
+        Self { pools, hosts, unclear, complete: true, owners }
+    }
+
+    /// Hosts of which only some slices are known.
+    pub fn incomplete(hosts: Vec<HostPlan>) -> Self {
+        Self { complete: false, ..Self::new(Vec::new(), hosts, BTreeSet::new()) }
     }
 
     /// The host with this name. The case of letters does not matter, as in host names.
@@ -129,6 +139,22 @@ impl Division {
     pub fn slices(&self) -> BTreeMap<Prefix, Option<&HostPlan>> {
         let known = self.owners.iter().map(|(slice, index)| (*slice, self.hosts.get(*index)));
         known.chain(self.unclear.iter().map(|slice| (*slice, None))).collect()
+    }
+
+    /// How many slices no host has, if that is known.
+    pub fn free(&self) -> Option<u128> {
+        let of_pool = |pool: &SlicedPool| {
+            let all = 1_u128
+                .checked_shl(u32::from(pool.slice.saturating_sub(pool.base.length())))
+                .unwrap_or(u128::MAX);
+            let taken = self.owners.keys().chain(&self.unclear);
+            let taken = taken.filter(|slice| slice.length() == pool.slice && pool.base.contains(**slice));
+            let by_number = pool.by_number.map_or(0, |part| {
+                1_u128.checked_shl(u32::from(pool.slice.saturating_sub(part.length()))).unwrap_or(u128::MAX)
+            });
+            all.saturating_sub(taken.count() as u128).saturating_sub(by_number)
+        };
+        self.complete.then(|| self.pools.iter().map(of_pool).fold(0, u128::saturating_add))
     }
 
     /// The space of a pool that no host has, in prefixes that are as large as possible, in order.

@@ -167,7 +167,7 @@ fn state(record: &HostRecord, epoch: Option<&Epoch>) -> HostState {
 
 /// Sorts the hosts by name, and gives each a name of its own: a machine that was forgotten often joins again under the same name.
 /// This host keeps its name, or else one that is not forgotten; the others get their id.
-fn set_apart(own: &str, hosts: &mut [HostPlan]) {
+pub(super) fn set_apart(own: &str, hosts: &mut [HostPlan]) {
     let id = |host: &HostPlan| host.record.as_ref().map_or_else(String::new, |record| record.id.clone());
     hosts.sort_by_cached_key(|host| {
         (host.name.to_ascii_lowercase(), id(host) != own, host.is_forgotten(), id(host))

@@ -8,6 +8,7 @@ pub mod apply;
 pub mod books;
 pub mod division;
 pub mod file;
+mod from_books;
 pub mod from_store;
 pub mod handle;
 pub mod known;

@@ -62,6 +62,11 @@ pub(super) enum Command {
     Pools,
     /// the subnets that networks have
     Subnets,
+    /// the hosts of the plan, and their last signs of life
+    Hosts {
+        #[command(subcommand)]
+        command: Option<HostsCommand>,
+    },
     /// the slices of shared pools, the host of each, and the room left
     Slices,
     /// the routes to the slices of other hosts, for the program that makes them
@@ -227,6 +232,20 @@ pub(super) struct Explain {
     /// an address for this MAC
     #[arg(long, value_name = "MAC")]
     pub(super) mac: Option<String>,
+}
+
+/// What to do with a host of the plan.
+#[derive(Debug, Subcommand)]
+pub(super) enum HostsCommand {
+    /// say that a host is gone for good, so that other hosts may take its slices
+    Forget {
+        /// its name, or its id
+        #[arg(value_name = "NAME")]
+        host: String,
+        /// do not ask for the name again
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// What to do with a plan file.

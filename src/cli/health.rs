@@ -12,7 +12,7 @@ use super::tables::escaped;
 use crate::reconcile::Finding;
 use crate::text::counted;
 use crate::view::digits;
-use crate::view::rows::{HookRow, Status};
+use crate::view::rows::{HookRow, Status, StoreRow};
 
 const FILLING: usize = 2;
 const HOOKS: usize = 1;
@@ -51,19 +51,49 @@ pub(super) fn books(status: &Status, frame: Frame) -> Line {
     entry("books", &short(&status.books, room)).and(Ink::Plain, text)
 }
 
-/// The slices of this host, if several hosts divide the pools; a plan file that cannot be used has its own
-/// line.
+/// The slices of this host, if several hosts divide the pools; a plan that cannot be used and its store have
+/// their own lines.
 pub(super) fn plan(status: &Status) -> Vec<Line> {
     let Some(plan) = &status.plan else { return Vec::new() };
-    let host = plan.host.as_ref().map(|host| format!("host {}: ", short(host, 24))).unwrap_or_default();
+    let of = if plan.hosts > 0 { format!(" of {}", plan.hosts) } else { String::new() };
+    let host = plan.host.as_ref().map(|host| format!("host {}{of}: ", short(host, 24))).unwrap_or_default();
     let text =
         format!("{host}{} held, room for {} more subnets", counted(plan.held, "slice"), grouped(plan.room.0));
     let leaving = if plan.leaving > 0 { format!(", {} leaving", plan.leaving) } else { String::new() };
-    let first = entry("plan", &(text + &leaving));
+    let free = plan.free.map(|free| format!(", {} free", grouped(free.0))).unwrap_or_default();
+    let first = entry("plan", &(text + &leaving + &free));
     let lost = format!(", {} LOST to another host (see gipam slices)", plan.lost);
     let first = if plan.lost > 0 { first.and(Ink::Red, lost) } else { first };
     let error = plan.error.as_deref().map(|error| entry("", "").and(Ink::Yellow, escaped(error)));
-    std::iter::once(first).chain(error).collect()
+    let store = plan.store.iter().filter(|_| status.running).flat_map(|store| self::store(store, status));
+    std::iter::once(first).chain(error).chain(store).collect()
+}
+
+/// Whether the plan's store answers, and what this host waits for.
+fn store(store: &StoreRow, status: &Status) -> Vec<Line> {
+    let line = |ink, text: String| entry("", "").and(ink, text);
+    if !store.joined {
+        return vec![line(Ink::Yellow, "this host has not joined the plan: gipam join".to_owned())];
+    }
+    let mut lines = Vec::new();
+    if let Some(why) = &store.stopped {
+        lines.push(line(Ink::Red, format!("THIS HOST CLAIMS NOTHING: {}", escaped(why))));
+    }
+    let why = || store.trouble.as_deref().map(|why| format!(": {}", escaped(why))).unwrap_or_default();
+    if let Some(since) = &store.stale_since {
+        let ago = status.ago(Some(since)).map(|ago| format!(" ({})", span(ago))).unwrap_or_default();
+        let at = clock(since, status.now.as_deref());
+        let text = format!("etcd NOT REACHABLE since {at}{ago}{}", why());
+        lines.push(line(Ink::Red, text));
+        lines.push(line(Ink::Plain, "own slices go on to be served; new ones cannot be claimed".to_owned()));
+    } else if let Some(ago) = status.ago(store.answered.as_deref()) {
+        lines.push(line(Ink::Plain, format!("etcd answered {} ago", span(ago))));
+    }
+    if !store.awaited.is_empty() {
+        let names = escaped(&store.awaited.join(", "));
+        lines.push(line(Ink::Yellow, format!("no host claims until these confirm their slices: {names}")));
+    }
+    lines
 }
 
 /// Pools and subnets that are filling up, a WAL that cannot be reset, and hooks; the first failing hook has
@@ -162,4 +192,70 @@ fn suspect(finding: &Finding, now: Option<&str>) -> Line {
     let holder = finding.holder.as_ref().map(|holder| format!(" ({})", short(holder, 20)));
     let what = format!("{} {}{}: ", escaped(&finding.what), escaped(place), holder.unwrap_or_default());
     entry("", &what).quote(&action)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::Count;
+    use crate::view::rows::PlanRow;
+
+    fn lines(plan: PlanRow) -> Vec<String> {
+        let now = Some("2026-01-02T03:05:00Z".to_owned());
+        let status = Status { running: true, now, plan: Some(plan), ..Status::default() };
+        plan_lines(&status)
+    }
+
+    fn plan_lines(status: &Status) -> Vec<String> {
+        plan(status).iter().map(|line| line.drawn(200, false).trim().to_owned()).collect()
+    }
+
+    fn row(store: Option<StoreRow>) -> PlanRow {
+        let (held, hosts, room) = (2, 3, Count(30));
+        PlanRow { host: Some("a".to_owned()), held, hosts, room, store, ..PlanRow::default() }
+    }
+
+    fn joined() -> StoreRow {
+        let answered = Some("2026-01-02T03:04:53Z".to_owned());
+        StoreRow { joined: true, answered, ..StoreRow::default() }
+    }
+
+    #[test]
+    fn the_plan_says_what_this_host_has_and_what_it_lost() {
+        let first = "plan       host a of 3: 2 slices held, room for 30 more subnets";
+        assert_eq!(lines(row(None)), [first]);
+        let free = PlanRow { leaving: 1, free: Some(Count(11)), ..row(None) };
+        assert_eq!(lines(free), [format!("{first}, 1 leaving, 11 free")]);
+        let lost = PlanRow { lost: 1, error: Some("plan.toml is empty".to_owned()), ..row(None) };
+        let said = format!("{first}, 1 LOST to another host (see gipam slices)");
+        assert_eq!(lines(lost), [said.as_str(), "plan.toml is empty"]);
+        assert_eq!(plan_lines(&Status::default()), [""; 0], "a host alone has no plan");
+    }
+
+    #[test]
+    fn the_store_of_the_plan_says_how_it_does() {
+        let told = |store: StoreRow| lines(row(Some(store))).split_off(1);
+        assert_eq!(told(joined()), ["etcd answered 7 s ago"]);
+        assert_eq!(told(StoreRow::default()), ["this host has not joined the plan: gipam join"]);
+        let stale = StoreRow {
+            stale_since: Some("2026-01-02T03:00:00Z".to_owned()),
+            trouble: Some("http://192.0.2.1:2379: connection refused".to_owned()),
+            ..joined()
+        };
+        let expected = [
+            "etcd NOT REACHABLE since 03:00:00 (5 min): http://192.0.2.1:2379: connection refused",
+            "own slices go on to be served; new ones cannot be claimed",
+        ];
+        assert_eq!(told(stale), expected);
+        let awaited = vec!["b".to_owned(), "c".to_owned()];
+        let stopped = Some("another copy of these books is running".to_owned());
+        let expected = [
+            "THIS HOST CLAIMS NOTHING: another copy of these books is running",
+            "etcd answered 7 s ago",
+            "no host claims until these confirm their slices: b, c",
+        ];
+        assert_eq!(told(StoreRow { awaited, stopped, ..joined() }), expected);
+        let status = Status { plan: Some(row(Some(joined()))), ..Status::default() };
+        assert_eq!(plan_lines(&status).len(), 1, "without a daemon nobody knows how the store does");
+    }
 }

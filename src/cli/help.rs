@@ -15,6 +15,7 @@ Show:
   top                             status and the last events, live; q quits
   pools                           the pools, and how many subnets are free
   subnets                         the subnets, their networks and gateways
+  hosts                           the hosts of the plan, and their last signs
   slices                          the slices of shared pools, and their hosts
   routes [--format ip|frr|...]    the routes to the slices of other hosts
   leases [SUBNET]                 who has which address
@@ -36,6 +37,7 @@ Change:
   pool add|resize|close NAME      change the pools
   release SUBNET [ADDRESS] --force
                                   free a subnet or an address
+  hosts forget NAME               let other hosts take the slices of a dead one
   reload [--dry-run]              read the configuration file again
 
 Repair:

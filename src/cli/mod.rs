@@ -24,6 +24,7 @@ mod error;
 mod feed;
 mod health;
 mod help;
+mod hosts;
 mod listed;
 mod live;
 mod logging;
@@ -102,6 +103,10 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), CliError> {
         Command::Top => top::run(asking),
         Command::Pools => views::pools(&asking),
         Command::Subnets => views::subnets(&asking),
+        Command::Hosts { command: None } => hosts::hosts(&asking),
+        Command::Hosts { command: Some(args::HostsCommand::Forget { host, yes }) } => {
+            hosts::forget(&asking, host, *yes)
+        }
         Command::Slices => slices::slices(&asking),
         Command::Routes { format, host } => slices::routes(&asking, format, host.as_deref()),
         Command::Leases(wanted) => views::leases(&asking, wanted),

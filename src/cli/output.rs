@@ -15,7 +15,7 @@ use super::error::CliError;
 use super::progress::{Progress, ShownLine, task};
 use super::tables::Width;
 use crate::admin::{client, offline};
-use crate::config::{ClientConfig, Options, Surroundings};
+use crate::config::{ClientConfig, Options, PlanSource, Surroundings};
 use crate::view::rows::Status;
 use crate::view::{ErrorKind, Refusal};
 
@@ -30,6 +30,9 @@ pub(super) struct Asking {
     pub(super) colour: bool,
     shown: ShownLine,
 }
+
+/// What the books do not know if the hosts claim slices in a store.
+const OTHERS: &str = "; the slices of other hosts are unknown without the daemon";
 
 impl Asking {
     /// Determines which daemon and books these options mean.
@@ -120,9 +123,10 @@ impl Asking {
             return Err(unreachable(down, &format!(", and no books were found at {}", wanted.display())));
         };
         let said = format!(
-            "no daemon answers at {}; this answer comes from the books {}",
+            "no daemon answers at {}; this answer comes from the books {}{}",
             self.config.admin.display(),
-            books.display()
+            books.display(),
+            self.config.plan.as_ref().and_then(PlanSource::etcd).map_or("", |_| OTHERS)
         );
         Ok((books.to_owned(), said))
     }

@@ -191,9 +191,16 @@ fn filling(report: &mut DoctorReport, rows: &serde_json::Value) {
 fn plan(report: &mut DoctorReport, row: &serde_json::Value) {
     let count = |key: &str| row[key].as_u64().unwrap_or(0);
     let host = row["host"].as_str().unwrap_or("?");
+    let store = &row["store"];
     if let Some(error) = row["error"].as_str() {
-        let advice = "the slices stay as they are; mend the file, then run gipam reload";
+        let advice = match store.is_object() {
+            true => "the slices stay as they are; see gipam hosts and gipam slices",
+            false => "the slices stay as they are; mend the file, then run gipam reload",
+        };
         report.wrong("plan", error.to_owned(), advice);
+    }
+    if store.is_object() {
+        plan_store(report, host, store);
     }
     if count("lost") > 0 {
         let found = format!("host {host} has networks in {} of other hosts", counted(count("lost"), "slice"));
@@ -203,7 +210,8 @@ fn plan(report: &mut DoctorReport, row: &serde_json::Value) {
             "remove these networks, or give the slices back to this host; see gipam slices",
         );
     }
-    if row.is_object() && count("held") == 0 {
+    // With a store, the first network gets the first slice.
+    if row.is_object() && count("held") == 0 && !store.is_object() {
         let found = format!("host {host} has no slice, so divided pools give no subnets here");
         report.warning("plan", found, "add slices to this host in the plan file, then run gipam reload");
     }
@@ -226,6 +234,37 @@ fn routes(report: &mut DoctorReport, row: &serde_json::Value) {
     }
     if row.is_object() && unmade.is_empty() {
         report.well("routes", format!("{} of the plan in the kernel", counted(&row["kept"], "route")));
+    }
+}
+
+/// Reports whether the plan's store answers, and whether this host may claim slices.
+fn plan_store(report: &mut DoctorReport, host: &str, store: &serde_json::Value) {
+    if store["joined"] != true {
+        let found = format!("host {host} has not joined the plan, so divided pools give no subnets here");
+        return report.wrong("plan", found, "join it: gipam join");
+    }
+    if let Some(why) = store["stopped"].as_str() {
+        report.wrong("plan", format!("host {host} claims nothing: {why}"), "then restart gipam on this host");
+    }
+    if let Some(since) = store["stale_since"].as_str() {
+        let why = store["trouble"].as_str().unwrap_or("no answer");
+        report.wrong(
+            "plan",
+            format!("etcd has not answered since {since}: {why}"),
+            "own slices go on to be served, but new ones cannot be claimed; check the members with etcdctl endpoint health",
+        );
+    }
+    let awaited: Vec<&str> =
+        store["awaited"].as_array().into_iter().flatten().filter_map(|it| it.as_str()).collect();
+    if !awaited.is_empty() {
+        report.warning(
+            "plan",
+            format!(
+                "no host claims slices until these confirm theirs after the restore: {}",
+                awaited.join(", ")
+            ),
+            "start these hosts; for one that is gone for good: gipam hosts forget NAME",
+        );
     }
 }
 
@@ -314,5 +353,53 @@ fn socket(report: &mut DoctorReport, check: &str, path: &Path) {
             );
         }
         Err(error) => report.wrong(check, error.to_string(), "see the log: journalctl -u gipam"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::doctor::Verdict;
+
+    fn said(row: Value) -> Vec<(Verdict, String)> {
+        let mut report = DoctorReport::default();
+        plan(&mut report, &row);
+        report.0.into_iter().map(|finding| (finding.verdict, finding.found)).collect()
+    }
+
+    #[test]
+    fn the_plan_is_reported_with_its_store() {
+        let host = |store: Value| json!({"host": "a", "held": 2, "lost": 0, "store": store});
+        let well = (Verdict::Well, "host a holds 2 slices".to_owned());
+        assert_eq!(said(host(json!({"joined": true, "awaited": []}))), std::slice::from_ref(&well));
+        let stale = json!({"joined": true, "stale_since": "2026-01-02T03:04:05Z", "trouble": "refused", "awaited": ["b"]});
+        let expected = [
+            (Verdict::Wrong, "etcd has not answered since 2026-01-02T03:04:05Z: refused".to_owned()),
+            (
+                Verdict::Warning,
+                "no host claims slices until these confirm theirs after the restore: b".to_owned(),
+            ),
+            well,
+        ];
+        assert_eq!(said(host(stale)), expected);
+        let text = "host a has not joined the plan, so divided pools give no subnets here";
+        assert_eq!(
+            said(json!({"host": "a", "store": {"joined": false}})),
+            [(Verdict::Wrong, text.to_owned())]
+        );
+        assert_eq!(said(Value::Null), [], "a host alone has no plan");
+    }
+
+    #[test]
+    fn slices_that_another_host_has_and_a_plan_file_that_cannot_be_used_are_wrong() {
+        let found = said(json!({"host": "a", "held": 0, "lost": 1, "error": "/p is empty", "store": null}));
+        let expected = [
+            (Verdict::Wrong, "/p is empty".to_owned()),
+            (Verdict::Wrong, "host a has networks in 1 slice of other hosts".to_owned()),
+            (Verdict::Warning, "host a has no slice, so divided pools give no subnets here".to_owned()),
+        ];
+        assert_eq!(found, expected);
     }
 }

@@ -7,6 +7,7 @@ mod count;
 mod explain;
 mod fold;
 mod fullness;
+pub mod hosts;
 mod leases;
 mod listing;
 pub mod map;

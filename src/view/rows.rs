@@ -15,6 +15,7 @@ pub use crate::plan::explain::Explanation;
 use crate::plan::settings::parse_rfc3339;
 use crate::view::Fullness;
 
+pub use super::hosts::{HostRow, StoreRow};
 pub use super::routes::{KernelRoutesRow, RouteRow, UnmadeRoute};
 pub use super::slices::{PlanRow, SliceRow};
 pub use super::status::{RefusalRow, Status, SubnetUsage};

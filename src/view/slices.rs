@@ -6,19 +6,19 @@
 //! nothing.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Refusal;
 use super::count::Count;
+use super::hosts::{StoreRow, no_plan, unknown};
 use super::listing::Listing;
 use super::query::Query;
 use super::routes::{self, RouteRow, RoutedHost};
 use super::sink::Sink;
 use super::views::View;
-use super::{ErrorKind, Refusal};
 use crate::claims::HostsPlan;
-use crate::claims::division::{HostPlan, SlicedPool};
+use crate::claims::division::{Division, HostPlan, SlicedPool};
 use crate::plan::Plan;
 use crate::plan::counts::SliceCounts;
 use crate::plan::prefix::{Prefix, gaps};
@@ -69,9 +69,9 @@ const FREE: &str = "free";
 pub struct PlanRow {
     /// The name of this host; `null` if no plan is configured.
     pub host: Option<String>,
-    /// The plan file.
+    /// The plan file, or the endpoints of etcd.
     pub file: Option<String>,
-    /// Why the file cannot be used.
+    /// Why the plan cannot be used.
     pub error: Option<String>,
     /// Slices that this host holds.
     pub held: u64,
@@ -81,6 +81,14 @@ pub struct PlanRow {
     pub lost: u64,
     /// How many more subnets of their pool's size fit into the slices held.
     pub room: Count,
+    /// Hosts of the plan, except those that a person forgot.
+    pub hosts: u64,
+    /// Slices of other hosts; `null` if they are unknown here.
+    pub others: Option<u64>,
+    /// Slices that no host has; `null` if they are unknown here.
+    pub free: Option<Count>,
+    /// The store of the plan; `null` with a plan file.
+    pub store: Option<StoreRow>,
 }
 
 /// A slice as the books and the plan of all hosts know it.
@@ -172,8 +180,9 @@ fn known_slices(plan: &Plan, known: Option<&HostsPlan>) -> Vec<KnownSlice> {
     bases.extend(division.iter().flat_map(|(_, division)| &division.pools).map(|pool| pool.base));
     bases.sort_unstable();
     bases.dedup();
-    // If no plan is known, nobody knows what is free.
-    let free = bases.into_iter().filter(|_| known.is_some()).flat_map(|base| gaps(&slices, base));
+    // If the plan is not known, nobody knows what is free.
+    let complete = division.is_some_and(|(_, division)| division.complete);
+    let free = bases.into_iter().filter(|_| complete).flat_map(|base| gaps(&slices, base));
     let free: Vec<Prefix> = free.collect();
     slices.extend(free.into_iter().map(|prefix| {
         (prefix, KnownSlice { prefix, state: None, host: None, elsewhere: FREE, contested: false })
@@ -182,7 +191,7 @@ fn known_slices(plan: &Plan, known: Option<&HostsPlan>) -> Vec<KnownSlice> {
 }
 
 /// The name of this host, as the plan spells it.
-fn own_name(known: &HostsPlan) -> String {
+pub(super) fn own_name(known: &HostsPlan) -> String {
     known.own().map_or_else(|| known.host.clone(), |host| host.name.clone())
 }
 
@@ -191,6 +200,11 @@ impl PlanRow {
     pub(super) fn new(counts: &SliceCounts, known: Option<&HostsPlan>) -> Option<Self> {
         let SliceCounts { held, leaving, lost, room } = *counts;
         let is_divided = known.is_some() || held + leaving + lost > 0;
+        let division = known.and_then(|known| known.division.as_deref());
+        let others = |(known, division): (&HostsPlan, &Division)| {
+            let others = division.hosts.iter().filter(|host| !known.is_own(host));
+            others.map(|host| host.slices.len() as u64).sum()
+        };
         is_divided.then(|| Self {
             host: known.map(own_name),
             file: known.map(|known| known.place.to_string()),
@@ -199,6 +213,12 @@ impl PlanRow {
             leaving,
             lost,
             room: Count(room),
+            hosts: division.map_or(0, |division| {
+                division.hosts.iter().filter(|host| !host.is_forgotten()).count() as u64
+            }),
+            others: known.zip(division.filter(|division| division.complete)).map(others),
+            free: division.and_then(Division::free).map(Count),
+            store: known.and_then(|known| known.store.as_ref()).map(StoreRow::from),
         })
     }
 }
@@ -267,23 +287,11 @@ impl View {
 
     /// The routes of this host, or of the named one.
     pub(super) fn routes(&self, query: Query<'_>) -> Result<Vec<RouteRow>, Refusal> {
-        let missing = |text: &str| Refusal::new(ErrorKind::Missing, text);
-        let known = self.known_hosts().ok_or_else(|| {
-            missing(
-                "no plan of several hosts is configured; set file and host in [plan], then run gipam reload",
-            )
-        })?;
-        if let (None, Some(error)) = (&known.division, &known.error) {
-            return Err(Refusal::new(ErrorKind::Failed, error.clone()));
+        let known = self.known_hosts().ok_or_else(no_plan)?;
+        if known.division.is_none() {
+            return Err(unknown(&known));
         }
         let books = self.source.look(BooksOfRoutes::of)?;
         routes_of(&known, books, query.text("host")?)
-    }
-
-    /// The other host that has this address, and its slice.
-    pub(super) fn owner_of(&self, address: IpAddr) -> Option<(String, String)> {
-        let known = self.known_hosts()?;
-        let (host, slice) = known.other_owner(Prefix::host(address))?;
-        Some((host.name.clone(), slice.to_string()))
     }
 }

@@ -117,7 +117,7 @@ impl View {
     }
 
     /// The reader of the books, for names and history.
-    pub(super) fn reader(&self) -> Result<&Reader, Refusal> {
+    pub fn reader(&self) -> Result<&Reader, Refusal> {
         if let Some(reader) = self.reader.get() {
             return Ok(reader);
         }
@@ -154,6 +154,7 @@ impl View {
             "/v1/leases" => self.leases(query, sink),
             "/v1/history" => sink.rows(&self.history(query)?),
             "/v1/reserved" => sink.rows(&self.reservations()?),
+            "/v1/hosts" => sink.rows(&self.host_rows()?),
             "/v1/slices" => self.slices(query, sink),
             "/v1/routes" => sink.rows(&self.routes(query)?),
             "/v1/map" => sink.rows(&self.map(query)?),

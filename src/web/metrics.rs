@@ -17,6 +17,8 @@ use prometheus_client::registry::Registry;
 
 use super::table::{Metric, MetricReader, Sample, TABLE};
 use crate::admin::RunningDaemon;
+use crate::claims::StoreHealth;
+use crate::claims::division::{HostPlan, HostState};
 use crate::docker::counters::{Calls, METHODS};
 use crate::view::census::{Census, CountedSubnet};
 use crate::view::rows::{HookRow, PoolRow, SubnetRow};
@@ -65,6 +67,21 @@ impl Scrape {
         fullest.map(|CountedSubnet { label, row, .. }| {
             ([label.as_str(), row.pool.as_deref().unwrap_or_default(), &row.space], row)
         })
+    }
+
+    /// How many hosts of the plan are in each state; nothing without a plan.
+    pub(super) fn plan_hosts(&self) -> Vec<(&'static str, f64)> {
+        let Some(division) = self.running.plan.get().and_then(|plan| plan.division.clone()) else {
+            return Vec::new();
+        };
+        let state = |host: &HostPlan| host.record.as_ref().map_or(HostState::Active, |record| record.state);
+        let count = |wanted| division.hosts.iter().filter(|host| state(host) == wanted).count() as f64;
+        HostState::ALL.map(|wanted| (wanted.name(), count(wanted))).into()
+    }
+
+    /// The store of the plan, if this host has joined it.
+    pub(super) fn plan_store(&self) -> Option<StoreHealth> {
+        self.running.plan.get()?.store.clone().filter(|store| store.joined)
     }
 
     pub(super) fn calls(&self) -> impl Iterator<Item = (&'static str, &Calls)> {

@@ -130,6 +130,9 @@ metrics! {
             |scrape| scrape.census.iter().flat_map(|census| each([
                 ("held", census.slices.held as f64), ("leaving", census.slices.leaving as f64), ("lost", census.slices.lost as f64),
             ])).collect();
+        "gipam_slice_room" Gauge "" []
+            "How many more subnets of their pool's size (or addresses, if the pool is one subnet of several hosts) fit into the slices that this host holds; a new slice is claimed before it is 0"
+            |scrape| optional(scrape.census.as_ref().filter(|census| census.slices.held > 0).map(|census| census.slices.room as f64));
         "gipam_subnet_addresses" Gauge "" ["subnet", "pool", "space", "state"]
             "Addresses of the fullest subnets: used, cooling, reserved (never given, reserved, or kept for the gateway) and free; they add up to the subnet"
             |scrape| scrape.fullest().flat_map(|(labels, row)| states(&labels, [
@@ -153,6 +156,19 @@ metrics! {
             |scrape| scrape.census.iter().flat_map(|census| Family::BOTH.map(|family| (family, census.addresses[family as usize])))
                 .flat_map(|(family, [leased, cooling])| states(&[family.name()], [("used", leased), ("cooling", cooling)]))
                 .collect();
+    }
+    "The plan of several hosts" {
+        "gipam_plan_hosts" Gauge "" ["state"]
+            "Hosts of the plan: active, absent (it has not confirmed its slices since the store was restored), forgotten, unrecorded and unreadable; omitted without a plan"
+            |scrape| each(scrape.plan_hosts());
+        "gipam_plan_store_up" Gauge "" []
+            "1 if the store of the plan answered the last call, else 0; this and the next metric are omitted without a store, and until this host has joined the plan"
+            |scrape| optional(scrape.plan_store().map(|store| flag(store.answered.is_some() && store.stale_since.is_none())));
+        "gipam_plan_store_stale" Gauge "seconds" []
+            "For how long the store of the plan has not answered, so that what is known of other hosts may be out of date; 0 while it answers"
+            |scrape| optional(scrape.plan_store().map(|store| {
+                store.stale_since.map_or(0.0, |since| seconds(crate::clock::now().saturating_sub(since)))
+            }));
     }
     "Pools and subnets that are filling up" {
         "gipam_filling" Gauge "" ["what"]

@@ -110,7 +110,7 @@ pub fn slices(browser: &mut Browser) {
     let site = Site::new(&format!("{lan}[plan]\nfile = {plan:?}\nhost = \"a\"\n"));
     let mut tab = site.open(browser, 1280, 900, false);
     let state = tab.value("document.querySelector('#state').innerText");
-    let expected = "Host a holds 1 slice, with room for 16 more subnets.";
+    let expected = "Host a of 1 holds 1 slice, with room for 16 more subnets.";
     assert!(state.as_str().unwrap().contains(expected), "{state}");
     assert_eq!(tab.troubles(), Vec::<String>::new());
 }

@@ -78,14 +78,34 @@ function byHand({ by_hand: { reserved, reserved_all, pinned, pinned_all } }) {
     pinned.map(({ address, subnet, to }) => h("li", {}, h("span", { class: "mono" }, address), ` pinned to ${to}, in `, onMap(subnet))), more(pinned_all, pinned.length, "gipam leases --all"));
 }
 
-function plan({ plan: { host, file, error, held, leaving, lost, room } }) {
-  const parts = [`${host ? `Host ${host}` : "This host"} holds ${plural(held, "slice", "slices")}, with room for ${count(room)} more subnets`];
+function plan({ plan: { host, hosts, file, error, held, leaving, lost, room, others, free, store } }) {
+  const name = host ? `Host ${host}${hosts ? ` of ${count(hosts)}` : ""}` : "This host";
+  const parts = [`${name} holds ${plural(held, "slice", "slices")}, with room for ${count(room)} more subnets`];
   if (leaving) parts.push(`gives back ${count(leaving)}`);
   return list(
     h("li", {}, `${parts.join(", and ")}. `, h("code", {}, "gipam slices")),
+    others === null ? [] : h("li", {}, `Other hosts have ${plural(others, "slice", "slices")}; ${count(free)} are free. `, h("code", {}, "gipam hosts")),
     lost ? h("li", {}, word("bad", `${plural(lost, "slice", "slices")} lost`), ": another host has them, and this host still has networks in them.") : [],
-    file ? h("li", { class: "hint" }, `Plan file: ${file}`) : [],
+    file ? h("li", { class: "hint" }, store ? `Kept in ${file}` : `Plan file: ${file}`) : [],
+    store ? planStore(store) : [],
     error ? h("li", {}, h("span", { class: "error" }, error)) : []);
+}
+
+function planStore({ joined, trouble, stale_since, awaited, stopped }) {
+  if (!joined) return h("li", {}, word("warn", "This host has not joined the plan"), ". ", h("code", {}, "gipam join"));
+  return [
+    stale_since
+      ? h("li", {}, word("bad", "etcd does not answer"), ...since(stale_since), ". Own slices go on to be served; new ones cannot be claimed.", trouble ? h("span", { class: "error" }, trouble) : null)
+      : h("li", {}, "etcd ", word("good", "answers"), "."),
+    awaited.length ? h("li", {}, word("warn", "No host claims slices"), ` until these confirm theirs: ${awaited.join(", ")}.`) : [],
+    stopped ? h("li", {}, word("bad", "This host claims nothing"), h("span", { class: "error" }, stopped)) : [],
+  ].flat();
+}
+
+// What the title of the plan's card warns of.
+function planTag({ lost, store }) {
+  if (store?.joined && store.stale_since) return "no answer";
+  return lost ? `${count(lost)} lost` : null;
 }
 
 // The problems that are also shown at the top of the page.
@@ -94,6 +114,8 @@ export function troubles(status) {
   const link = h("a", { href: "#state" }, "State");
   const sick = status.hooks.filter((row) => row.failing_since);
   if (status.repair && status.engine === false) notes.push(h("p", { class: "note bad" }, h("strong", {}, "Docker Engine does not answer"), ...since(status.engine_since), ". ", link.cloneNode(true)));
+  const store = status.plan?.store;
+  if (store?.joined && store.stale_since) notes.push(h("p", { class: "note bad" }, h("strong", {}, "The plan's store does not answer"), ...since(store.stale_since), ": this host goes on in its own slices, but cannot claim new ones. ", link.cloneNode(true)));
   if (sick.length) notes.push(h("p", { class: "note bad" }, h("strong", {}, sick.length === 1 ? `Hook ${sick[0].hook} is failing: ` : `${count(sick.length)} hooks are failing, such as ${sick[0].hook}: `), `${sick[0].last_error ?? ""}. `, link.cloneNode(true)));
   if (status.filling_all) {
     const [first, second] = status.filling.map((row) => `${called(row)} is ${row.percent}\u00a0% full`);
@@ -117,7 +139,7 @@ export function draw(status) {
       card("Filling up", status.filling_all ? count(status.filling_all) : null, filling(status)),
       card("Hooks", sick ? `${count(sick)} of ${count(status.hooks_all)} failing` : null, hooks(status)),
       card("By hand", null, byHand(status)),
-      ...(status.plan ? [card("Several hosts", status.plan.lost ? `${count(status.plan.lost)} lost` : null, plan(status))] : []),
+      ...(status.plan ? [card("Several hosts", planTag(status.plan), plan(status))] : []),
     ];
   });
   if (changed && focus) [...grid.querySelectorAll("[data-key]")].find((element) => element.dataset.key === focus)?.focus({ preventScroll: true });
