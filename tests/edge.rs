@@ -12,6 +12,7 @@ mod daemon;
 #[path = "support/http.rs"]
 mod http;
 
+use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 
 use daemon::{Daemon, House, until};
@@ -361,5 +362,145 @@ fn p12_a_slice_that_changes_hands_gives_subnets_at_once() {
             }
             until_equal(&house, "after the slices changed hands");
         }
+    });
+}
+
+#[test]
+fn the_routes_example_of_the_hooks_makes_the_same_routes() {
+    inside("the_routes_example_of_the_hooks_makes_the_same_routes", || {
+        let program = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hooks/routes.sh");
+        let hook =
+            format!("[[hook]]\nname = \"routes\"\ncommand = [{program:?}]\nevents = [\"routes_changed\"]\n");
+        let mut house = house(&three());
+        house.variables.push(("PATH".to_owned(), "/usr/sbin:/usr/bin:/sbin:/bin".to_owned()));
+        house.configure(&(configuration(&house, "a", "") + &hook));
+        ip("route add 10.8.64.0/20 via 192.0.2.77 proto 171 metric 65535");
+        ip("-6 route add blackhole 2001:db8:8:f000::/52 proto 171 metric 65535");
+        let daemon = house.start();
+        assert_eq!(until_equal(&house, "after the start"), 6);
+        let moved = POOLS.to_owned()
+            + &host("a", &A, &["10.8.16.0/20", "2001:db8:8:1000::/52"])
+            + &host("b", &B, &["10.8.0.0/20", "2001:db8:8::/52"]);
+        std::fs::write(house.path("plan.toml"), moved).unwrap();
+        house.json(&["reload"]);
+        assert_eq!(until_equal(&house, "after the plan changed"), 4);
+        assert_eq!(daemon.view("/v1/status")["hooks"][0]["last_error"], Value::Null);
+        daemon.stop();
+    });
+}
+
+/// Runs the daemon of another house in another network namespace, in which it is host `b`.
+fn other(house: &House) -> Daemon {
+    for words in [
+        "netns add other",
+        "link set peer7 netns other",
+        "netns exec other ip link set lo up",
+        "netns exec other ip link set peer7 up",
+        "netns exec other ip address add 192.0.2.12/24 dev peer7",
+        "netns exec other ip address add 2001:db8::12/64 dev peer7 nodad",
+    ] {
+        ip(words);
+    }
+    house.configure(
+        &("http = \"[::]:9464\"\n".to_owned() + &configuration(house, "b", "routes = \"kernel\"")),
+    );
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", "other", env!("CARGO_BIN_EXE_gipam")]).args(&house.arguments);
+    let log = std::fs::File::create(house.path("log")).unwrap();
+    let daemon = house.adopt(command.current_dir(house.directory.path()).stderr(log).spawn().unwrap());
+    until("the other daemon serves", || daemon.socket.exists().then_some(()));
+    daemon
+}
+
+/// Connects from an address in a network of this host to one in a network of the other.
+fn connects(from: &str, to: &str) -> std::io::Result<()> {
+    use rustix::net::{
+        AddressFamily, SocketType, bind, connect, socket, sockopt::Timeout, sockopt::set_socket_timeout,
+    };
+    let (from, to): (IpAddr, IpAddr) = (from.parse().unwrap(), to.parse().unwrap());
+    let family = if to.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let socket = socket(family, SocketType::STREAM, None)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(std::time::Duration::from_millis(500)))?;
+    bind(&socket, &SocketAddr::new(from, 0))?;
+    Ok(connect(&socket, &SocketAddr::new(to, 9464))?)
+}
+
+#[test]
+fn r92_two_hosts_reach_each_others_networks_over_these_routes() {
+    inside("r92_two_hosts_reach_each_others_networks_over_these_routes", || {
+        let (here, there) = (house(&three()), house(&three()));
+        let daemon = here.start();
+        let other = other(&there);
+        // A network of each host and family; the bridge of a network has its gateway's address.
+        for words in [
+            "link add bridge7 type veth peer name container7",
+            "link set bridge7 up",
+            "link set container7 up",
+            "address add 10.8.0.1/24 dev bridge7",
+            "address add 2001:db8:8::1/64 dev bridge7 nodad",
+            "netns exec other ip link add bridge7 type veth peer name container7",
+            "netns exec other ip link set bridge7 up",
+            "netns exec other ip link set container7 up",
+            "netns exec other ip address add 10.8.16.1/24 dev bridge7",
+            "netns exec other ip address add 2001:db8:8:1000::1/64 dev bridge7 nodad",
+        ] {
+            ip(words);
+        }
+        until_equal(&here, "on this host");
+        for (from, to) in [("10.8.0.1", "10.8.16.1"), ("2001:db8:8::1", "2001:db8:8:1000::1")] {
+            until(&format!("{from} reaches {to}; {}", there.log()), || connects(from, to).ok());
+        }
+        // No network has these addresses of the own slice, so packets to them do not leave this host.
+        ip("route add default via 192.0.2.12");
+        let error = connects("192.0.2.11", "10.8.1.1").unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::INVAL.raw_os_error()), "{error}");
+        ip("route del default");
+        daemon.stop();
+        assert!(connects("10.8.0.1", "10.8.16.1").is_err(), "without the route");
+        other.stop();
+    });
+}
+
+/// The kernel keeps an IPv6 route by the old interface when an address moves to a bridge.
+#[test]
+fn r92_routes_follow_a_next_hop_to_another_interface() {
+    inside("r92_routes_follow_a_next_hop_to_another_interface", || {
+        let house = house(&three());
+        let daemon = house.start();
+        until_equal(&house, "after the start");
+        ip("link add eth8 type veth peer name peer8");
+        ip("link set peer8 up");
+        ip("link set eth8 up");
+        ip("address add 192.0.2.11/24 dev eth8");
+        ip("-6 address add 2001:db8::11/64 dev eth8 nodad");
+        ip("address del 192.0.2.11/24 dev eth7");
+        ip("-6 address del 2001:db8::11/64 dev eth7");
+        until("all routes lead to the other interface", || {
+            let all =
+                ip("route show proto 171 via 192.0.2.12") + &ip("-6 route show proto 171 via 2001:db8::12");
+            (all.lines().count() == 3 && !all.contains("eth7")).then_some(())
+        });
+        until_equal(&house, "after the address has moved");
+        daemon.stop();
+        assert_eq!(shown("proto 171"), []);
+    });
+}
+
+/// The hosts of a pool that is one LAN are on one link, and a discard route would cut this host off from its containers.
+#[test]
+fn r92_a_lan_of_several_hosts_has_no_routes() {
+    inside("r92_a_lan_of_several_hosts_has_no_routes", || {
+        let lan = "[[pool]]\nbase = \"192.0.2.0/24\"\nslice = 28\n".to_owned()
+            + &host("a", &A, &["192.0.2.32/28"])
+            + &host("b", &B, &["192.0.2.48/28"]);
+        let house = house(&lan);
+        house.configure(&format!(
+            "[gc]\nengine = \"\"\n[plan]\nfile = {:?}\nhost = \"a\"\nroutes = \"kernel\"\n[[pool]]\nname = \"lan\"\n\
+             v4 = {{ base = \"192.0.2.0/24\", slice = 28, shared = true }}\n",
+            house.path("plan.toml")
+        ));
+        let daemon = house.start();
+        until("the routes are known", || (state(&daemon)["kept"] == 0).then_some(()));
+        assert_eq!((house.json(&["routes"]), shown("proto 171")), (Value::Array(vec![]), vec![]));
     });
 }

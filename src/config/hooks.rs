@@ -19,7 +19,7 @@ use super::value::Begin;
 use crate::plan::settings::Millis;
 
 /// Events that a hook can select, in addition to `gap`, which every hook gets.
-pub const EVENTS: [&str; 20] = [
+pub const EVENTS: [&str; 21] = [
     "leased",
     "released",
     "undone",
@@ -40,6 +40,7 @@ pub const EVENTS: [&str; 20] = [
     "pool_relieved",
     "subnet_filling",
     "subnet_relieved",
+    "routes_changed",
 ];
 
 /// The largest time limit for a delivery.

@@ -117,7 +117,7 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     let watch = Watch::new(config.warn_at.clone());
     let (plan, wants) = slices(&ledger, config).await?;
     let (edge, edge_thread) =
-        edge::start(ledger.clone(), &plan, course(config)).map_err(DaemonError::start)?;
+        edge::start(ledger.clone(), &plan, hooks.clone(), course(config)).map_err(DaemonError::start)?;
     let reloader = Reloader {
         started,
         in_force: publish,
@@ -132,6 +132,7 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     if let Err(error) = hooks.configure(config.hooks.clone()).await {
         tracing::error!("hooks are disabled: {error}");
     }
+    edge.tell_hooks();
     let counters = Arc::new(Counters::default());
     let halves = Arc::new(Halves::default());
     let (survey, questions) = Survey::new();

@@ -99,6 +99,7 @@ impl Reloader {
             if let Err(error) = self.hooks.configure(new.hooks.clone()).await {
                 lines.push(format!("hooks stay unchanged: {error}"));
             }
+            self.edge.tell_hooks();
             self.in_force.send_replace(Arc::new(new));
         }
         Ok(lines)

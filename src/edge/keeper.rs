@@ -19,6 +19,8 @@ use super::kernel::{News, Reach, RouteSocket, is};
 use super::routes::{SliceRoute, WantedRoutes};
 use super::state::{self, EdgeState};
 use crate::claims::{HostsPlan, SharedPlan};
+use crate::clock;
+use crate::hooks::{Event, Hooks};
 use crate::ledger::Ledger;
 use crate::plan::prefix::Prefix;
 use crate::view::routes::PROTOCOL;
@@ -56,14 +58,27 @@ pub enum EdgeCourse {
 /// A handle to the thread; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Edge {
-    course: watch::Sender<EdgeCourse>,
+    orders: watch::Sender<Orders>,
     pub state: EdgeState,
 }
 
+/// What the thread was last told.
+#[derive(Clone, Copy, Debug)]
+struct Orders {
+    course: EdgeCourse,
+    /// How often hooks were configured. New ones do not know the routes yet.
+    hooks: u64,
+}
+
 impl Edge {
-    /// Changes what the thread does.
+    /// Changes what the thread does. The same course again makes it compare the kernel's routes with the plan's.
     pub fn steer(&self, course: EdgeCourse) {
-        self.course.send_if_modified(|known| std::mem::replace(known, course) != course);
+        self.orders.send_modify(|orders| orders.course = course);
+    }
+
+    /// Sends all routes to the hooks, which were just configured.
+    pub fn tell_hooks(&self) {
+        self.orders.send_modify(|orders| orders.hooks += 1);
     }
 }
 
@@ -71,17 +86,21 @@ impl Edge {
 pub fn start(
     ledger: Ledger,
     plan: &SharedPlan,
+    hooks: Hooks,
     course: EdgeCourse,
 ) -> io::Result<(Edge, std::thread::JoinHandle<()>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (course, steered) = watch::channel(course);
+    let (orders, ordered) = watch::channel(Orders { course, hooks: 0 });
     let state = EdgeState::default();
     let keeper = Keeper {
-        course: steered,
+        orders: ordered,
         plan: plan.follow(),
         commits: ledger.meters().follow(),
         ledger,
         state: state.clone(),
+        hooks,
+        hooks_told: 0,
+        told: None,
         socket: None,
         wanted: WantedRoutes::default(),
         pools: BTreeSet::new(),
@@ -90,15 +109,20 @@ pub fn start(
     };
     let run = move || runtime.block_on(keeper.run());
     let thread = std::thread::Builder::new().name("edge".to_owned()).spawn(run)?;
-    Ok((Edge { course, state }, thread))
+    Ok((Edge { orders, state }, thread))
 }
 
 struct Keeper {
-    course: watch::Receiver<EdgeCourse>,
+    orders: watch::Receiver<Orders>,
     plan: watch::Receiver<Option<Arc<HostsPlan>>>,
     commits: watch::Receiver<u64>,
     ledger: Ledger,
     state: EdgeState,
+    hooks: Hooks,
+    /// The last order to tell them that was followed.
+    hooks_told: u64,
+    /// The routes that the hooks know.
+    told: Option<Vec<RouteRow>>,
     /// Open while gipam keeps routes.
     socket: Option<(RouteSocket, UnixDatagram)>,
     /// What the kernel was last made equal to.
@@ -115,14 +139,20 @@ impl Keeper {
     async fn run(mut self) {
         let mut is_doubtful = true;
         loop {
-            let course = *self.course.borrow_and_update();
-            self.plan.mark_unchanged();
+            let Orders { course, hooks } = *self.orders.borrow_and_update();
+            let hosts = self.plan.borrow_and_update().clone();
             self.commits.mark_unchanged();
             match course {
-                EdgeCourse::Routes => self.keep(is_doubtful).await,
-                EdgeCourse::Off => self.withdraw(),
                 EdgeCourse::End => return self.withdraw(),
                 EdgeCourse::Leave => return,
+                EdgeCourse::Off => self.withdraw(),
+                EdgeCourse::Routes => {}
+            }
+            if let Some(rows) = self.rows(hosts.as_deref()).await {
+                if let (EdgeCourse::Routes, Some(hosts)) = (course, hosts.as_deref()) {
+                    self.keep(&rows, hosts, is_doubtful);
+                }
+                self.tell(rows, hooks);
             }
             match self.rest(course).await {
                 Some(doubtful) => is_doubtful = doubtful,
@@ -135,10 +165,12 @@ impl Keeper {
     async fn rest(&mut self, course: EdgeCourse) -> Option<bool> {
         let is_hopeful = self.state.row().is_some_and(|row| !row.unmade.is_empty());
         let least = if is_hopeful { News::Hopeful } else { News::Doubtful };
-        let mut is_doubtful = course == EdgeCourse::Routes && self.socket.is_none();
+        let has_failed = self.state.row().is_some_and(|row| row.error.is_some()) && self.socket.is_none();
+        let mut is_doubtful = course == EdgeCourse::Routes && has_failed;
         let mut due = is_doubtful.then(|| Instant::now() + AFTER_FAILURE);
+        let has_plan = self.plan.borrow().is_some();
         loop {
-            let Self { course, plan, commits, socket, pause, .. } = self;
+            let Self { orders, plan, commits, socket, pause, .. } = self;
             let rung = async {
                 match socket {
                     Some((_, bell)) => drop(bell.readable().await),
@@ -152,9 +184,9 @@ impl Keeper {
                 }
             };
             tokio::select! {
-                steered = course.changed() => return steered.ok().map(|()| true),
+                ordered = orders.changed() => return ordered.ok().map(|()| true),
                 known = plan.changed() => return known.ok().map(|()| is_doubtful),
-                _ = commits.changed() => due = due.or(Some(Instant::now() + AFTER_COMMIT)),
+                _ = commits.changed(), if has_plan => due = due.or(Some(Instant::now() + AFTER_COMMIT)),
                 () = waited => return Some(is_doubtful),
                 () = rung => {
                     let news = socket.as_mut().map_or(Ok(News::Nothing), |(socket, bell)| {
@@ -176,20 +208,31 @@ impl Keeper {
         }
     }
 
+    /// The routes of the plan, as `gipam routes` prints them; `None` while it is not known.
+    async fn rows(&self, hosts: Option<&HostsPlan>) -> Option<Vec<RouteRow>> {
+        let Some(hosts) = hosts else { return Some(Vec::new()) };
+        hosts.division.as_ref()?;
+        let books = self.ledger.look(BooksOfRoutes::of).await.ok()?;
+        routes_of(hosts, books, None).ok()
+    }
+
+    /// Sends the routes to the hooks if these do not know them.
+    fn tell(&mut self, rows: Vec<RouteRow>, order: u64) {
+        let is_new = self.told.as_ref().map_or(!rows.is_empty(), |told| *told != rows);
+        let is_asked = order != self.hooks_told && !rows.is_empty();
+        if order > 0 && (is_new || is_asked) {
+            self.hooks.tell(&Event::of_routes(rows.clone(), clock::now()));
+            self.told = Some(rows);
+        }
+        self.hooks_told = order;
+    }
+
     /// Makes the kernel's routes equal to the plan's, if either may have changed.
-    async fn keep(&mut self, is_doubtful: bool) {
-        let Some(wanted) = self.wanted().await else { return };
+    fn keep(&mut self, rows: &[RouteRow], hosts: &HostsPlan, is_doubtful: bool) {
+        let Some(wanted) = WantedRoutes::of(rows, hosts) else { return };
         if is_doubtful || wanted != self.wanted {
             self.agree(wanted, is_doubtful);
         }
-    }
-
-    /// The routes of the plan; `None` while it is not known.
-    async fn wanted(&self) -> Option<WantedRoutes> {
-        let hosts = self.plan.borrow().clone()?;
-        let books = self.ledger.look(BooksOfRoutes::of).await.ok()?;
-        let rows: Vec<RouteRow> = routes_of(&hosts, books, None).ok()?;
-        WantedRoutes::of(&rows, &hosts)
     }
 
     fn agree(&mut self, wanted: WantedRoutes, is_doubtful: bool) {

@@ -13,6 +13,7 @@ use crate::store::events::QUIET;
 use crate::store::history::HistoryLine;
 use crate::store::lines::OF_RANGES;
 use crate::store::{Reader, StoreError};
+use crate::view::routes::RouteRow;
 
 /// Something that happened, or a gap in the delivery.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -51,6 +52,8 @@ pub struct Event {
     pub percent: Option<u8>,
     /// For a reservation: its first and last address, as `FIRST-LAST`.
     pub range: Option<String>,
+    /// For `routes_changed`: all routes, as `gipam routes --format json` prints them. Not a variable: it may be too long for one.
+    pub routes: Option<Vec<RouteRow>>,
 }
 
 impl Event {
@@ -105,6 +108,12 @@ impl Event {
         Self { event, at, percent, family, space, subnet, pool, ..Self::default() }
     }
 
+    /// The event for changed routes between the hosts of a plan.
+    pub fn of_routes(routes: Vec<RouteRow>, at: Millis) -> Self {
+        let (event, at) = ("routes_changed".to_owned(), rfc3339(at));
+        Self { event, at, routes: Some(routes), ..Self::default() }
+    }
+
     /// Whether a hook with this filter receives the event.
     pub fn is_wanted(&self, wanted: Option<&[String]>) -> bool {
         self.event == "gap" || wanted.is_none_or(|wanted| wanted.contains(&self.event))
@@ -113,7 +122,8 @@ impl Event {
     /// The fields as environment variables: `EVENT` is the field `event`, `EVENT_ADDRESS` the field
     /// `address`, and so on.
     pub fn variables(&self) -> Vec<(String, String)> {
-        let Ok(Value::Object(fields)) = serde_json::to_value(self) else { return Vec::new() };
+        let short = Self { routes: None, ..self.clone() };
+        let Ok(Value::Object(fields)) = serde_json::to_value(short) else { return Vec::new() };
         let variable = |(name, value): (String, Value)| {
             let value = match value {
                 Value::Null => return None,

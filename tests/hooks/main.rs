@@ -18,6 +18,7 @@ mod filling;
 mod idle;
 mod poison;
 mod receiver;
+mod routes;
 mod secrets;
 mod secure;
 mod support;
