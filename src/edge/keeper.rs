@@ -229,7 +229,8 @@ impl Keeper {
 
     /// Makes the kernel's routes equal to the plan's, if either may have changed.
     fn keep(&mut self, rows: &[RouteRow], hosts: &HostsPlan, is_doubtful: bool) {
-        let Some(wanted) = WantedRoutes::of(rows, hosts) else { return };
+        let pools = hosts.division.iter().flat_map(|division| &division.pools);
+        let wanted = WantedRoutes::of(rows, pools.map(|pool| pool.base));
         if is_doubtful || wanted != self.wanted {
             self.agree(wanted, is_doubtful);
         }

@@ -283,3 +283,81 @@ fn news(kind: u16, payload: &[u8]) -> News {
         _ => News::Hopeful,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(text: &str) -> Prefix {
+        Prefix::parse(text).unwrap()
+    }
+
+    fn pools() -> BTreeSet<Prefix> {
+        ["10.8.0.0/16", "2001:db8:8::/48"].map(prefix).into()
+    }
+
+    fn route(text: &str, via: Option<&str>) -> SliceRoute {
+        let to = via.map_or(RouteTarget::Discard, |via| RouteTarget::Via(via.parse().unwrap()));
+        SliceRoute { prefix: prefix(text), to }
+    }
+
+    /// What is read of a route that gipam sends, after a change.
+    fn read(route: &SliceRoute, change: impl FnOnce(&mut RouteMessage)) -> Option<Option<SliceRoute>> {
+        let mut message = message(route);
+        change(&mut message);
+        own(&bytes(&message), &pools(), &BTreeMap::new()).map(|object| object.is)
+    }
+
+    #[test]
+    fn a_route_that_gipam_sends_is_read_as_the_same_route() {
+        for route in [
+            route("10.8.16.0/20", Some("192.0.2.12")),
+            route("10.8.0.0/20", None),
+            route("2001:db8:8:1000::/52", Some("2001:db8::12")),
+            route("2001:db8:8::/52", None),
+        ] {
+            assert_eq!(read(&route, |_| {}), Some(Some(route)));
+        }
+    }
+
+    #[test]
+    fn routes_of_others_outside_of_the_pools_or_in_other_tables_are_not_read() {
+        let inside = route("10.8.16.0/20", Some("192.0.2.12"));
+        assert_eq!(read(&inside, |message| message.header.protocol = 4.into()), None);
+        assert_eq!(read(&inside, |message| message.header.table = 100), None);
+        assert_eq!(read(&inside, |message| message.attributes.push(RouteAttribute::Table(1_000))), None);
+        assert_eq!(read(&route("10.9.0.0/20", Some("192.0.2.12")), |_| {}), None);
+        assert_eq!(read(&route("10.0.0.0/8", None), |_| {}), None, "around a pool");
+    }
+
+    #[test]
+    fn a_route_of_gipam_that_somebody_changed_is_not_as_wanted() {
+        let via = route("10.8.16.0/20", Some("192.0.2.12"));
+        assert_eq!(read(&via, |message| message.header.tos = 4), Some(None));
+        assert_eq!(read(&via, |message| message.header.kind = RouteType::Unreachable), Some(None));
+        assert_eq!(read(&via, |message| message.attributes[1] = RouteAttribute::Priority(7)), Some(None));
+        assert_eq!(read(&via, |message| message.attributes.push(RouteAttribute::NhId(5))), Some(None));
+        let source = RouteAttribute::PrefSource(address("192.0.2.11".parse().unwrap()));
+        assert_eq!(read(&via, |message| message.attributes.push(source)), Some(None));
+    }
+
+    #[test]
+    fn a_route_by_another_interface_than_its_next_hop_is_not_as_wanted() {
+        let via = route("10.8.16.0/20", Some("192.0.2.12"));
+        let mut sent = message(&via);
+        sent.attributes.push(RouteAttribute::Oif(7));
+        for (now, expected) in [(Reach::Link(7), Some(via)), (Reach::Link(8), None), (Reach::Far, Some(via))]
+        {
+            let reach = BTreeMap::from([("192.0.2.12".parse().unwrap(), now)]);
+            assert_eq!(own(&bytes(&sent), &pools(), &reach).map(|object| object.is), Some(expected));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn reading_never_panics(kind in 0u16..120, bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let _ = own(&bytes, &pools(), &BTreeMap::new());
+            let _ = (reached(&bytes), news(kind, &bytes));
+        }
+    }
+}

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::claims::HostsPlan;
 use crate::plan::prefix::Prefix;
 use crate::view::routes::{RouteKind, RouteRow};
 
@@ -46,9 +45,9 @@ pub struct WantedRoutes {
 }
 
 impl WantedRoutes {
-    /// The routes of these rows; `None` while no plan is known, so that the routes in the kernel stay.
-    pub fn of(rows: &[RouteRow], hosts: &HostsPlan) -> Option<Self> {
-        let pools: BTreeSet<Prefix> = hosts.division.as_ref()?.pools.iter().map(|pool| pool.base).collect();
+    /// The routes of these rows, in the pools of a plan.
+    pub fn of(rows: &[RouteRow], pools: impl IntoIterator<Item = Prefix>) -> Self {
+        let pools: BTreeSet<Prefix> = pools.into_iter().collect();
         let mut by_prefix: BTreeMap<Prefix, (RouteTarget, &str)> = BTreeMap::new();
         for row in rows {
             let target = match (row.kind, row.via) {
@@ -69,6 +68,48 @@ impl WantedRoutes {
         let route = |(prefix, (to, host)): (Prefix, (RouteTarget, &str))| {
             (SliceRoute { prefix, to }, host.to_owned())
         };
-        Some(Self { routes: by_prefix.into_iter().map(route).collect(), pools })
+        Self { routes: by_prefix.into_iter().map(route).collect(), pools }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(prefix: &str, host: &str, kind: RouteKind, via: Option<&str>) -> RouteRow {
+        let via = via.map(|via| via.parse().unwrap());
+        RouteRow { prefix: prefix.to_owned(), host: host.to_owned(), kind, via }
+    }
+
+    /// The wanted routes as text: prefix, next hop, host.
+    fn wanted(rows: &[RouteRow]) -> Vec<String> {
+        let pools = ["10.8.0.0/16", "2001:db8:8::/48"].map(|pool| Prefix::parse(pool).unwrap());
+        let text = |(route, host): (&SliceRoute, &String)| {
+            let via = route.via().map_or_else(|| "discard".to_owned(), |via| via.to_string());
+            format!("{} {via} {host}", route.prefix)
+        };
+        WantedRoutes::of(rows, pools).routes.iter().map(text).collect()
+    }
+
+    #[test]
+    fn each_slice_in_a_pool_has_a_route_unless_it_lacks_a_next_hop() {
+        let rows = [
+            row("10.8.0.0/20", "a", RouteKind::Discard, None),
+            row("10.8.16.0/20", "b", RouteKind::Via, Some("192.0.2.12")),
+            row("10.9.0.0/20", "b", RouteKind::Via, Some("192.0.2.12")),
+            row("2001:db8:8::/52", "c", RouteKind::Missing, None),
+            row("2001:db8:8:1000::/52", "b", RouteKind::Via, Some("2001:db8::12")),
+        ];
+        let expected =
+            ["10.8.0.0/20 discard a", "10.8.16.0/20 192.0.2.12 b", "2001:db8:8:1000::/52 2001:db8::12 b"];
+        assert_eq!(wanted(&rows), expected);
+    }
+
+    #[test]
+    fn a_slice_that_this_host_and_another_one_have_is_this_hosts() {
+        let own = row("10.8.0.0/20", "b", RouteKind::Discard, None);
+        let others = row("10.8.0.0/20", "a", RouteKind::Via, Some("192.0.2.11"));
+        assert_eq!(wanted(&[others.clone(), own.clone()]), ["10.8.0.0/20 discard b"]);
+        assert_eq!(wanted(&[own, others]), ["10.8.0.0/20 discard b"]);
     }
 }
