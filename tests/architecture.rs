@@ -23,7 +23,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
     ("store", &["plan", "json", "text"]),
     ("ledger", &["plan", "store", "clock"]),
     ("hooks", &["plan", "store", "ledger", "config", "server", "clock", "text", "view"]),
-    ("claims", &["plan", "ledger", "config"]),
+    ("claims", &["plan", "ledger", "config", "clock"]),
     ("view", &["plan", "store", "ledger", "config", "clock", "reconcile", "claims", "text"]),
     ("edge", &["plan", "ledger", "clock", "claims", "host", "hooks", "text", "view"]),
     ("watch", &["plan", "store", "ledger", "config", "clock", "hooks", "view"]),

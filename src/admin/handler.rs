@@ -18,7 +18,7 @@ use super::asker::{FOR_EVERYBODY, MOST_LINES};
 use super::moments::Moments;
 use super::readers::Readers;
 use super::running::RunningDaemon;
-use super::{Asker, changing, hosts, import, listed, pools};
+use super::{Asker, changing, hosts, import, joining, listed, pools};
 use crate::clock;
 use crate::config::Config;
 use crate::docker::Survey;
@@ -126,7 +126,7 @@ fn refused(refusal: Refusal) -> Response {
     Response::new(refusal.kind.admin_status(), JSON, body)
 }
 
-fn json(value: &impl Serialize) -> Result<Vec<u8>, Refusal> {
+pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>, Refusal> {
     serde_json::to_vec(value).map_err(|error| Refusal::new(ErrorKind::Failed, error.to_string()))
 }
 
@@ -194,6 +194,7 @@ impl Admin {
             ("POST", "/v1/listed") => self.listed(decode(body)?).await,
             ("POST", "/v1/adopt") => self.adopt(body).await,
             ("POST", "/v1/reload") => self.reload(decode::<Rehearsal>(body)?.dry_run).await,
+            ("POST", "/v1/join") => joining::join(&self.running.claims, decode(body)?).await,
             ("POST", "/v1/gc") => self.gc(decode(body)?).await,
             ("POST", "/v1/forget") => {
                 let RunningDaemon { plan, claims, .. } = &self.running;

@@ -12,6 +12,7 @@ pub mod client;
 mod handler;
 mod hosts;
 mod import;
+mod joining;
 pub mod listed;
 mod moments;
 pub mod offline;

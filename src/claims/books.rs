@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::apply::BY_FILE;
 use super::machine::own_books::{BookEntry, ClaimBooks, SeenHost};
-use super::machine::records::{Epoch, read, written};
+use super::machine::records::{Epoch, SliceRecord, read, written};
 use crate::ledger::Altered;
 use crate::plan::Plan;
 use crate::plan::change::Change;
@@ -67,10 +66,15 @@ pub fn read_rows(claims: Option<&str>, hosts: Option<&str>) -> Result<(String, C
     Ok((kept.id, books))
 }
 
+/// Whether this text proves a claim in the plan's store.
+pub fn is_claim(text: &str) -> bool {
+    read::<SliceRecord>(text).is_some()
+}
+
 impl ClaimBooks {
     /// These books with the slices of the plan.
     pub fn with_slices(self, plan: &Plan) -> Self {
-        let claimed = plan.slices().iter().filter(|slice| *slice.claim != *BY_FILE);
+        let claimed = plan.slices().iter().filter(|slice| is_claim(&slice.claim));
         let slices = claimed.map(|slice| (slice.prefix, (slice.state, slice.claim.to_string())));
         Self { slices: slices.collect(), ..self }
     }

@@ -17,6 +17,10 @@ pub struct ClaimsHandle(mpsc::Sender<ClaimCommand>);
 pub enum ClaimCommand {
     /// A person says that the host with this id is gone for good.
     Forget { id: String, answer: oneshot::Sender<Result<(), String>> },
+    /// A person lets this host take part in the plan, which is created first if it is to be `new`.
+    Join { new: bool, dry_run: bool, answer: oneshot::Sender<Result<Vec<String>, String>> },
+    /// A person says that the plan's store was restored from a backup.
+    Restored { answer: oneshot::Sender<Result<Vec<String>, String>> },
 }
 
 impl ClaimsHandle {
@@ -28,9 +32,28 @@ impl ClaimsHandle {
 
     /// Forgets the host with this id.
     pub async fn forget(&self, id: String) -> Result<(), String> {
+        self.send(|answer| ClaimCommand::Forget { id, answer }).await
+    }
+
+    /// Lets this host take part in the plan; returns lines for a person.
+    pub async fn join(&self, new: bool, dry_run: bool) -> Result<Vec<String>, String> {
+        self.send(|answer| ClaimCommand::Join { new, dry_run, answer }).await
+    }
+
+    /// Says that the plan's store was restored; returns lines for a person.
+    pub async fn restored(&self) -> Result<Vec<String>, String> {
+        self.send(|answer| ClaimCommand::Restored { answer }).await
+    }
+
+    async fn send<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, String>>) -> ClaimCommand,
+    ) -> Result<T, String> {
         let (answer, answered) = oneshot::channel();
-        let nobody = || "no etcd is configured in [plan], so no host can be forgotten here".to_owned();
-        self.0.send(ClaimCommand::Forget { id, answer }).await.map_err(|_| nobody())?;
+        let nobody = || {
+            "the configuration has no [plan] with etcd, so this host does not agree with others through a store".to_owned()
+        };
+        self.0.send(command(answer)).await.map_err(|_| nobody())?;
         answered
             .await
             .unwrap_or_else(|_| Err("gipam stopped before the store answered; see gipam hosts".to_owned()))

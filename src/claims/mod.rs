@@ -7,6 +7,7 @@ pub mod answers;
 pub mod apply;
 pub mod books;
 pub mod division;
+pub mod etcd;
 pub mod file;
 mod from_books;
 pub mod from_store;
@@ -14,6 +15,7 @@ pub mod handle;
 pub mod known;
 pub mod machine;
 mod parse;
+pub mod task;
 
 use self::division::Division;
 pub use self::known::{HostsPlan, PlanPlace, SharedPlan, StoreHealth};

@@ -81,6 +81,14 @@ pub(super) fn reload(asking: &Asking, dry_run: bool) -> Result<(), CliError> {
     })
 }
 
+/// `gipam join [--new] [--dry-run] [--restored]`.
+pub(super) fn join(asking: &Asking, new: bool, dry_run: bool, restored: bool) -> Result<(), CliError> {
+    let body = json!({"new": new, "dry_run": dry_run, "restored": restored});
+    done(asking, "/v1/join", &body, |lines: Vec<String>| {
+        lines.iter().map(|line| escaped(line) + "\n").collect()
+    })
+}
+
 /// `gipam gc [--apply] [--new-engine]`.
 pub(super) fn gc(asking: &Asking, apply: bool, new_engine: bool) -> Result<(), CliError> {
     let body = json!({"apply": apply, "new_engine": new_engine});

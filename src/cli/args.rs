@@ -166,6 +166,18 @@ pub(super) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// let this host take part in the plan that several hosts keep in etcd ([plan] etcd), with the networks that it has
+    Join {
+        /// create the plan first
+        #[arg(long)]
+        new: bool,
+        /// only print what would change
+        #[arg(long)]
+        dry_run: bool,
+        /// say that etcd was restored from a backup: every host confirms its slices before any is claimed
+        #[arg(long, conflicts_with_all = ["new", "dry_run"])]
+        restored: bool,
+    },
     /// compare the books with the Engine's lists, to find releases that Docker lost
     Gc {
         /// adopt networks that the books lack, and free leases that two checks found dead, a minute apart (less if the grace

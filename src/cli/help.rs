@@ -39,6 +39,7 @@ Change:
                                   free a subnet or an address
   hosts forget NAME               let other hosts take the slices of a dead one
   reload [--dry-run]              read the configuration file again
+  join [--new] [--dry-run]        take part in a plan of several hosts in etcd
 
 Repair:
   gc [--apply]                    compare the books with Docker, and repair them

@@ -125,6 +125,7 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), CliError> {
         Command::Pin(asked) => changing::change(&asking, "/v1/pin", asked),
         Command::Unpin(asked) => changing::change(&asking, "/v1/unpin", asked),
         Command::Pool(asked) => changing::change(&asking, "/v1/pool", asked),
+        Command::Join { new, dry_run, restored } => actions::join(&asking, *new, *dry_run, *restored),
         Command::Reload { dry_run } => actions::reload(&asking, *dry_run),
         Command::Gc { apply, new_engine } => actions::gc(&asking, *apply, *new_engine),
         Command::Import(wanted) => listed::import(&asking, wanted, surroundings),

@@ -203,6 +203,7 @@ pub(super) fn task(path: &str) -> String {
         "/v1/adopt" => "ask the Engine about the network",
         "/v1/import" | "/v1/listed" => "import the list",
         "/v1/export" => "write the lease file",
+        "/v1/join" => "reach etcd",
         "/v1/reload" => "read its configuration",
         "/v1/release" | "/v1/reserve" | "/v1/unreserve" | "/v1/pin" | "/v1/unpin" | "/v1/pool" => {
             "change the books"

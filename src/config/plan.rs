@@ -71,7 +71,7 @@ pub struct EtcdSettings {
     pub via: Vec<IpAddr>,
     /// The user, and the file that contains the password.
     pub user: Option<(String, PathBuf)>,
-    /// With `https://`: the CAs that are trusted; `None` = the system's.
+    /// With `https://`: the file of the CAs that are trusted; `None` = the system has none.
     pub ca: Option<PathBuf>,
     /// The certificate chain and the private key that gipam presents.
     pub identity: Option<(PathBuf, PathBuf)>,
@@ -234,13 +234,17 @@ impl Resolver<'_> {
             prefix: table.prefix.0.clone(),
             via: table.via.iter().map(|address| **address).collect(),
             user: user.map(|(user, file)| (user.to_string(), path(&file))),
-            ca: table.ca.as_ref().map(&path),
+            ca: table.ca.as_ref().map(&path).or_else(|| self.system_authorities()),
             identity: identity.map(|(cert, key)| (path(&cert), path(&key))),
             server_name: table.server_name.as_ref().map(|name| name.to_string()),
             timeout,
         };
         self.show_etcd(table, etcd, &settings);
         Ok(settings)
+    }
+
+    fn system_authorities(&self) -> Option<PathBuf> {
+        self.surroundings.authorities.iter().find(|path| path.is_file()).cloned()
     }
 
     /// Two keys that are useless alone.

@@ -16,6 +16,7 @@ mod survey_thread;
 mod sweep;
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,9 @@ use self::docker_thread::DockerThread;
 pub use self::error::DaemonError;
 use self::reload::Reloader;
 use crate::admin::{Admin, Reload, RunningDaemon};
+use crate::claims::books::{CLAIMS, HOSTS, read_rows};
 use crate::claims::handle::ClaimsHandle;
+use crate::claims::task::{ClaimsAtStart, ClaimsTask};
 use crate::claims::{self, SharedPlan};
 use crate::clock;
 use crate::config::{self, Config, PlanRoutes};
@@ -37,10 +40,10 @@ use crate::hooks::{self, Hooks};
 use crate::ledger::{Fatal, Ledger, Writer};
 use crate::plan::Caller;
 use crate::plan::prefix::Prefix;
-use crate::plan::request::Want;
 use crate::processes;
 use crate::reconcile::{self, Reconciler};
 use crate::server::{Drained, Limits, LocalAddress, Server};
+use crate::store::Books;
 use crate::watch::Watch;
 use crate::web::{self, Web};
 
@@ -68,13 +71,14 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     let doors = doors::open(&config)?;
     let callers = booted.plan.callers().map(|(name, caller)| (name.into(), caller.clone())).collect();
     let bases = booted.plan.bases();
+    let kept = kept(&booted.books)?;
     let clock = clock::Clock::of_this_machine().in_boot(processes::boot());
     let (ledger, writer) = Writer::new(booted.plan, booted.books, clock);
     let (ended, end) = oneshot::channel();
     let (docker, thread) = DockerThread::start(writer, ended).map_err(DaemonError::start)?;
     let (hooks, hooks_open, hooks_thread) =
         hooks::start(ledger.clone(), books.clone()).map_err(DaemonError::start)?;
-    let core = Core { ledger: ledger.clone(), docker, books, callers, bases, hooks, signals, end };
+    let core = Core { ledger: ledger.clone(), docker, books, callers, bases, kept, hooks, signals, end };
     let outcome = runtime.block_on(serve(&config, doors, core));
     drop(hooks_open);
     if hooks_thread.join().is_err() {
@@ -103,6 +107,8 @@ struct Core {
     callers: Vec<(Box<str>, Caller)>,
     /// The base prefixes of the pools at startup.
     bases: Box<[Prefix]>,
+    /// What the books contained at startup about this host's claims.
+    kept: ClaimsAtStart,
     hooks: Hooks,
     signals: Signals,
     /// Receives the reason when the ledger ends.
@@ -110,12 +116,12 @@ struct Core {
 }
 
 async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), DaemonError> {
-    let Core { ledger, docker, books, callers, bases, hooks, signals, end } = core;
+    let Core { ledger, docker, books, callers, bases, kept, hooks, signals, end } = core;
     let (ask_reload, reloads) = mpsc::channel(1);
     let started = Arc::new(config.clone());
     let (publish, in_force) = watch::channel(started.clone());
     let watch = Watch::new(config.warn_at.clone());
-    let (plan, wants) = slices(&ledger, config).await?;
+    let Claims { plan, handle, answering } = slices(&ledger, config, kept).await?;
     let (edge, edge_thread) =
         edge::start(ledger.clone(), &plan, hooks.clone(), course(config)).map_err(DaemonError::start)?;
     let reloader = Reloader {
@@ -163,7 +169,7 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
         hooks: hooks.clone(),
         watch: watch.clone(),
         plan: plan.clone(),
-        claims: ClaimsHandle::new().0,
+        claims: handle,
         edge: edge.clone(),
     };
     let (ledger_of, books_of) = (ledger.clone(), books.clone());
@@ -187,7 +193,7 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     };
     let watching = tokio::spawn(watch.run(ledger.clone(), books, hooks.clone()));
     let reconciling = reconciler.map(|reconciler| tokio::spawn(reconciler.run()));
-    let answering = tokio::spawn(claims::answers::answer(ledger.clone(), wants, plan.clone()));
+    let answering = tokio::spawn(answering);
     let sweeping = tokio::spawn(sweep::sweep(ledger, plan));
     let drained = async { drained.await.unwrap_or_else(|_| Ok(Drained::default())) };
     let drained = tokio::try_join!(server.serve(shutdown, DRAIN), drained).map_err(DaemonError::start)?;
@@ -211,17 +217,39 @@ fn course(config: &Config) -> EdgeCourse {
     if routes == Some(PlanRoutes::Kernel) { EdgeCourse::Routes } else { EdgeCourse::Off }
 }
 
-/// Brings the slices of this host into the books, before the first request is served; returns what is known about
-/// all hosts, and the wants of later requests.
-async fn slices(
-    ledger: &Ledger,
-    config: &Config,
-) -> Result<(SharedPlan, mpsc::UnboundedReceiver<Want>), DaemonError> {
+/// What the daemon has to do with pools that several hosts share.
+struct Claims {
+    /// What is known about all hosts.
+    plan: SharedPlan,
+    /// Takes the commands of a person.
+    handle: ClaimsHandle,
+    /// Answers requests that need a slice.
+    answering: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// Brings the slices of this host into the books, before the first request is served.
+async fn slices(ledger: &Ledger, config: &Config, kept: ClaimsAtStart) -> Result<Claims, DaemonError> {
     let (plan, wants) = (SharedPlan::default(), ledger.wants());
     let started = claims::start(ledger, config.plan.clone(), &plan).await;
     started
         .map_err(|refusal| DaemonError::new("the slices of this host cannot be recorded").because(refusal))?;
-    Ok((plan, wants))
+    let (handle, commands) = ClaimsHandle::new();
+    let machine = processes::boot().unwrap_or_default();
+    let task = config
+        .plan
+        .clone()
+        .and_then(|source| ClaimsTask::new(ledger.clone(), plan.clone(), source, kept, machine));
+    let answering: Pin<Box<dyn Future<Output = ()> + Send>> = match task {
+        Some(task) => Box::pin(task.run(wants, commands)),
+        None => Box::pin(claims::answers::answer(ledger.clone(), wants, plan.clone())),
+    };
+    Ok(Claims { plan, handle, answering })
+}
+
+/// What the books contain about this host's claims.
+fn kept(books: &Books) -> Result<ClaimsAtStart, DaemonError> {
+    let row = |key| books.meta(key).map_err(DaemonError::from);
+    Ok(read_rows(row(CLAIMS)?.as_deref(), row(HOSTS)?.as_deref()))
 }
 
 /// Logs how many requests were cut off and which signal stopped the daemon; if the ledger failed, returns the

@@ -64,11 +64,21 @@ impl Reloader {
         lines.extend(later::lines(&self.started, &new));
         let (configured, origin) = (new.settings.clone(), new.pools_origin.clone());
         let (source, before) = (new.plan.clone(), self.plan.get());
+        let is_store = |config: &Config| config.plan.as_ref().is_some_and(|plan| plan.etcd().is_some());
+        let stays = is_store(&self.started) != is_store(&new);
+        if stays {
+            lines.push("plan: who decides about slices changes at the next start".to_owned());
+        }
         let alter = move |plan: &Plan| {
             let known = plan.settings();
             let configured = configured.with_books(known);
             let (settings, mut lines) = settle(&configured, &origin, &known.pools, Below::Books, plan);
             lines.extend(difference(known, &settings));
+            if stays {
+                let settings = (!rehearsal).then_some(settings);
+                let altered = Altered { settings, ..Altered::default() };
+                return Ok((altered, Ok((before.as_deref().cloned(), lines))));
+            }
             let hosts = source.map(|source| match file {
                 Some(file) => HostsPlan::at_reload(&source, file, &settings),
                 None => Ok(HostsPlan::kept(before.as_deref(), &source, &settings)),

@@ -207,7 +207,7 @@ impl Geometry {
     }
 
     /// The keys that this prefix needs: single addresses in the part that is claimed by number, otherwise slices.
-    fn slices(&self, prefix: Prefix) -> Vec<Prefix> {
+    pub fn slices(&self, prefix: Prefix) -> Vec<Prefix> {
         let alone = self.by_number.is_some_and(|part| part.contains(prefix));
         let length = if alone { prefix.family().bits() } else { self.slice };
         let mut slice = Prefix::new(prefix.family(), prefix.first(), length);

@@ -3,7 +3,7 @@
 //! Promises: plain values; time comes in with [`ClaimEvent::Tick`] and nowhere else.
 
 use crate::plan::prefix::Prefix;
-use crate::plan::settings::Millis;
+use crate::plan::settings::{Base, Millis};
 
 use super::calls::{StoreCall, StoreReply};
 use super::own_books::{BookEntry, ClaimBooks};
@@ -21,6 +21,12 @@ pub struct Geometry {
 }
 
 impl Geometry {
+    /// How this base is cut; `None` if it is not in slices.
+    pub fn of(base: &Base) -> Option<Self> {
+        let by_number = base.shared.and_then(|shared| shared.by_number);
+        Some(Self { base: base.base, slice: base.slice?, shared: base.shared.is_some(), by_number })
+    }
+
     /// The record in the store.
     pub fn record(&self) -> PoolRecord {
         let by_number = self.by_number.map(|part| part.to_string());

@@ -80,6 +80,7 @@ pub mod mutants;
 mod outlook;
 pub mod own_books;
 pub mod records;
+mod seen;
 mod stage;
 mod step;
 

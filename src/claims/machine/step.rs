@@ -25,7 +25,7 @@ pub const PATIENCE: Millis = 2_000;
 const LOOK: Millis = 60_000;
 const LOOK_UNSETTLED: Millis = 5_000;
 /// How often a host gives a sign.
-const BEAT: Millis = 600_000;
+pub(super) const BEAT: Millis = 600_000;
 /// A mutant's time after which a silent host counts as gone.
 const TTL: Millis = 1_200_000;
 
@@ -47,7 +47,7 @@ pub(super) struct Wanting {
     pub want: u64,
     pub pool: Geometry,
     pub need: Need,
-    until: Millis,
+    pub until: Millis,
     /// The number of the last call or write before it.
     pub after: u64,
 }
@@ -260,10 +260,24 @@ impl Machine {
     }
 
     fn look_is_due(&self) -> bool {
+        self.now >= self.look_at()
+    }
+
+    /// Whether a call or a write is under way.
+    pub const fn is_under_way(&self) -> bool {
+        matches!(self.awaits, Awaits::Reply(_) | Awaits::Write(_))
+    }
+
+    /// When the next look is due.
+    pub(super) fn look_at(&self) -> Millis {
         let settled =
             self.glimpse.as_ref().and_then(|it| it.plan.as_ref()).is_some_and(|it| it.1.is_settled());
-        let every = if settled { LOOK } else { LOOK_UNSETTLED };
-        self.now.saturating_sub(self.looked_at) >= every
+        self.looked_at.saturating_add(if settled { LOOK } else { LOOK_UNSETTLED })
+    }
+
+    /// Whether a call or a write that failed is begun again at the next tick.
+    pub const fn retries(&self) -> bool {
+        matches!(self.awaits, Awaits::Retry | Awaits::Tick)
     }
 
     /// Whether a host gave no sign for so long that a mutant takes it for dead.
@@ -303,6 +317,11 @@ impl Machine {
         self.note(text.clone());
         self.stopped = Some(text);
         true
+    }
+
+    /// A person changed something in the store: the next look comes now.
+    pub const fn look_soon(&mut self) {
+        self.looked_at = 0;
     }
 
     /// Something in the store is not as it was: read it again.
@@ -349,7 +368,10 @@ impl Machine {
     /// The text for a want whose time is over.
     fn why_not_yet(&self) -> String {
         if let Some(why) = &self.trouble {
-            return format!("the plan's store did not answer within {} s: {why}", PATIENCE / 1_000);
+            return format!(
+                "the plan's store did not answer within {} s ({why}); networks in this host's slices go on; check etcd, then try again",
+                PATIENCE / 1_000
+            );
         }
         let absent = self.absent_hosts();
         if absent.is_empty() {

@@ -1,0 +1,48 @@
+//! What the daemon may know about a machine: what it read, what keeps it waiting, and when it has to be woken.
+//!
+//! Promises: only looks.
+
+use crate::plan::settings::Millis;
+
+use super::event::HostIdentity;
+use super::listing::{Glimpse, PlanListing};
+use super::own_books::ClaimBooks;
+use super::step::{BEAT, Machine};
+
+impl Machine {
+    /// The newest reading of the store, if there is a whole one.
+    pub const fn reading(&self) -> Option<(&PlanListing, &Glimpse)> {
+        match (&self.listing, &self.glimpse) {
+            (Some(listing), Some(glimpse)) => Some((listing, glimpse)),
+            _ => None,
+        }
+    }
+
+    /// This host.
+    pub const fn identity(&self) -> &HostIdentity {
+        &self.me
+    }
+
+    /// The books, as far as they are durable.
+    pub const fn books(&self) -> &ClaimBooks {
+        &self.books
+    }
+
+    /// Hosts that have not confirmed their slices since the store was restored.
+    pub fn awaited(&self) -> Vec<String> {
+        match self.glimpse.as_ref().and_then(|glimpse| glimpse.plan.as_ref()) {
+            Some((_, plan)) if !plan.is_settled() => self.absent_hosts(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// When something happens without an event, as long as nothing is under way.
+    pub fn wakes_at(&self) -> Millis {
+        self.look_at().min(self.beat_at.saturating_add(BEAT))
+    }
+
+    /// When the patience of a want ends.
+    pub fn patience_ends_at(&self) -> Option<Millis> {
+        self.wants.iter().map(|wanting| wanting.until).min()
+    }
+}

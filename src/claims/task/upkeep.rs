@@ -1,0 +1,149 @@
+//! Spare slices: one is claimed before the last room is used, and empty ones go back.
+//!
+//! Promises: looks at most once a second, and only after a commit or when something becomes due; a host without networks in a
+//! pool claims nothing there; of several empty slices one is kept; a storm of requests does not eat a pool ([`FOR_REQUESTS`]).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{ClaimsTask, Wanter};
+use crate::claims::machine::event::{ClaimEvent, Geometry, Need};
+use crate::plan::Plan;
+use crate::plan::prefix::Prefix;
+use crate::plan::settings::Millis;
+use crate::plan::slices::SliceState;
+
+/// The time from a commit to the look.
+const PAUSE: Millis = 1_000;
+/// How long a slice is empty before it goes back.
+const EMPTY: Millis = 600_000;
+/// At most this many slices of one base are claimed in a minute: ahead of need, and for requests.
+const AHEAD: usize = 4;
+const FOR_REQUESTS: usize = 16;
+const MINUTE: Millis = 60_000;
+
+/// What the task remembers between two looks.
+#[derive(Debug, Default)]
+pub(super) struct Upkeep {
+    due: Option<Millis>,
+    /// Since when slices were seen empty.
+    empty: BTreeMap<Prefix, Millis>,
+    /// When slices of a base were claimed, within the last minute.
+    claims: BTreeMap<Prefix, VecDeque<Millis>>,
+}
+
+impl Upkeep {
+    pub(super) const fn due(&self) -> Option<Millis> {
+        self.due
+    }
+
+    pub(super) fn note_commit(&mut self, now: Millis) {
+        let due = now + PAUSE;
+        self.due = Some(self.due.map_or(due, |known| known.min(due)));
+    }
+
+    /// Lets a request claim a slice, unless too many were claimed. Single addresses and slices by number are not limited: a
+    /// person asked for them.
+    pub(super) fn admit(&mut self, base: Prefix, need: Need, now: Millis) -> Result<(), String> {
+        if matches!(need, Need::These(_)) || self.count(base, FOR_REQUESTS, now) {
+            return Ok(());
+        }
+        Err(format!(
+            "this host has claimed {FOR_REQUESTS} slices of {base} within a minute, so that it waits; try again in a minute, or make \
+             the slices larger"
+        ))
+    }
+
+    fn count(&mut self, base: Prefix, most: usize, now: Millis) -> bool {
+        let claims = self.claims.entry(base).or_default();
+        while claims.front().is_some_and(|at| at.saturating_add(MINUTE) <= now) {
+            claims.pop_front();
+        }
+        let admitted = claims.len() < most;
+        if admitted {
+            claims.push_back(now);
+        }
+        admitted
+    }
+
+    /// What is to be done about slices of this use.
+    fn decide(&mut self, slices: &[SliceUse], now: Millis) -> (Vec<Geometry>, Vec<Prefix>) {
+        let (mut wanted, mut back) = (Vec::new(), Vec::new());
+        self.empty.retain(|prefix, _| slices.iter().any(|slice| slice.prefix == *prefix && slice.is_empty()));
+        let mut by_base: BTreeMap<Prefix, Vec<&SliceUse>> = BTreeMap::new();
+        for slice in slices {
+            if slice.is_empty() && (slice.is_alone() || slice.state == SliceState::Lost) {
+                back.push(slice.prefix);
+            } else if slice.state == SliceState::Held && !slice.is_alone() {
+                by_base.entry(slice.pool.base).or_default().push(slice);
+            }
+        }
+        let mut next: Option<Millis> = None;
+        for (base, held) in by_base {
+            let free: u128 = held.iter().fold(0, |free, slice| free.saturating_add(slice.free));
+            if free.saturating_mul(4) < held[0].capacity() && self.count(base, AHEAD, now) {
+                wanted.push(held[0].pool);
+            }
+            // The first empty one is the spare.
+            for slice in held.iter().filter(|slice| slice.is_empty()).skip(1) {
+                let due = *self.empty.entry(slice.prefix).or_insert(now) + EMPTY;
+                if due <= now {
+                    back.push(slice.prefix);
+                } else {
+                    next = Some(next.map_or(due, |next| next.min(due)));
+                }
+            }
+        }
+        self.due = next;
+        (wanted, back)
+    }
+}
+
+/// How a slice of this host is used.
+#[derive(Clone, Copy, Debug)]
+struct SliceUse {
+    pool: Geometry,
+    prefix: Prefix,
+    state: SliceState,
+    used: u128,
+    free: u128,
+}
+
+impl SliceUse {
+    const fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    /// Whether it is a single address that is claimed by number.
+    fn is_alone(&self) -> bool {
+        self.pool.by_number.is_some_and(|part| part.contains(self.prefix))
+    }
+
+    const fn capacity(&self) -> u128 {
+        self.used.saturating_add(self.free)
+    }
+}
+
+fn uses(plan: &Plan) -> Vec<SliceUse> {
+    let bases: Vec<_> =
+        plan.settings().pools.iter().flat_map(|pool| pool.bases().map(|base| (pool.closed, *base))).collect();
+    let slice = |slice: &crate::plan::slices::Slice| {
+        let (_, base) = bases.iter().find(|(closed, base)| !closed && base.base.contains(slice.prefix))?;
+        let (used, free) = plan.count_in_slice(base, slice.prefix);
+        Some(SliceUse { pool: Geometry::of(base)?, prefix: slice.prefix, state: slice.state, used, free })
+    };
+    plan.slices().iter().filter_map(slice).collect()
+}
+
+impl ClaimsTask {
+    /// Claims a spare slice where room runs out, and gives empty slices back.
+    pub(super) async fn keep_up(&mut self) {
+        let Ok(slices) = self.ledger.look(uses).await else { return };
+        let (wanted, back) = self.upkeep.decide(&slices, self.steps.now());
+        for pool in wanted {
+            self.ask(Wanter::Upkeep, pool, Need::Room { part: pool.base }).await;
+        }
+        for prefix in back {
+            self.feed(ClaimEvent::GiveBack { prefix }).await;
+        }
+    }
+}
