@@ -4,9 +4,12 @@
 //! The other host is a network namespace inside the engine's own, with nothing but a link and these routes. For a LAN
 //! that two hosts share, the other host is a second gipam with books of its own.
 
+use std::time::Duration;
+
 use crate::engine::Engine;
 use crate::gipam;
 use crate::scenario::{Scenario, scenario};
+use crate::wait::until;
 use crate::world::World;
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -14,8 +17,10 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario("another_host_reaches_containers_of_routed_networks_over_its_routes", "D6", reached);
     let shared =
         scenario("macvlan_networks_of_two_hosts_share_a_lan_without_duplicates", "P31 D4", shared_lan);
+    let kernel = scenario("routes_in_the_kernel_do_not_make_docker_refuse_networks", "P12 D6", kernel_routes);
     vec![
         shared,
+        kernel,
         reached.unless(|engine: &Engine| {
             (engine.version < (28, 0))
                 .then_some("only Engine 28 and later drop packets from other hosts by default")
@@ -80,6 +85,52 @@ fn reached(w: &mut World) {
     }
     let said = gipam::cli(w.engine, &["slices"]);
     assert!(said.ok && said.out.contains("10.8.16.0/20"), "{}{}", said.out, said.err);
+}
+
+/// Docker takes networks inside and of the size of a slice that has a discard route, and in one that still had a route to
+/// another host a moment ago. The routes stay through all of this, and a restart of Docker changes nothing.
+fn kernel_routes(w: &mut World) {
+    w.change_host("mkdir -p /srv", "rm -f /srv/plan.toml");
+    w.change_host(
+        "ip link add up8 type veth peer name up9 && ip link set up8 up && ip link set up9 up
+         ip addr add 198.51.100.12/24 dev up8 && ip -6 addr add 2001:db8::12/64 dev up8 nodad",
+        "ip link del up8",
+    );
+    w.write("/srv/plan.toml", PLAN);
+    w.configure(&CONFIGURATION.replace("host = \"b\"", "host = \"b\"\nroutes = \"kernel\""));
+    let routes = "ip -4 route show proto 171; ip -6 route show proto 171";
+    let own = |w: &World| {
+        until("the routes are there", Duration::from_secs(10), || w.inside(routes).lines().count() == 4);
+        let all = w.inside(routes);
+        assert!(
+            all.contains("10.8.0.0/20 via 198.51.100.11") && all.contains("blackhole 10.8.16.0/20"),
+            "{all}"
+        );
+    };
+    own(w);
+    for number in 0..3 {
+        w.network(&format!("--ipv6 n{number}"));
+        w.run(&format!("--name c{number} --network n{number}"));
+    }
+    assert_eq!(w.prefixes("n0"), ["10.8.16.0/24", "2001:db8:8:1000::/64"]);
+    w.ping("c1", "198.51.100.12");
+    own(w);
+    w.docker("rm -f c0 c1 c2");
+    w.docker("network rm n0 n1 n2");
+    w.network("--ipv6 --subnet 10.8.16.0/20 --subnet 2001:db8:8:1000::/52 whole");
+    w.run("--name c4 --network whole");
+    w.ping("c4", "198.51.100.12");
+    own(w);
+    w.docker("rm -f c4");
+    w.docker("network rm whole");
+    let swapped = PLAN
+        .replace("10.8.0.0/20", "x")
+        .replace("10.8.16.0/20", "10.8.0.0/20")
+        .replace("\"x\"", "\"10.8.16.0/20\"");
+    w.write("/srv/plan.toml", &swapped);
+    assert!(gipam::cli(w.engine, &["reload"]).ok);
+    w.network("--ipv6 moved");
+    assert_eq!(w.prefixes("moved"), ["10.8.0.0/24", "2001:db8:8:1000::/64"]);
 }
 
 const LAN: &str = r#"

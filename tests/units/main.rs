@@ -44,7 +44,7 @@ use std::process::ExitCode;
 /// A name, and what to do on a fresh machine.
 type Scenario = (&'static str, fn(&mut Machine));
 
-const SCENARIOS: [Scenario; 15] = [
+const SCENARIOS: [Scenario; 16] = [
     ("transport_unix_tcp_tls_unix", transport::switch),
     ("boot_shutdown_boot", boot::shutdown),
     ("install_use_upgrade_remove", install::install_use_remove),
@@ -58,6 +58,7 @@ const SCENARIOS: [Scenario; 15] = [
     ("bad_configuration_is_not_retried", reload::exit_code_2),
     ("reload_applies_a_changed_pool", reload::changed_pool),
     ("hooks_run_within_the_service", reload::hook),
+    ("kernel_routes_need_the_drop_in", reload::kernel_routes),
     ("old_binary_replaced", old::replaced),
     ("old_installation_gets_these_units", old::units),
 ];

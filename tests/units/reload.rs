@@ -93,3 +93,35 @@ pub fn hook(m: &mut Machine) {
         m.sh(&format!("ip {family} route show type blackhole")).contains(&subnet)
     });
 }
+
+/// The unit may not change routes, and says so; with the drop-in of docs/install.md gipam keeps those of the plan.
+pub fn kernel_routes(m: &mut Machine) {
+    m.sh("ip addr add 192.0.2.11/24 dev up0");
+    page::install(m);
+    m.write(
+        "/etc/gipam/plan.toml",
+        "[[pool]]\nbase = \"10.8.0.0/16\"\nslice = 20\n\
+         [[host]]\nname = \"a\"\nvia = [\"192.0.2.11\"]\nslices = [\"10.8.0.0/20\"]\n\
+         [[host]]\nname = \"b\"\nvia = [\"192.0.2.12\"]\nslices = [\"10.8.16.0/20\"]\n",
+    );
+    let plan = r#"[plan]\nfile = "/etc/gipam/plan.toml"\nhost = "a"\nroutes = "kernel"\n[[pool]]\nname = "routed"\nv4 = { base = "10.8.0.0/16", slice = 20 }\n"#;
+    m.sh(&format!("printf '{plan}' >>{TOML}; systemctl reload gipam"));
+    until("doctor names the missing capability", SOON, || {
+        m.try_sh("gipam doctor").out.contains("it needs CAP_NET_ADMIN")
+    });
+    m.sh("docker network create --ipam-driver gipam --ipam-opt pool=routed net");
+    assert_eq!(m.prefixes("net"), ["10.8.0.0/24"], "everything else works");
+    m.sh(&page::block("Install by hand", 3));
+    let routes = "ip route show proto 171";
+    until("the routes exist", SOON, || m.sh(routes).lines().count() == 2);
+    assert!(m.sh(routes).contains("10.8.16.0/20 via 192.0.2.12 dev up0"), "{}", m.sh(routes));
+    let capabilities = m.show("gipam.service", "CapabilityBoundingSet");
+    assert!(capabilities.contains("cap_net_admin") && capabilities.contains("cap_chown"), "{capabilities}");
+    m.sh("systemctl kill --signal=KILL gipam");
+    until("systemd has started it again", SOON, || {
+        m.show("gipam.service", "NRestarts") == "1" && m.try_sh("gipam status").ok
+    });
+    assert_eq!(m.sh(routes).lines().count(), 2);
+    m.sh("docker network rm net; systemctl stop gipam.socket gipam.service");
+    assert_eq!(m.sh(routes), "");
+}
