@@ -12,7 +12,7 @@ use super::tables::escaped;
 use crate::reconcile::Finding;
 use crate::text::counted;
 use crate::view::digits;
-use crate::view::rows::{HookRow, Status, StoreRow};
+use crate::view::rows::{HookRow, KernelRoutesRow, Status, StoreRow};
 
 const FILLING: usize = 2;
 const HOOKS: usize = 1;
@@ -66,7 +66,19 @@ pub(super) fn plan(status: &Status) -> Vec<Line> {
     let first = if plan.lost > 0 { first.and(Ink::Red, lost) } else { first };
     let error = plan.error.as_deref().map(|error| entry("", "").and(Ink::Yellow, escaped(error)));
     let store = plan.store.iter().filter(|_| status.running).flat_map(|store| self::store(store, status));
-    std::iter::once(first).chain(error).chain(store).collect()
+    std::iter::once(first).chain(error).chain(store).chain(status.routes.iter().flat_map(routes)).collect()
+}
+
+/// The routes in the kernel, if gipam keeps them there, and why the first missing one is not.
+fn routes(row: &KernelRoutesRow) -> Vec<Line> {
+    let line = |ink, text: String| entry("", "").and(ink, text);
+    if row.kept == row.wanted {
+        return vec![line(Ink::Plain, format!("{} in the kernel", counted(row.kept, "route")))];
+    }
+    let first = row.unmade.first().map(|route| format!("{}: {}", route.prefix, route.why));
+    let why = row.error.clone().or(first).map(|why| line(Ink::Plain, escaped(&why)));
+    let text = format!("{} of {} NOT IN THE KERNEL", row.wanted - row.kept, counted(row.wanted, "route"));
+    std::iter::once(line(Ink::Red, text)).chain(why).collect()
 }
 
 /// Whether the plan's store answers, and what this host waits for.
@@ -198,7 +210,7 @@ fn suspect(finding: &Finding, now: Option<&str>) -> Line {
 mod tests {
     use super::*;
     use crate::view::Count;
-    use crate::view::rows::PlanRow;
+    use crate::view::rows::{PlanRow, UnmadeRoute};
 
     fn lines(plan: PlanRow) -> Vec<String> {
         let now = Some("2026-01-02T03:05:00Z".to_owned());
@@ -230,6 +242,25 @@ mod tests {
         let said = format!("{first}, 1 LOST to another host (see gipam slices)");
         assert_eq!(lines(lost), [said.as_str(), "plan.toml is empty"]);
         assert_eq!(plan_lines(&Status::default()), [""; 0], "a host alone has no plan");
+    }
+
+    #[test]
+    fn the_routes_say_how_many_are_in_the_kernel_and_why_one_is_not() {
+        let told = |row: KernelRoutesRow| {
+            let status = Status { routes: Some(row), plan: Some(PlanRow::default()), ..Status::default() };
+            plan_lines(&status).split_off(1)
+        };
+        let all = KernelRoutesRow { wanted: 6, kept: 6, ..KernelRoutesRow::default() };
+        assert_eq!(told(all.clone()), ["6 routes in the kernel"]);
+        let route = |prefix: &str, why: &str| {
+            let (prefix, why) = (prefix.to_owned(), why.to_owned());
+            UnmadeRoute { prefix, why, ..UnmadeRoute::default() }
+        };
+        let unmade = vec![route("10.8.16.0/20", "no link"), route("10.8.32.0/20", "no link")];
+        let some = KernelRoutesRow { kept: 4, unmade, ..all };
+        assert_eq!(told(some), ["2 of 6 routes NOT IN THE KERNEL", "10.8.16.0/20: no link"]);
+        let none = KernelRoutesRow::failed(6, "not allowed");
+        assert_eq!(told(none), ["6 of 6 routes NOT IN THE KERNEL", "not allowed"]);
     }
 
     #[test]

@@ -246,13 +246,15 @@ impl Keeper {
                 self.pause = if disturbed { (self.pause * 2).min(LONGEST) } else { TOGETHER };
                 row
             }
-            Err(error) if is(&error, Errno::PERM) => KernelRoutesRow::failed(state::FORBIDDEN),
+            Err(error) if is(&error, Errno::PERM) => {
+                KernelRoutesRow::failed(wanted.routes.len(), state::FORBIDDEN)
+            }
             Err(error) => {
                 self.socket = None;
                 let text = format!(
                     "the routes of this host cannot be kept: {error}; gipam tries again in a few seconds"
                 );
-                KernelRoutesRow::failed(&text)
+                KernelRoutesRow::failed(wanted.routes.len(), &text)
             }
         };
         self.state.set(Some(row));
@@ -300,7 +302,8 @@ impl Keeper {
         if added + removed > 0 {
             tracing::info!("{}", state::changed(added, removed, kept));
         }
-        Ok((KernelRoutesRow { kept: kept as u64, unmade, error: None }, added + removed))
+        let wanted = wanted.routes.len() as u64;
+        Ok((KernelRoutesRow { wanted, kept: kept as u64, unmade, error: None }, added + removed))
     }
 
     /// The open socket.

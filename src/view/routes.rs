@@ -46,7 +46,9 @@ pub struct RouteRow {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct KernelRoutesRow {
-    /// How many are in place.
+    /// How many the plan has.
+    pub wanted: u64,
+    /// How many of them are in place.
     pub kept: u64,
     /// Those that the kernel did not accept.
     pub unmade: Vec<UnmadeRoute>,
@@ -56,8 +58,8 @@ pub struct KernelRoutesRow {
 
 impl KernelRoutesRow {
     /// The state if nothing can be changed.
-    pub fn failed(error: &str) -> Self {
-        Self { error: Some(error.to_owned()), ..Self::default() }
+    pub fn failed(wanted: usize, error: &str) -> Self {
+        Self { wanted: wanted as u64, error: Some(error.to_owned()), ..Self::default() }
     }
 }
 

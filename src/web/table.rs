@@ -170,6 +170,13 @@ metrics! {
                 store.stale_since.map_or(0.0, |since| seconds(crate::clock::now().saturating_sub(since)))
             }));
     }
+    "Routes to the slices of other hosts" {
+        "gipam_plan_routes" Gauge "" ["state"]
+            "Routes of the plan that gipam keeps in the kernel of this host: kept, and missing (gipam doctor says why); omitted unless [plan] routes is \"kernel\""
+            |scrape| each(scrape.running.edge.state.row().iter().flat_map(|row| {
+                [("kept", row.kept as f64), ("missing", row.wanted.saturating_sub(row.kept) as f64)]
+            }));
+    }
     "Pools and subnets that are filling up" {
         "gipam_filling" Gauge "" ["what"]
             "Pools and subnets that have reached warn_at and have not dropped well below it since"
