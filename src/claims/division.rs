@@ -93,6 +93,15 @@ impl HostState {
     }
 }
 
+/// What the plan has at an address.
+#[derive(Clone, Copy, Debug)]
+pub enum SliceAround<'a> {
+    /// The slice around it, and its host if this version can read that.
+    Slice(Prefix, Option<&'a HostPlan>),
+    /// No slice; the next one after it.
+    Nothing(Option<Prefix>),
+}
+
 impl HostPlan {
     /// Whether a person said that it is gone for good.
     pub fn is_forgotten(&self) -> bool {
@@ -133,6 +142,19 @@ impl Division {
     pub fn owners_of(&self, prefix: Prefix) -> impl Iterator<Item = (Prefix, &HostPlan)> {
         let met = self.owners.range(meeting(&self.owners, prefix));
         met.filter_map(|(slice, index)| Some((*slice, self.hosts.get(*index)?)))
+    }
+
+    /// The slice around an address, or where the next one begins.
+    pub fn around(&self, address: Prefix) -> SliceAround<'_> {
+        if let Some((slice, host)) = self.owners_of(address).next() {
+            return SliceAround::Slice(slice, Some(host));
+        }
+        if let Some(slice) = self.unclear.iter().find(|slice| slice.contains(address)) {
+            return SliceAround::Slice(*slice, None);
+        }
+        let next = self.owners.range(address..).next().map(|(slice, _)| *slice);
+        let unclear = self.unclear.range(address..).next().copied();
+        SliceAround::Nothing(next.into_iter().chain(unclear).min())
     }
 
     /// All slices that have an owner, in order; `None` is an owner that this version cannot read.

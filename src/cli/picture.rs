@@ -3,6 +3,7 @@
 //! Promises: readable without colour, on a pipe and at 80 columns. Draws the lines of a map as received, without scaling.
 
 use super::paper::{Ink, Line};
+use super::tables::escaped;
 use crate::view::digits;
 use crate::view::map::{LegendRow, MapRow, sign_of};
 
@@ -18,7 +19,7 @@ fn ink_of(state: &str) -> Ink {
         "gateway" | "auxiliary" => Ink::Cyan,
         "cooling" => Ink::Yellow,
         "pinned" => Ink::Blue,
-        "reserved" => Ink::Magenta,
+        "reserved" | "others" => Ink::Magenta,
         _ => Ink::Grey,
     }
 }
@@ -31,7 +32,12 @@ pub(super) fn drawn(map: &MapRow, colour: bool) -> String {
         let mut drawn = Line::of(format!("{:<width$}  ", line.first.to_string()));
         match line.cells.first().filter(|_| line.lines.0 > 1) {
             Some(cell) => {
-                drawn = drawn.and(Ink::Plain, format!("{} to {}", sign_of(&cell.state).1, cell.last))
+                let whose = cell.name.as_ref().filter(|_| cell.state == "others");
+                let what = whose.map_or_else(
+                    || sign_of(&cell.state).1.to_owned(),
+                    |host| format!("of host {}", escaped(host)),
+                );
+                drawn = drawn.and(Ink::Plain, format!("{what} to {}", cell.last))
             }
             None => {
                 for run in line.cells.chunk_by(|a, b| a.state == b.state) {

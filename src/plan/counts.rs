@@ -5,6 +5,7 @@
 //! path.
 
 use super::Plan;
+use super::intervals::Intervals;
 use super::pool_spaces::Vacancy;
 use super::prefix::Prefix;
 use super::request::Space;
@@ -17,8 +18,10 @@ use super::subnet::{Subnet, never_given, usable};
 pub struct AddressCounts {
     /// Network, broadcast and all-zero host part, unless leased anyway.
     pub never_given: u128,
-    /// Not leased, and either reserved or outside the slices of this host.
+    /// Not leased, and not given dynamically: reserved, or in the part of a shared pool that is given by number.
     pub reserved: u128,
+    /// Not leased, and in no slice of this host: those that other hosts have or may claim.
+    pub others: u128,
     /// The gateway's slot, unless it is leased.
     pub slot: u128,
     pub leased: u128,
@@ -91,7 +94,6 @@ impl Plan {
     }
 
     /// Counts the addresses of a subnet; takes time proportional to its cooling addresses and reservations.
-    /// Addresses that other hosts may have count as reserved.
     pub fn count_addresses(&self, subnet: &Subnet) -> AddressCounts {
         self.count_addresses_in(subnet, subnet.state.prefix)
     }
@@ -99,18 +101,22 @@ impl Plan {
     /// Counts the addresses in this part of a subnet.
     fn count_addresses_in(&self, subnet: &Subnet, part: Prefix) -> AddressCounts {
         let addresses = &subnet.addresses;
-        let mut special = subnet.aside().into_owned();
+        let (mut special, mut elsewhere) = (subnet.aside().into_owned(), self.elsewhere(subnet));
         let (low, high) = never_given(subnet.state.prefix);
         let is_here = |address: &u128| part.contains_number(*address);
         let never: Vec<u128> = [low, high].into_iter().flatten().filter(is_here).collect();
         let slot = Some(subnet.slot()).filter(is_here).filter(|slot| !never.contains(slot));
         for address in never.iter().chain(&slot) {
             special.remove(*address);
+            elsewhere.remove(*address);
         }
-        // A leased address always counts as leased, wherever it is.
-        let open = |address: &u128| u128::from(!addresses.is_leased(*address));
         let clipped = |(first, last): (u128, u128)| (first.max(part.first()), last.min(part.last()));
         let reserved = |(first, last)| last - first + 1 - addresses.leased_between(first, last);
+        let aside = |of: &Intervals| -> u128 {
+            of.overlapping(part.first(), part.last()).map(clipped).map(reserved).sum()
+        };
+        // A leased address always counts as leased, wherever it is.
+        let open = |address: &u128| u128::from(!addresses.is_leased(*address));
         let cools = |address: &u128| {
             is_here(address)
                 && !special.contains(*address)
@@ -120,9 +126,12 @@ impl Plan {
         let cooling =
             addresses.released_while(|since| since.saturating_add(self.cooling_of(subnet)) > self.now);
         let is_whole = part == subnet.state.prefix;
+        let others = aside(&elsewhere);
         let mut counts = AddressCounts {
             never_given: never.iter().map(open).sum(),
-            reserved: special.overlapping(part.first(), part.last()).map(clipped).map(reserved).sum(),
+            // Everything elsewhere is set aside, too.
+            reserved: aside(&special) - others,
+            others,
             slot: slot.iter().map(open).sum(),
             leased: match is_whole {
                 true => addresses.leased() as u128,
@@ -131,8 +140,9 @@ impl Plan {
             cooling: cooling.filter(cools).count() as u128,
             free: 0,
         };
-        let others = counts.never_given + counts.reserved + counts.slot + counts.leased + counts.cooling;
-        counts.free = part.size().saturating_sub(others);
+        let taken =
+            counts.never_given + counts.reserved + others + counts.slot + counts.leased + counts.cooling;
+        counts.free = part.size().saturating_sub(taken);
         counts
     }
 

@@ -66,7 +66,7 @@ impl PoolSpace {
         self.slice.is_some() && self.shared.is_none()
     }
 
-    const fn base(&self) -> Prefix {
+    pub(super) const fn base(&self) -> Prefix {
         self.part(Vacancy::Free).base()
     }
 

@@ -207,6 +207,29 @@ impl Plan {
         &self.slices
     }
 
+    /// The addresses of a shared subnet that lie in no slice of this host; empty if the subnet is not shared.
+    pub fn elsewhere(&self, subnet: &Subnet) -> Intervals {
+        let (prefix, mut elsewhere) = (subnet.state.prefix, subnet.foreign().clone());
+        if elsewhere.overlapping(prefix.first(), prefix.last()).next().is_some() {
+            let own = self.slices.meeting(prefix).filter(|slice| slice.state != SliceState::Lost);
+            own.for_each(|slice| elsewhere.cut(slice.prefix.first(), slice.prefix.last()));
+        }
+        elsewhere
+    }
+
+    /// Whether an address of a divided pool lies in a slice of this host, and up to which address that stays so; `None`
+    /// outside of divided pools.
+    pub(super) fn in_own_slice(&self, address: Prefix) -> Option<(bool, u128)> {
+        let base = self.spaces.divided_around(address)?.base();
+        let is_own = |slice: &&Slice| slice.state != SliceState::Lost;
+        if let Some(slice) = self.slices.meeting(address).find(is_own) {
+            return Some((true, slice.prefix.last()));
+        }
+        let mut later = self.slices.0.range(address..=*base.within().end()).map(|(_, slice)| slice);
+        let next = later.find(is_own).map(|slice| slice.prefix.first() - 1);
+        Some((false, next.unwrap_or(base.last())))
+    }
+
     /// The slices that this host must hold before it grants this subnet; `None` if it already holds them, or
     /// if the subnet is not cut from slices.
     pub(super) fn unowned_subnet(&self, prefix: Prefix) -> Option<Want> {

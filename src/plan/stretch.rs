@@ -26,8 +26,12 @@ pub enum Shade {
     Slot,
     /// Configured: never given dynamically.
     Reserved,
+    /// In a divided pool, and in no slice of this host. The plan does not know whose it is.
+    Others,
     /// Network or broadcast address, or all-zero host part.
     Never,
+    /// In a divided pool, and in no slice of any host.
+    Unclaimed,
     Free,
 }
 
@@ -77,7 +81,11 @@ impl Plan {
             let next = indexes.iter().filter_map(|index| index.next_after(family, Some(here)));
             last = next.fold(last, |last, next| last.min(next.first() - 1));
         }
-        Stretch::open(&self.reserved[family as usize], from, last)
+        match self.in_own_slice(here) {
+            Some((false, end)) => Stretch::plain(end.min(last), Shade::Others),
+            Some((true, end)) => Stretch::open(&self.reserved[family as usize], from, end.min(last)),
+            None => Stretch::open(&self.reserved[family as usize], from, last),
+        }
     }
 
     /// The next prefix of held subnets outside all pools, with these subnets.
@@ -139,9 +147,13 @@ impl Plan {
         if let Some(shade) = special {
             return Stretch::plain(from, shade);
         }
-        let Some(behind) = from.checked_add(1).filter(|behind| *behind <= last) else {
-            return Stretch::open(&subnet.aside(), from, from);
+        let elsewhere = self.elsewhere(subnet);
+        let open = |last: u128| match elsewhere.overlapping(from, last).next() {
+            Some((first, end)) if first <= from => Stretch::plain(end.min(last), Shade::Others),
+            Some((first, _)) => Stretch::open(&subnet.aside(), from, first - 1),
+            None => Stretch::open(&subnet.aside(), from, last),
         };
+        let Some(behind) = from.checked_add(1).filter(|behind| *behind <= last) else { return open(from) };
         let next = [
             subnet.addresses.records_from(behind).next().map(|(address, _)| address),
             subnet.pins().range(behind..).next().map(|(address, _)| *address),
@@ -150,6 +162,6 @@ impl Plan {
             high,
         ];
         let next = next.into_iter().flatten().filter(|next| *next >= behind).min();
-        Stretch::open(&subnet.aside(), from, next.map_or(last, |next| last.min(next - 1)))
+        open(next.map_or(last, |next| last.min(next - 1)))
     }
 }

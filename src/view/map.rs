@@ -7,12 +7,16 @@
 mod cells;
 mod rows;
 
+use std::sync::Arc;
+
 use self::cells::{Cells, length};
 pub use self::rows::{CellRow, LegendRow, LineRow, MapRow, SegmentRow, sign_of};
 use self::rows::{STATES, name};
 pub use super::fold::Whose;
 use super::fold::{DrawnLine, Fold, Piece};
 use super::{COUNTABLE, Count, Fullness, Size};
+use crate::claims::HostsPlan;
+use crate::claims::division::SliceAround;
 use crate::plan::change::Serial;
 use crate::plan::host_use::HostUse;
 use crate::plan::prefix::{Family, Prefix};
@@ -49,9 +53,17 @@ pub struct Drawing {
     /// Addresses that are not free.
     taken: u128,
     whose: Option<Whose>,
+    /// The plan of all hosts, if several divide the pools.
+    hosts: Option<Arc<HostsPlan>>,
 }
 
 impl Drawing {
+    /// The same drawing, where other hosts are known by name.
+    #[must_use]
+    pub fn among(self, hosts: Option<Arc<HostsPlan>>) -> Self {
+        Self { hosts, ..self }
+    }
+
     /// Drawings of everything, or of the pool, subnet or prefix named by `of`; empty if nothing has that name.
     pub fn find(plan: &Plan, of: Option<&str>, size: Option<Size>, in_use: &HostUse) -> Vec<Self> {
         let pools = plan.settings().pools.iter();
@@ -86,7 +98,18 @@ impl Drawing {
         let unit = if size.is_some() { row.unit } else { region.family().bits() };
         let fold = Fold::new(region.last() - region.first(), u32::from(region.family().bits() - unit), size);
         let next = Some(region.first());
-        Self { drawn, region, next, row, size, fold, counts: Default::default(), taken: 0, whose: None }
+        Self {
+            drawn,
+            region,
+            next,
+            row,
+            size,
+            fold,
+            counts: Default::default(),
+            taken: 0,
+            whose: None,
+            hosts: None,
+        }
     }
 
     fn of_pool(pool: &PoolSettings, base: &Base, part: Prefix, size: Option<Size>, in_use: &HostUse) -> Self {
@@ -158,8 +181,30 @@ impl Drawing {
         self.next.is_none()
     }
 
+    /// Whose space this is that lies in no slice of this host, and up to where: of another host with its name, or of none. If the
+    /// plan of all hosts is not known, it may be anybody's.
+    fn elsewhere(&self, from: u128, last: u128) -> (u128, Shade, Option<String>) {
+        let Some(division) = self.hosts.as_ref().and_then(|hosts| hosts.division.as_ref()) else {
+            return (last, Shade::Others, None);
+        };
+        match division.around(Prefix::host(self.region.address(from))) {
+            SliceAround::Slice(slice, host) => {
+                (slice.last().min(last), Shade::Others, host.map(|host| host.name.clone()))
+            }
+            SliceAround::Nothing(_) if !division.complete => (last, Shade::Others, None),
+            SliceAround::Nothing(next) => {
+                let next = next.filter(|next| next.family() == self.region.family());
+                (next.map_or(last, |next| (next.first() - 1).min(last)), Shade::Unclaimed, None)
+            }
+        }
+    }
+
     /// Draws one stretch. Returns where the next one begins, or `None` at the end.
-    fn draw(&mut self, plan: &Plan, from: u128, stretch: Stretch<'_>) -> Option<u128> {
+    fn draw(&mut self, plan: &Plan, from: u128, mut stretch: Stretch<'_>) -> Option<u128> {
+        let mut host = None;
+        if stretch.shade == Shade::Others {
+            (stretch.last, stretch.shade, host) = self.elsewhere(from, stretch.last);
+        }
         let next = stretch.last.checked_add(1).filter(|next| *next <= self.region.last());
         // If the host uses all of a pool, the pool cannot give any subnet.
         let shade = match stretch.shade {
@@ -181,6 +226,7 @@ impl Drawing {
             to: stretch.last - origin,
             first: family.address(from),
             last: family.address(stretch.last),
+            name: host,
             ..Piece::new(shade)
         };
         if let Some(subnet) = stretch.subnet {
@@ -281,11 +327,14 @@ fn of_subnet(plan: &Plan, subnet: &Subnet, piece: Piece) -> Piece {
 /// Pieces as rows. With `merge` (inside a subnet), adjacent pieces in the same state become one segment.
 fn segments(pieces: Vec<Piece>, merge: bool) -> Vec<SegmentRow> {
     let is_next = |before: &Piece, piece: &Piece| {
-        merge && before.shade == piece.shade && before.to.checked_add(1) == Some(piece.from)
+        let is_same =
+            before.shade == piece.shade && (before.shade != Shade::Others || before.name == piece.name);
+        merge && is_same && before.to.checked_add(1) == Some(piece.from)
     };
     let row = |run: &[Piece]| {
         let ([first, ..], [.., last]) = (run, run) else { return None };
-        Some(SegmentRow { first: first.first, last: last.last, state: name(first.shade).to_owned() })
+        let host = first.name.clone().filter(|_| first.shade == Shade::Others);
+        Some(SegmentRow { first: first.first, last: last.last, state: name(first.shade).to_owned(), host })
     };
     pieces.chunk_by(is_next).filter_map(row).collect()
 }

@@ -28,8 +28,10 @@ impl View {
             lines: lines.clamp(1, MOST_PLACES),
         });
         let (named, in_use) = (of.clone(), Arc::new(self.in_use()?));
+        let hosts = self.known_hosts();
         let find = move |plan: &Plan| Drawing::find(plan, named.as_deref(), size, &in_use);
-        let drawings = self.source.look(find)?;
+        let drawings: Vec<Drawing> =
+            self.source.look(find)?.into_iter().map(|drawing| drawing.among(hosts.clone())).collect();
         if let Some(of) = of.filter(|_| drawings.is_empty()) {
             let what = match Prefix::parse(&of) {
                 Some(prefix) => format!("{prefix} is neither in a pool nor in a subnet"),

@@ -88,6 +88,9 @@ pub struct SubnetRow {
     pub share: Fullness,
     /// The share as text, such as `50%`.
     pub full: String,
+    /// Addresses of a subnet of several hosts that lie in no slice of this host.
+    #[serde(default)]
+    pub others: Count,
 }
 
 /// One address.

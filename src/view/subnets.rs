@@ -81,6 +81,7 @@ pub(super) fn subnet_row(plan: &Plan, subnet: &Subnet) -> (Serial, u64, SubnetRo
         reserved: Count(counts.reserved + counts.never_given + counts.slot),
         share,
         full: share.to_string(),
+        others: Count(counts.others),
     };
     (state.serial, state.generation, row)
 }

@@ -134,9 +134,10 @@ metrics! {
             "How many more subnets of their pool's size (or addresses, if the pool is one subnet of several hosts) fit into the slices that this host holds; a new slice is claimed before it is 0"
             |scrape| optional(scrape.census.as_ref().filter(|census| census.slices.held > 0).map(|census| census.slices.room as f64));
         "gipam_subnet_addresses" Gauge "" ["subnet", "pool", "space", "state"]
-            "Addresses of the fullest subnets: used, cooling, reserved (never given, reserved, or kept for the gateway) and free; they add up to the subnet"
+            "Addresses of the fullest subnets: used, cooling, reserved (never given, reserved, or kept for the gateway), others (in no slice of this host; 0 unless several hosts share the subnet) and free; they add up to the subnet"
             |scrape| scrape.fullest().flat_map(|(labels, row)| states(&labels, [
-                ("used", row.leases.0), ("cooling", row.cooling.0), ("reserved", row.reserved.0), ("free", row.free.0),
+                ("used", row.leases.0), ("cooling", row.cooling.0), ("reserved", row.reserved.0),
+                ("others", row.others.0), ("free", row.free.0),
             ])).collect();
         "gipam_subnet_fullness" Gauge "ratio" ["subnet", "pool", "space"]
             "How full each of the fullest subnets is, 0 to 1: leased and cooling addresses as a fraction of all that could be given"
@@ -284,7 +285,7 @@ bytes, times are seconds since 1970. Counters begin at zero at each start.
 
 A scrape counts subnets and addresses, with short reads of the plan that do not delay anything else: at most once a second, and for at
 most a twentieth of the time. Only the fullest subnets are counted one by one (`metrics_subnets` in the configuration, 100 unless
-set), so that the number of series is limited: four for each of these subnets, eight for each pool, and a few dozen others.
+set), so that the number of series is limited: five for each of these subnets, eight for each pool, and a few dozen others.
 
 Alert rules are in `packaging/prometheus/gipam.rules.yml`, and a Grafana dashboard is in `packaging/grafana/gipam.json`.
 ";

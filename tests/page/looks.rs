@@ -70,6 +70,12 @@ pub fn readable(browser: &mut Browser) {
         assert_eq!(tab.value(FAINT), serde_json::json!([]), "troubled, dark: {dark}");
         assert_eq!(tab.value(NAMELESS), serde_json::json!([]), "troubled");
     }
+    let (hosts, _plan) = Site::among_hosts();
+    for dark in [false, true] {
+        let mut tab = hosts.open(browser, 1280, 900, dark);
+        assert_eq!(tab.value(FAINT), serde_json::json!([]), "several hosts, dark: {dark}");
+        assert_eq!(tab.value(NAMELESS), serde_json::json!([]), "several hosts");
+    }
     for dark in [false, true] {
         let mut tab = site.open(browser, 1280, 900, dark);
         for at in ["", "map=198.51.100.16/28", "map=10.20.0.0/16"] {
@@ -155,7 +161,7 @@ pub fn screens(browser: &mut Browser) {
 pub fn pictures(browser: &mut Browser) {
     let directory = std::env::var_os("GIPAM_SCREENSHOTS").map(std::path::PathBuf::from);
     let (site, bare, troubled) = (Site::with_names(), Site::new(TOML), Site::troubled());
-    let many = Site::with_six_hundred_subnets();
+    let (many, (hosts, _plan)) = (Site::with_six_hundred_subnets(), Site::among_hosts());
     for (name, site, width, dark, at, part, most) in [
         ("page-light", &site, 1280, false, "", "body", 1_330),
         ("page-dark", &site, 1280, true, "", "body", 1_330),
@@ -181,6 +187,12 @@ pub fn pictures(browser: &mut Browser) {
         ("many-light", &many, 1280, false, "map=lan", "#map", 1_200),
         ("many-phone", &many, 390, false, "map=lan", "#map", 1_500),
         ("many-page", &many, 1280, false, "", "body", 2_500),
+        ("hosts-light", &hosts, 1280, false, "", "#map", 900),
+        ("hosts-dark", &hosts, 1280, true, "", "#map", 900),
+        ("hosts-lan", &hosts, 1280, false, "map=198.51.100.0/24", "#map", 700),
+        ("hosts-lan-dark", &hosts, 1280, true, "map=198.51.100.0/24", "#map", 700),
+        ("hosts-state", &hosts, 1280, false, "", "#state", 900),
+        ("hosts-phone", &hosts, 390, false, "", "#map", 1_500),
         ("empty-light", &bare, 1280, false, "", "body", 2_700),
     ] {
         let mut tab = site.open(browser, width, 860, dark);

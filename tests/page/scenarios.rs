@@ -101,17 +101,35 @@ pub fn slices(browser: &mut Browser) {
     let state = tab.value("document.querySelector('#state').innerText");
     assert!(!state.as_str().unwrap().contains("slice"), "a host alone has no plan: {state}");
     drop(tab);
-    let directory = tempfile::tempdir().unwrap();
-    let plan = directory.path().join("plan.toml");
-    let text = "[[pool]]\nbase = \"10.20.0.0/16\"\nslice = 20\n[[host]]\nname = \"a\"\nvia = [\"192.0.2.11\"]\n\
-        slices = [\"10.20.0.0/20\"]\n";
-    std::fs::write(&plan, text).unwrap();
-    let lan = TOML.replace("size = 24 }", "size = 24, slice = 20 }");
-    let site = Site::new(&format!("{lan}[plan]\nfile = {plan:?}\nhost = \"a\"\n"));
+    let (site, _plan) = Site::among_hosts();
     let mut tab = site.open(browser, 1280, 900, false);
-    let state = tab.value("document.querySelector('#state').innerText");
-    let expected = "Host a of 1 holds 1 slice, with room for 16 more subnets.";
-    assert!(state.as_str().unwrap().contains(expected), "{state}");
+    let text = |tab: &mut super::browser::Tab, of: &str| {
+        let text = tab.value(&format!("document.querySelector('{of}').innerText"));
+        text.as_str().unwrap().to_owned()
+    };
+    let state = text(&mut tab, "#state");
+    for words in [
+        "Host a of 3 holds 2 slices, with room for 14 more subnets.",
+        "Other hosts have 5 slices; 25 are free.",
+        "Plan file: ",
+    ] {
+        assert!(state.contains(words), "{words}: {state}");
+    }
+    let legend = text(&mut tab, "#legend");
+    assert!(legend.contains("of another host") && legend.contains("of no host yet"), "{legend}");
+    let cells =
+        "[...document.querySelectorAll('.cell.others')].map((cell) => cell.getAttribute('aria-label'))";
+    let labels = tab.value(cells).to_string();
+    assert!(
+        labels.contains("10.20.16.0 – 10.20.31.255 b: of host b, room for 16 subnets of /24"),
+        "{labels}"
+    );
+    tab.value("location.hash = 'map=198.51.100.0/24'");
+    tab.until("document.querySelectorAll('#crumbs li').length > 1");
+    let labels = tab.value(cells).to_string();
+    assert!(labels.contains("198.51.100.32 – 198.51.100.47 b: of host b, 16 addresses"), "{labels}");
+    let legend = text(&mut tab, "#legend");
+    assert!(legend.contains("of another host 32") && !legend.contains("reserved"), "{legend}");
     assert_eq!(tab.troubles(), Vec::<String>::new());
 }
 

@@ -11,6 +11,32 @@ pub const TOML: &str = "reserved = [\"198.51.100.0/28\", \"203.0.113.64-203.0.11
     v6 = { base = \"2001:db8:d::/48\", size = 64, addresses = \"stable\" }\n\
     [[pool]]\nname = \"lan\"\nv4 = { base = \"10.20.0.0/16\", size = 24 }\n";
 
+/// Pools of three hosts: one that is divided, and one LAN.
+const DIVIDED: &str = "[gc]\nengine = \"\"\n[[pool]]\nname = \"routed\"\nv4 = { base = \"10.20.0.0/16\", size = 24, slice = 20 }\n\
+    [[pool]]\nname = \"lan\"\nv4 = { base = \"198.51.100.0/24\", slice = 28, shared = true, gateway = \"198.51.100.1\" }\n";
+
+/// Who has which part of them.
+const PLAN: &str = r#"
+[[pool]]
+base = "10.20.0.0/16"
+slice = 20
+[[pool]]
+base = "198.51.100.0/24"
+slice = 28
+[[host]]
+name = "a"
+via = ["192.0.2.11"]
+slices = ["10.20.0.0/20", "198.51.100.16/28"]
+[[host]]
+name = "b"
+via = ["192.0.2.12"]
+slices = ["10.20.16.0/20", "10.20.48.0/20", "198.51.100.32/28"]
+[[host]]
+name = "c"
+via = ["192.0.2.13"]
+slices = ["10.20.32.0/20", "198.51.100.64/28"]
+"#;
+
 /// A daemon that serves its web page.
 pub struct Site {
     pub house: House,
@@ -60,6 +86,24 @@ impl Site {
         let site = Site::new(TOML);
         site.populate();
         site
+    }
+
+    /// Host a of three that share a pool and a LAN, with a network in each. Also returns the directory of the plan file.
+    pub fn among_hosts() -> (Site, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let plan = directory.path().join("plan.toml");
+        std::fs::write(&plan, PLAN).unwrap();
+        let site = Site::new(&format!("{DIVIDED}[plan]\nfile = {plan:?}\nhost = \"a\"\n"));
+        let mut wire = site.daemon.wire();
+        for (pool, containers) in [("", 9), ("", 3), ("198.51.100.0/24", 5)] {
+            let asked =
+                json!({"AddressSpace": "local", "Pool": pool, "SubPool": "", "Options": {}, "V6": false});
+            let (id, _) = wire.pool(&asked);
+            for _ in 0..containers {
+                wire.address(&id, "", json!({}));
+            }
+        }
+        (site, directory)
     }
 
     /// Like [`Self::populated`], with an Engine that names everything, and with a day of history.

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use gipam::plan::change::{Change, Kind, Record, SubnetState};
 use gipam::plan::counts::AddressCounts;
-use gipam::plan::prefix::number;
+use gipam::plan::prefix::{Prefix, number};
 use gipam::plan::request::{AddressRequest, Decision, Reply, Request, Space, Wanted};
 use gipam::plan::slices::SliceState;
 use gipam::plan::{Plan, Subnet, never_given};
@@ -202,13 +202,13 @@ pub fn repeatable(plan: &Plan, old_ids: &[String]) -> Held {
     Ok(())
 }
 
-/// Every address of a subnet is in exactly one state: never given, reserved, the slot, leased, cooling or
-/// free.
+/// Every address of a subnet is in exactly one state: never given, reserved, of other hosts, the slot, leased,
+/// cooling or free.
 pub fn conserved(plan: &Plan) -> Held {
     for subnet in plan.subnets() {
         let counts = plan.count_addresses(subnet);
-        let parts =
-            [counts.never_given, counts.reserved, counts.slot, counts.leased, counts.cooling, counts.free];
+        let given = [counts.slot, counts.leased, counts.cooling, counts.free];
+        let parts = [&given[..], &[counts.never_given, counts.reserved, counts.others]].concat();
         let (sum, size) = (parts.iter().sum::<u128>(), subnet.state.prefix.size());
         ensure(sum == size, || {
             format!("conserved: {} has {size} addresses, counted {counts:?}", subnet.state.prefix)
@@ -229,6 +229,10 @@ fn classified(plan: &Plan, subnet: &Subnet) -> AddressCounts {
     let (low, high) = never_given(prefix);
     let (slot, reserved) = (subnet.slot(), plan.reservations(prefix, true));
     let cooling = plan.cooling_of(subnet);
+    let is_own = |address: std::net::IpAddr| {
+        let mut around = plan.slices().meeting(Prefix::host(address));
+        around.any(|slice| slice.state != SliceState::Lost)
+    };
     for address in prefix.first()..=prefix.last() {
         let record = subnet.addresses.get(address);
         let count = if record.is_some_and(|record| record.leased) {
@@ -237,6 +241,8 @@ fn classified(plan: &Plan, subnet: &Subnet) -> AddressCounts {
             &mut counts.never_given
         } else if address == slot {
             &mut counts.slot
+        } else if subnet.foreign().contains(address) && !is_own(prefix.address(address)) {
+            &mut counts.others
         } else if subnet.foreign().contains(address)
             || reserved.iter().any(|(first, last)| (*first..=*last).contains(&address))
         {

@@ -96,10 +96,25 @@ impl Cells<'_> {
         }
         let words = match piece.shade {
             Shade::Reserved => "reserved: never given dynamically",
+            Shade::Others => return self.others(piece, noun),
+            Shade::Unclaimed => "of no host yet",
             Shade::Never if noun == "address" => "never given: network or broadcast address",
             Shade::Never => "never given: this host uses it (see the pool)",
             shade => sign_of(name(shade)).1,
         };
+        self.counted(piece, noun, words)
+    }
+
+    /// The description of space in which this host has no slice.
+    fn others(&self, piece: &Piece, noun: &str) -> String {
+        match (&piece.name, piece.things) {
+            (Some(host), 1) => self.counted(piece, noun, &format!("of host {host}")),
+            (None, 1) => self.counted(piece, noun, "in no slice of this host"),
+            _ => "of other hosts".to_owned(),
+        }
+    }
+
+    fn counted(&self, piece: &Piece, noun: &str, words: &str) -> String {
         let host = self.region.family().bits() - self.unit;
         match ((number(piece.last) - number(piece.first)) >> host.min(127)).saturating_add(1) {
             1 => words.to_owned(),

@@ -10,7 +10,7 @@ use crate::plan::stretch::Shade;
 use crate::view::{Count, Fullness};
 
 /// Every state: its name in rows, its sign on a terminal, and its description.
-pub(super) const STATES: [(Shade, &str, char, &str); 9] = [
+pub(super) const STATES: [(Shade, &str, char, &str); 11] = [
     (Shade::Used, "used", '#', "used"),
     (Shade::Gateway, "gateway", 'G', "gateway"),
     (Shade::Auxiliary, "auxiliary", 'A', "auxiliary"),
@@ -18,7 +18,9 @@ pub(super) const STATES: [(Shade, &str, char, &str); 9] = [
     (Shade::Pinned, "pinned", 'p', "pinned"),
     (Shade::Slot, "slot", 'o', "kept for the gateway"),
     (Shade::Reserved, "reserved", '=', "reserved"),
+    (Shade::Others, "others", '%', "of another host"),
     (Shade::Never, "never", 'x', "never given"),
+    (Shade::Unclaimed, "unclaimed", '-', "of no host yet"),
     (Shade::Free, "free", '.', "free"),
 ];
 
@@ -67,8 +69,11 @@ pub struct MapRow {
 pub struct SegmentRow {
     pub first: IpAddr,
     pub last: IpAddr,
-    /// `used`, `gateway`, `auxiliary`, `cooling`, `pinned`, `slot`, `reserved` or `never`.
+    /// `used`, `gateway`, `auxiliary`, `cooling`, `pinned`, `slot`, `reserved`, `others` (of another host), `never` or `unclaimed` (of no host yet).
     pub state: String,
+    /// The other host to which it belongs, if that is known.
+    #[serde(default)]
+    pub host: Option<String>,
 }
 
 /// A line of the map.

@@ -54,7 +54,8 @@ function describe(cell, at) {
 
 function words(cell, area, width, folded) {
   const fits = (text) => text.length * 7.2 < width - 4;
-  const all = folded ? [`${cell.text} (${count(folded)} lines)`, cell.text] : [cell.name && cell.of ? `${brief(cell.label, area)} ${cell.name}` : "", cell.state === "free" ? "" : area.of === "outside" ? cell.label : brief(cell.label, area), cell.name ?? ""];
+  const whose = cell.state === "others" && cell.name ? [`host ${cell.name}`, cell.name] : null;
+  const all = folded ? [`${cell.text} (${count(folded)} lines)`, cell.text] : whose ?? [cell.name && cell.of ? `${brief(cell.label, area)} ${cell.name}` : "", ["free", "unclaimed"].includes(cell.state) ? "" : area.of === "outside" ? cell.label : brief(cell.label, area), cell.name ?? ""];
   return all.find((text) => text && fits(text));
 }
 
@@ -101,7 +102,7 @@ function wire(picture, cells, area) {
   const enter = (at) => {
     const { cell } = cells[at];
     if (cell.of) lookAt(cell.of);
-    else if (cell.first === cell.last && cell.state !== "free") location.hash = `of=${encodeURIComponent(cell.first)}`;
+    else if (cell.first === cell.last && !["free", "unclaimed"].includes(cell.state)) location.hash = `of=${encodeURIComponent(cell.first)}`;
   };
   const go = (at) => {
     groups.forEach((group) => (group.tabIndex = -1));
