@@ -221,6 +221,33 @@ fn a_host_that_divides_a_pool_differently_gives_nothing_of_it_and_says_both_valu
 }
 
 #[test]
+fn a_pool_that_is_divided_only_in_the_plan_file_gives_nothing_and_says_both_values() {
+    let hosts = Hosts::new(PLAN);
+    let sliced = toml("a", &hosts.path());
+    let house = House::with_toml(&sliced.replace(", slice = 24", ""));
+    let daemon = house.start();
+    let expected = "pool lan is 198.18.0.0/22 without slices, but ";
+    assert!(house.log().contains(expected), "{}", house.log());
+    for wanted in ["", "198.18.0.0/26", "198.18.1.0/26"] {
+        let refused = create(&daemon, wanted).unwrap_err();
+        assert!(
+            refused.contains(expected) && refused.contains("has 198.18.0.0/22 in slices of /24"),
+            "{refused}"
+        );
+    }
+    let again = house.gipam(&["reload"]);
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(!again.status.success() && said.contains(expected), "{said}");
+    // A restart changes nothing; equal settings do.
+    daemon.stop();
+    let daemon = house.start();
+    assert!(create(&daemon, "").unwrap_err().contains(expected));
+    house.configure(&sliced);
+    reload(&house);
+    assert_eq!(create(&daemon, "").unwrap().1, "198.18.0.0/26");
+}
+
+#[test]
 fn plan_check_lists_mistakes_holes_and_what_changes_for_this_host() {
     let hosts = Hosts::new(PLAN);
     let house = hosts.house("a");

@@ -201,6 +201,19 @@ impl HostsPlan {
         Some(slices.filter(|slice| !self.refused.keys().any(|base| base.overlaps(*slice))).collect())
     }
 
+    /// The settings under which a pool that the plan divides, and that is not in slices here, gives nothing: without a slice of this
+    /// host, a divided pool is refused, with the reason. `None` if there is no such pool.
+    pub(super) fn refusing(&self, settings: &Settings) -> Option<Settings> {
+        let mut refusing = settings.clone();
+        let bases = refusing.pools.iter_mut().flat_map(|pool| pool.v4.iter_mut().chain(&mut pool.v6));
+        for base in bases.filter(|base| base.slice.is_none() && self.refused.contains_key(&base.base)) {
+            let pools = self.division.iter().flat_map(|division| &division.pools);
+            let around = pools.into_iter().find(|pool| pool.base.overlaps(base.base));
+            base.slice = around.map(|pool| pool.slice.clamp(base.base.length(), base.size));
+        }
+        (refusing != *settings).then_some(refusing)
+    }
+
     fn missing(&self, division: &Division) -> Option<String> {
         if division.host(&self.host).is_some() {
             return None;

@@ -36,7 +36,9 @@ pub async fn start(ledger: &Ledger, source: Option<PlanSource>, known: &SharedPl
         let hosts =
             source.zip(file).map(|(source, file)| HostsPlan::at_start(&source, file, plan.settings()));
         let (altered, lines) = altered(plan, hosts.as_ref());
-        Ok((altered, (hosts, lines)))
+        // A reload is refused as a whole then, so that only a start can find such a pool.
+        let settings = hosts.as_ref().and_then(|hosts| hosts.refusing(plan.settings()));
+        Ok((Altered { settings, ..altered }, (hosts, lines)))
     };
     let (hosts, lines) = ledger.alter(begin).await?;
     lines.iter().for_each(|line| tracing::info!("{line}"));
