@@ -2,11 +2,12 @@
 # cluster.sh run|demo - demonstrates one address plan for three Docker hosts, on this machine alone.
 #
 # Each host is a complete Docker Engine (engine.sh) in its own namespaces, with a gipam. A bridge in a namespace of its own
-# is the LAN that connects the hosts and an etcd of three members. The hosts create networks from one pool, and
-# their containers reach each other over kernel routes, without an overlay; a macvlan subnet spans all hosts. Then the
-# script cuts etcd off, and starts another container on each host. "run" prints what to look at and serves until
-# Ctrl-C; "demo" exits by itself, with code 0 only if every step succeeded. Either way only caches stay: the Engine's root
-# file system, and etcd's programs if this machine has none. Needs root and Debian's apt.
+# is the LAN that connects the hosts and an etcd of three members, in which the hosts claim slices of two pools. They create
+# networks from one pool, and their containers reach each other over kernel routes, without an overlay; a macvlan subnet
+# from the other pool spans all hosts. Then the script cuts etcd off, and starts more networks and containers on each
+# host. "run" then prints what to look at and serves until Ctrl-C; "demo" exits by itself, with code 0 only if every step
+# succeeded. Either way only caches stay: the Engine's root file system, and etcd's programs if this machine has none. Needs
+# root and Debian's apt.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 MODE=${1:-run}
@@ -18,7 +19,8 @@ TAG=cluster-$$
 BASE=${GIPAM_ENGINES:-${XDG_CACHE_HOME:-$HOME/.cache}/gipam-engines}
 GIPAM=${GIPAM_BINARY:-}
 unset GIPAM_BINARY # gipam warns about GIPAM_ variables that it does not know
-STATE='' SWITCH='' OURS=() STARTING=()
+STATE='' SWITCH='' OURS=() STARTING=() MEMBERS=() FREE=''
+ENDPOINTS=http://198.51.100.21:2379,http://198.51.100.22:2379,http://198.51.100.23:2379
 # Engine 28 and later let other hosts in only if the network says so.
 ROUTED="-o com.docker.network.bridge.gateway_mode_ipv4=routed -o com.docker.network.bridge.gateway_mode_ipv6=routed"
 
@@ -92,6 +94,39 @@ start_lan() {
   nsenter -n -t "$SWITCH" sh -euc 'ip link add lan type bridge; ip link set lan up'
 }
 
+start_etcd() {
+  local programs number pid cluster=etcd1=http://198.51.100.21:2380,etcd2=http://198.51.100.22:2380,etcd3=http://198.51.100.23:2380
+  programs=$(scripts/etcd.sh)
+  PATH=$programs:$PATH
+  for number in 1 2 3; do
+    namespace
+    pid=$!
+    MEMBERS+=("$pid")
+    connect "port-etcd$number" "$pid" "198.51.100.2$number" "2001:db8::2$number"
+    ours nsenter -n -t "$pid" etcd --name "etcd$number" --data-dir "$STATE/etcd$number" --initial-cluster "$cluster" \
+      --listen-client-urls "http://198.51.100.2$number:2379" --advertise-client-urls "http://198.51.100.2$number:2379" \
+      --listen-peer-urls "http://198.51.100.2$number:2380" --initial-advertise-peer-urls "http://198.51.100.2$number:2380" \
+      --auto-compaction-retention 1h >"$STATE/etcd$number.log" 2>&1
+  done
+  for _ in $(seq 100); do
+    ! etcd_answers "${MEMBERS[0]}" || return 0
+    sleep 0.1
+  done
+  tail -n 5 "$STATE"/etcd?.log >&2
+  fail "etcd does not answer"
+}
+
+# Whether all members answer a process in this namespace.
+etcd_answers() { # PID
+  ETCDCTL_API=3 nsenter -n -t "$1" etcdctl --endpoints "$ENDPOINTS" --dial-timeout 500ms --command-timeout 1s endpoint health >"$STATE/health" 2>&1
+}
+
+# Connects the members of etcd to the LAN, or cuts them off.
+etcd_links() { # up|down
+  local number
+  for number in 1 2 3; do nsenter -n -t "$SWITCH" ip link set "port-etcd$number" "$1"; done
+}
+
 start_engines() {
   local host number=0
   scripts/engine.sh sweep
@@ -114,7 +149,6 @@ start_gipam() { # HOST
   root=/proc/$(cat "$BASE/e/$TAG-$1/pid1")/root
   install -m 755 "$GIPAM" "$root/usr/local/bin/gipam"
   mkdir -p "$root/etc/gipam" "$root/var/lib/gipam"
-  cp "$STATE/plan.toml" "$root/etc/gipam/plan.toml"
   configuration "$1" >"$root/etc/gipam/gipam.toml"
   on "$1" setsid sh -c 'exec >>/var/log/gipam.log 2>&1 </dev/null; gipam &'
   for _ in $(seq 100); do
@@ -125,37 +159,14 @@ start_gipam() { # HOST
   return 1
 }
 
-plan() {
-  cat <<'LINES'
-[[pool]]
-base = "10.8.0.0/16"
-slice = 20
-[[pool]]
-base = "2001:db8:8::/48"
-slice = 52
-[[pool]]
-base = "10.88.6.0/24"
-slice = 28
-[[host]]
-name = "a"
-via = ["198.51.100.11", "2001:db8::11"]
-slices = ["10.8.0.0/20", "2001:db8:8::/52", "10.88.6.16/28"]
-[[host]]
-name = "b"
-via = ["198.51.100.12", "2001:db8::12"]
-slices = ["10.8.16.0/20", "2001:db8:8:1000::/52", "10.88.6.32/28"]
-[[host]]
-name = "c"
-via = ["198.51.100.13", "2001:db8::13"]
-slices = ["10.8.32.0/20", "2001:db8:8:2000::/52", "10.88.6.48/28"]
-LINES
-}
-
 configuration() { # HOST
+  local number
+  case $1 in a) number=1 ;; b) number=2 ;; *) number=3 ;; esac
   cat <<LINES
 [plan]
-file = "/etc/gipam/plan.toml"
 host = "$1"
+via = ["198.51.100.1$number", "2001:db8::1$number"]
+etcd = ["${ENDPOINTS//,/\", \"}"]
 routes = "kernel"
 
 [[pool]]
@@ -186,8 +197,9 @@ clean_up() {
   [ "${#STARTING[@]}" = 0 ] || kill "${STARTING[@]}" 2>/dev/null
   [ "${#STARTING[@]}" = 0 ] || wait "${STARTING[@]}" 2>/dev/null
   for host in "${HOSTS[@]}"; do scripts/engine.sh stop "$TAG-$host" & done
-  [ "${#OURS[@]}" = 0 ] || kill "${OURS[@]}" 2>/dev/null
-  wait
+  # a member of etcd that is cut off from the others does not end on SIGTERM
+  [ "${#OURS[@]}" = 0 ] || kill -KILL "${OURS[@]}" 2>/dev/null
+  wait 2>/dev/null
   rm -rf "$STATE"
   exit "$code"
 }
@@ -207,7 +219,8 @@ reaches() { # HOST FROM TO
   local -a addresses
   read -r -a addresses <"$STATE/$3.at"
   for address in "${addresses[@]}"; do
-    on "$1" docker exec "$2" ping -c 1 -w 10 "$address" >"$STATE/$2.ping" 2>&1 ||
+    # the others learn of a new slice within a minute
+    on "$1" docker exec "$2" ping -c 1 -w 75 "$address" >"$STATE/$2.ping" 2>&1 ||
       { cat "$STATE/$2.ping" >&2; fail "$2 on host $1 does not reach $3 at $address"; }
     printf '%s$ docker exec %s ping %s: answered by %s\n' "$1" "$2" "$address" "$3"
   done
@@ -227,6 +240,26 @@ networks() { # HOST
   container "$1" "web-$1" web
   show "$1" docker network create -d macvlan -o parent=lan0 --ipam-driver gipam --subnet 10.88.6.0/24 --gateway 10.88.6.1 lan
   container "$1" "lan-$1" lan
+}
+
+# More of the same, while etcd does not answer.
+more() { # HOST
+  # shellcheck disable=SC2086
+  show "$1" docker network create --ipv6 --ipam-driver gipam --ipam-opt pool=routed $ROUTED more
+  container "$1" "more-$1" more
+  container "$1" "lan2-$1" lan
+}
+
+# What lies in no slice of the host cannot be had while etcd does not answer; the refusal comes soon and says why.
+refused() {
+  local began
+  FREE=$(on a gipam slices | awk '$1 == "routed" && $4 == "free" && $2 !~ /:/ { sub("/.*", "/24", $2); print $2; exit }')
+  began=$SECONDS
+  ! show a docker network create --ipam-driver gipam --subnet "$FREE" other >"$STATE/refused" 2>&1 ||
+    fail "host a created a network in a slice that it cannot have claimed"
+  cat "$STATE/refused"
+  [ $((SECONDS - began)) -le 4 ] || fail "the refusal took $((SECONDS - began)) s"
+  grep -q 'etcd' "$STATE/refused" || fail "the refusal does not speak of etcd"
 }
 
 what_gipam_knows() {
@@ -261,8 +294,12 @@ main() {
   STATE=$(mktemp -d "${TMPDIR:-/tmp}/gipam-cluster.XXXXXX")
   start_lan
   start_engines
-  plan >"$STATE/plan.toml"
+  start_etcd
+  say "gipam on each host, and each host joins the plan that they keep in etcd"
   everywhere start_gipam
+  show a gipam join --new
+  show b gipam join
+  show c gipam join
 
   say "on each host: a network of the routed pool, the network of the LAN, and a container in each"
   everywhere networks
@@ -270,7 +307,25 @@ main() {
   all_reach web
   say "and those on the subnet that all hosts share"
   all_reach lan
+  say "etcd is cut off: none of its members answers"
+  etcd_links down
+  ! etcd_answers "$(cat "$BASE/e/$TAG-a/pid1")" || fail "etcd still answers"
+  cat "$STATE/health"
+  say "on each host: one more network and two more containers"
+  everywhere more
+  all_reach more
+  all_reach lan2
+  say "a subnet that lies in no slice of the host is refused"
+  refused
   what_gipam_knows
+  say "etcd answers again"
+  etcd_links up
+  for _ in $(seq 100); do
+    etcd_answers "$(cat "$BASE/e/$TAG-a/pid1")" && break
+    sleep 0.1
+  done
+  cat "$STATE/health"
+  show a docker network create --ipam-driver gipam --subnet "$FREE" other
   if [ "$MODE" = run ]; then
     what_to_type
     sleep infinity &

@@ -49,18 +49,21 @@ impl Lan {
         Self { holder }
     }
 
-    /// Connects a host.
-    pub fn connect(&self, number: usize, world: &mut World) {
-        let (bridge, host) = (self.holder.id(), world.engine.first());
+    /// Connects a network namespace, of the process with this id.
+    pub fn link(&self, port: &str, namespace: u32) {
         let line = format!(
-            "ip link add port{number} type veth peer name lan0 netns {host}
-             ip link set port{number} master lan up"
+            "ip link add {port} type veth peer name lan0 netns {namespace}; ip link set {port} master lan up"
         );
         let said = Command::new("nsenter")
-            .args(["-n", "-t", &bridge.to_string(), "sh", "-euc", &line])
+            .args(["-n", "-t", &self.holder.id().to_string(), "sh", "-euc", &line])
             .output()
             .unwrap();
         assert!(said.status.success(), "{line}: {}", String::from_utf8_lossy(&said.stderr));
+    }
+
+    /// Connects a host.
+    pub fn connect(&self, number: usize, world: &mut World) {
+        self.link(&format!("port{number}"), world.engine.first());
         world.change_host(
             &format!(
                 "ip link set lan0 up; ip addr add 198.51.100.1{number}/24 dev lan0

@@ -4,8 +4,8 @@
 use crate::engine::Engine;
 use crate::world::World;
 use crate::{
-    adoption, boots, choosing, compose, containers, covering, doors, down, faults, guide, hidden, leaks,
-    many_hosts, mixed, networks, plan_file, repair, restarts, swarm, takeover, three_hosts,
+    adoption, boots, choosing, compose, containers, covering, doors, down, faults, forgotten, guide, hidden,
+    leaks, many_hosts, mixed, networks, plan_file, repair, restarts, swarm, takeover, three_hosts,
 };
 
 #[derive(Clone, Copy)]
@@ -72,6 +72,7 @@ fn all() -> Vec<Scenario> {
         many_hosts::scenarios(),
         three_hosts::scenarios(),
         swarm::scenarios(),
+        forgotten::scenarios(),
         plan_file::scenarios(),
         boots::scenarios(),
         guide::scenarios(),
