@@ -121,6 +121,9 @@ etcd_answers() { # PID
   ETCDCTL_API=3 nsenter -n -t "$1" etcdctl --endpoints "$ENDPOINTS" --dial-timeout 500ms --command-timeout 1s endpoint health >"$STATE/health" 2>&1
 }
 
+# Prints what each member answered, or that it did not.
+members() { grep '^http' "$STATE/health"; }
+
 # Connects the members of etcd to the LAN, or cuts them off.
 etcd_links() { # up|down
   local number
@@ -264,7 +267,8 @@ refused() {
 
 what_gipam_knows() {
   local host
-  say "which host has which slice"
+  say "the hosts of the plan, and which host has which slice"
+  show a gipam hosts
   show a gipam slices
   for host in "${HOSTS[@]}"; do
     say "host $host: its routes to the slices of the others, and its status"
@@ -274,17 +278,24 @@ what_gipam_knows() {
   done
 }
 
-# Prints commands that root can paste into another shell.
-what_to_type() {
+# Commands that root can paste into another shell.
+lines() {
   local root=''
   [ -z "${SUDO_USER:-}" ] || root='sudo '
-  say "serving until Ctrl-C, which removes everything. In another shell, with a, b or c as last letter of the host:"
   cat <<LINES
+$root$PWD/scripts/engine.sh exec $TAG-a gipam hosts
 $root$PWD/scripts/engine.sh exec $TAG-a gipam slices
 $root$PWD/scripts/engine.sh exec $TAG-b gipam status
 $root$PWD/scripts/engine.sh exec $TAG-c ip route show proto 171
 $root$PWD/scripts/engine.sh exec $TAG-a docker exec web-a ping -c 3 $(cut -d ' ' -f 1 "$STATE/web-c.at")
+${root}nsenter -n -t $SWITCH sh -c 'for n in 1 2 3; do ip link set port-etcd\$n down; done'   # with up, etcd answers again
 LINES
+}
+
+# Checks without a terminal that these commands work.
+lines_work() {
+  local line
+  while read -r line; do sh -c "$line" </dev/null >/dev/null || fail "this line does not work: $line"; done < <(lines)
 }
 
 main() {
@@ -310,7 +321,7 @@ main() {
   say "etcd is cut off: none of its members answers"
   etcd_links down
   ! etcd_answers "$(cat "$BASE/e/$TAG-a/pid1")" || fail "etcd still answers"
-  cat "$STATE/health"
+  members
   say "on each host: one more network and two more containers"
   everywhere more
   all_reach more
@@ -324,15 +335,16 @@ main() {
     etcd_answers "$(cat "$BASE/e/$TAG-a/pid1")" && break
     sleep 0.1
   done
-  cat "$STATE/health"
+  members
   show a docker network create --ipam-driver gipam --subnet "$FREE" other
   if [ "$MODE" = run ]; then
-    what_to_type
+    say "serving until Ctrl-C, which removes everything. In another shell, with a, b or c as last letter of the host:"
+    lines
     sleep infinity &
     OURS+=($!)
     wait $!
   fi
-  what_to_type
+  lines_work
   echo "every step succeeded"
 }
 
