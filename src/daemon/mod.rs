@@ -16,12 +16,12 @@ mod survey_thread;
 mod sweep;
 
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
 use self::docker_thread::DockerThread;
 pub use self::error::DaemonError;
@@ -193,7 +193,6 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     };
     let watching = tokio::spawn(watch.run(ledger.clone(), books, hooks.clone()));
     let reconciling = reconciler.map(|reconciler| tokio::spawn(reconciler.run()));
-    let answering = tokio::spawn(answering);
     let sweeping = tokio::spawn(sweep::sweep(ledger, plan));
     let drained = async { drained.await.unwrap_or_else(|_| Ok(Drained::default())) };
     let drained = tokio::try_join!(server.serve(shutdown, DRAIN), drained).map_err(DaemonError::start)?;
@@ -224,7 +223,7 @@ struct Claims {
     /// Takes the commands of a person.
     handle: ClaimsHandle,
     /// Answers requests that need a slice.
-    answering: Pin<Box<dyn Future<Output = ()> + Send>>,
+    answering: JoinHandle<()>,
 }
 
 /// Brings the slices of this host into the books, before the first request is served.
@@ -239,10 +238,15 @@ async fn slices(ledger: &Ledger, config: &Config, kept: ClaimsAtStart) -> Result
         .plan
         .clone()
         .and_then(|source| ClaimsTask::new(ledger.clone(), plan.clone(), source, kept, machine));
-    let answering: Pin<Box<dyn Future<Output = ()> + Send>> = match task {
-        Some(task) => Box::pin(task.run(wants, commands)),
-        None => Box::pin(claims::answers::answer(ledger.clone(), wants, plan.clone())),
+    let (ready, is_ready) = oneshot::channel();
+    let answering = match task {
+        Some(task) => tokio::spawn(task.run(wants, commands, ready)),
+        None => {
+            drop(ready);
+            tokio::spawn(claims::answers::answer(ledger.clone(), wants, plan.clone()))
+        }
     };
+    let _ = is_ready.await;
     Ok(Claims { plan, handle, answering })
 }
 

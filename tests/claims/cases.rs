@@ -195,7 +195,8 @@ fn a_want_has_an_answer_within_two_seconds_when_the_store_does_not_answer() {
     let texts: Vec<_> = desk.said.iter().collect();
     assert!(
         matches!(texts[..], [ClaimAction::Cannot { want: 1, text }]
-            if text == "the plan's store did not answer within 2 s: 2 endpoints tried"),
+            if text == "the plan's store did not answer within 2 s (2 endpoints tried); networks in this host's slices go on; \
+                        check etcd, then try again"),
         "{texts:?}"
     );
 }

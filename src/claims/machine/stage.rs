@@ -113,6 +113,9 @@ impl Machine {
     pub(super) fn done(&mut self, stage: Stage) {
         match stage {
             Stage::Host { value, beat, arrived, .. } => {
+                if let Some(listing) = &mut self.listing {
+                    listing.hosts.insert(self.me.id.clone(), (value.clone(), read(&value)));
+                }
                 let glimpse = self.glimpse.as_mut();
                 if let (Some(glimpse), Some(record)) = (glimpse, read(&value)) {
                     glimpse.host = Some((value, record));

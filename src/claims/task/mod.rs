@@ -34,6 +34,10 @@ use self::join::Joining;
 use self::pace::{Retries, SteadyTime};
 use self::upkeep::Upkeep;
 
+/// How long a start waits for the store, so that a host that was forgotten gives nothing from slices that others have by now. Then it
+/// serves what its books say.
+const FIRST_LOOK: Millis = 2_000;
+
 /// What the books contained at the start: the id of this host, and what it knew; or why that cannot be read.
 pub type ClaimsAtStart = Result<(String, ClaimBooks), String>;
 
@@ -75,6 +79,10 @@ pub struct ClaimsTask {
     forgetting: Vec<(String, oneshot::Sender<Result<(), String>>)>,
     upkeep: Upkeep,
     signs: Signs,
+    /// Answers of the store since the start.
+    replies: u64,
+    /// What views have seen.
+    published: Option<(u64, StoreHealth)>,
     answered: Option<Millis>,
     trouble_since: Option<Millis>,
 }
@@ -109,17 +117,22 @@ impl ClaimsTask {
             forgetting: Vec::new(),
             upkeep: Upkeep::default(),
             signs: Signs::default(),
+            replies: 0,
+            published: None,
             answered: None,
             trouble_since: None,
         })
     }
 
-    /// Runs until the ledger ends.
+    /// Runs until the ledger ends. Says when it knows from the store which slices are this host's, or that it has looked for
+    /// [`FIRST_LOOK`].
     pub async fn run(
         mut self,
         mut wants: mpsc::UnboundedReceiver<Want>,
         mut commands: mpsc::Receiver<ClaimCommand>,
+        ready: oneshot::Sender<()>,
     ) {
+        let (mut ready, looks_until) = (Some(ready), self.steps.now() + FIRST_LOOK);
         let mut commits = self.ledger.meters().follow();
         match self.kept.clone() {
             Ok((id, books)) if !books.plan.is_empty() => self.begin(id, books).await,
@@ -128,7 +141,14 @@ impl ClaimsTask {
         }
         self.publish().await;
         loop {
-            let wake = self.wake();
+            let knows = self.machine.as_ref().is_none_or(|it| it.agrees() || it.stopped().is_some());
+            if (knows || looks_until <= self.steps.now())
+                && let Some(ready) = ready.take()
+            {
+                let _ = ready.send(());
+            }
+            let wake =
+                self.wake().min(self.steps.instant(if ready.is_some() { looks_until } else { Millis::MAX }));
             tokio::select! {
                 want = wants.recv() => match want {
                     Some(want) => self.want(want).await,
@@ -247,6 +267,7 @@ impl ClaimsTask {
         let event = match outcome {
             Outcome::Called { call, reply: Ok(reply) } => {
                 self.retries.answered();
+                self.replies += 1;
                 self.answered = Some(clock::now());
                 self.trouble_since = None;
                 ClaimEvent::Replied { call, reply }
@@ -330,9 +351,15 @@ impl ClaimsTask {
         }
     }
 
-    /// Lets views see what the machine knows.
+    /// Lets views see what the machine knows, if anything is new.
     async fn publish(&mut self) {
         let health = self.health();
+        let news = (self.replies, health);
+        if self.published.as_ref() == Some(&news) {
+            return;
+        }
+        let health = news.1.clone();
+        self.published = Some(news);
         let Some((listing, glimpse, own)) = self.machine.as_ref().and_then(|machine| {
             let (listing, glimpse) = machine.reading()?;
             Some((listing, glimpse, machine.identity()))

@@ -147,3 +147,77 @@ impl ClaimsTask {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool() -> Geometry {
+        let part = |text| Prefix::parse(text).unwrap_or_else(|| panic!("{text}"));
+        Geometry {
+            base: part("198.51.100.0/24"),
+            slice: 28,
+            shared: true,
+            by_number: Some(part("198.51.100.240/30")),
+        }
+    }
+
+    fn slice(prefix: &str, used: u128, free: u128) -> SliceUse {
+        let prefix = Prefix::parse(prefix).unwrap_or_else(|| panic!("{prefix}"));
+        SliceUse { pool: pool(), prefix, state: SliceState::Held, used, free }
+    }
+
+    #[test]
+    fn one_slice_is_claimed_ahead_at_a_quarter_of_room_and_at_most_four_in_a_minute() {
+        let mut upkeep = Upkeep::default();
+        let (wanted, back) = upkeep.decide(&[slice("198.51.100.0/28", 12, 4)], 0);
+        assert!(wanted.is_empty() && back.is_empty());
+        for second in 0..4 {
+            assert_eq!(upkeep.decide(&[slice("198.51.100.0/28", 13, 3)], second * 1_000).0, [pool()]);
+        }
+        assert!(upkeep.decide(&[slice("198.51.100.0/28", 13, 3)], 59_000).0.is_empty());
+        assert_eq!(upkeep.decide(&[slice("198.51.100.0/28", 13, 3)], 60_000).0, [pool()]);
+    }
+
+    #[test]
+    fn of_several_empty_slices_one_stays_and_the_others_go_back_after_ten_minutes() {
+        let mut upkeep = Upkeep::default();
+        let slices = [
+            slice("198.51.100.0/28", 0, 16),
+            slice("198.51.100.16/28", 1, 15),
+            slice("198.51.100.32/28", 0, 16),
+        ];
+        assert!(upkeep.decide(&slices, 5).1.is_empty());
+        assert_eq!(upkeep.due(), Some(EMPTY + 5));
+        // Used in between: the time begins again.
+        let mut used = slices;
+        used[2].used = 1;
+        assert!(upkeep.decide(&used, EMPTY).1.is_empty());
+        assert_eq!(upkeep.due(), None);
+        assert!(upkeep.decide(&slices, EMPTY + 5).1.is_empty());
+        assert_eq!(upkeep.decide(&slices, 2 * EMPTY + 5).1, [slices[2].prefix]);
+    }
+
+    #[test]
+    fn an_address_by_number_and_a_lost_slice_go_back_as_soon_as_they_are_empty() {
+        let mut upkeep = Upkeep::default();
+        let (alone, mut lost) = (slice("198.51.100.241/32", 0, 1), slice("198.51.100.0/28", 0, 16));
+        lost.state = SliceState::Lost;
+        let (wanted, back) = upkeep.decide(&[lost, alone], 0);
+        assert_eq!((wanted.len(), back), (0, vec![lost.prefix, alone.prefix]));
+        let in_use = [SliceUse { used: 1, ..lost }, SliceUse { used: 1, ..alone }];
+        assert!(upkeep.decide(&in_use, 0).1.is_empty());
+    }
+
+    #[test]
+    fn requests_claim_at_most_sixteen_slices_of_a_base_in_a_minute() {
+        let mut upkeep = Upkeep::default();
+        let room = Need::Room { part: pool().base };
+        assert!((0..FOR_REQUESTS).all(|_| upkeep.admit(pool().base, room, 0).is_ok()));
+        let why = upkeep.admit(pool().base, room, 59_999).unwrap_err();
+        assert!(why.contains("16 slices of 198.51.100.0/24 within a minute"), "{why}");
+        let these = Need::These(Prefix::host(pool().base.address(pool().base.first())));
+        assert!(upkeep.admit(pool().base, these, 0).is_ok(), "a person asked for it");
+        assert!(upkeep.admit(pool().base, room, 60_000).is_ok());
+    }
+}
