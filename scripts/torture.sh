@@ -73,15 +73,18 @@ RUST_BACKTRACE=0 "${ROOT[@]}" "$program" "$MODE" "$@" | grep --line-buffered -v 
 count
 [ "$STATUS" = 0 ] || [ "$FAILED" -gt 0 ] || [ $# -gt 0 ] || FAILED=1
 
+# Simulated histories are many: they run optimized, which takes a build of its own.
+QUICK=(env GIPAM_LONG=1 CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_PROFILE_TEST_OPT_LEVEL=2)
+
 if [ "$MODE" = --long ]; then
   if wanted faithful_in_every_order "$@"; then
     row faithful_in_every_order interleavings env GIPAM_LONG=1 "$CARGO" test --locked --test interleavings -- --nocapture
   fi
   if wanted one_owner_of_a_slice "$@"; then
-    row one_owner_of_a_slice histories env GIPAM_LONG=1 "$CARGO" test --locked --test claims -- --nocapture never_has_two_hosts mostly
+    row one_owner_of_a_slice histories "${QUICK[@]}" "$CARGO" test --locked --test claims -- --nocapture never_has_two_hosts mostly
   fi
   if wanted every_rule_of_claims_is_needed "$@"; then
-    row every_rule_of_claims_is_needed mutants env GIPAM_LONG=1 "$CARGO" test --locked --test claims -- --nocapture mutants
+    row every_rule_of_claims_is_needed mutants "${QUICK[@]}" "$CARGO" test --locked --test claims -- --nocapture mutants
   fi
   if wanted plan_behaves_as_the_naive_model "$@"; then
     # A trial has 1 to 59 operations.

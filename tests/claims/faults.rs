@@ -18,7 +18,7 @@ impl World {
     pub fn want(&mut self, host: usize) {
         if let Some(pool) = self.chance.one_of(&pools()) {
             let need = Need::Room { part: pool.base };
-            self.want_of(host, None, ClaimEvent::Want { want: 0, pool, need });
+            self.want_of(host, None, pool, need);
         }
     }
 

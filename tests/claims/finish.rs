@@ -4,6 +4,7 @@ use gipam::claims::machine::records::{SliceRecord, read, slice_key, slice_of};
 use gipam::plan::slices::SliceState;
 
 use crate::docker::create;
+use crate::host::Host;
 use crate::world::{HOSTS, World};
 
 /// Ends the faults, waits, and compares; then Docker on every host requests something once more.
@@ -42,12 +43,7 @@ fn settle(world: &mut World, rounds: usize, passing: u64) {
         }
         world.forget();
         for _ in 0..200 {
-            let waits = |host: &crate::host::Host| {
-                host.running.as_ref().is_some_and(|it| {
-                    it.ledger.is_dirty() || !it.writes.is_empty() || !it.ledger.wants.is_empty()
-                })
-            };
-            if world.flights.is_empty() && !world.hosts.iter().any(waits) {
+            if world.flights.is_empty() && !world.hosts.iter().any(Host::is_busy) {
                 break;
             }
             for _ in 0..4 {

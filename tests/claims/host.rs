@@ -107,6 +107,13 @@ impl Host {
         self.running.is_some()
     }
 
+    /// Whether its ledger or its machine has something to do.
+    pub fn is_busy(&self) -> bool {
+        let busy =
+            |it: &Running| it.ledger.is_dirty() || !it.writes.is_empty() || !it.ledger.wants.is_empty();
+        self.running.as_ref().is_some_and(busy)
+    }
+
     /// What this host must not share with another: the slices that its books hold, and what Docker has of each pool.
     pub fn owns(&self) -> Vec<Prefix> {
         if self.forgotten {

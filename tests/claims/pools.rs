@@ -9,9 +9,9 @@ pub fn prefix(text: &str) -> Prefix {
     Prefix::parse(text).unwrap()
 }
 
-/// Eight slices of networks.
+/// Four slices of networks.
 pub fn private() -> Geometry {
-    Geometry { base: prefix("203.0.113.0/24"), slice: 27, shared: false, by_number: None }
+    Geometry { base: prefix("203.0.113.0/25"), slice: 27, shared: false, by_number: None }
 }
 
 /// Three slices of addresses, and a part that is claimed by number.
@@ -20,9 +20,9 @@ pub fn shared() -> Geometry {
     Geometry { base: prefix("198.51.100.0/26"), slice: 28, shared: true, by_number }
 }
 
-/// The same in IPv6: eight slices of two networks each.
+/// The same in IPv6: four slices of two networks each.
 fn private6() -> Geometry {
-    Geometry { base: prefix("2001:db8:0:10::/60"), slice: 63, shared: false, by_number: None }
+    Geometry { base: prefix("2001:db8:0:10::/61"), slice: 63, shared: false, by_number: None }
 }
 
 /// Three slices of addresses, and a part that is claimed by number.

@@ -8,11 +8,12 @@
 use std::fmt;
 
 use gipam::claims::machine::calls::{Pairs, StoreCall, StoreReply};
-use gipam::claims::machine::event::{ClaimAction, ClaimEvent};
+use gipam::claims::machine::event::{ClaimAction, ClaimEvent, Geometry, Need};
 use gipam::claims::machine::own_books::ClaimBooks;
 use gipam::claims::machine::records::{PLAN, PlanRecord, written};
+use gipam::plan::error::Refusal;
 use gipam::plan::prefix::Family;
-use gipam::plan::request::Request;
+use gipam::plan::request::{Reply, Request, Undo, Want};
 use gipam::plan::slices::SliceState;
 
 use crate::chance::Chance;
@@ -169,17 +170,17 @@ impl World {
         let host = self.chance.below(HOSTS);
         match self.chance.below(1_000) {
             0..=369 => self.fly(),
-            370..=629 => self.serve(host),
+            370..=629 => self.serve_one(host),
             630..=709 => {
-                let passed = if self.chance.in_1000(60) { 61_000 } else { self.chance.below(400) as u64 };
-                let passed = if self.chance.in_1000(15) { 700_000 } else { passed };
+                let passed = if self.chance.in_1000(40) { 61_000 } else { self.chance.below(400) as u64 };
+                let passed = if self.chance.in_1000(8) { 700_000 } else { passed };
                 self.now += passed;
                 self.tick(host);
             }
-            710..=849 => self.docker_acts(host),
-            850..=859 => self.want(host),
-            860..=884 => self.mend(host),
-            885..=939 => self.give_back(host),
+            710..=809 => self.docker_acts(host),
+            810..=864 => self.want(host),
+            865..=879 => self.mend(host),
+            880..=939 => self.give_back(host),
             940..=947 => self.kill(host),
             948..=979 => self.start(host),
             980..=981 => self.hosts[host].cut ^= true,
@@ -251,7 +252,15 @@ impl World {
         self.answer(host, early);
     }
 
-    /// The ledger of a host takes a message or commits, or the machine receives a want.
+    /// The ledger of a host that has something to do takes a message or commits, or the machine receives a want.
+    fn serve_one(&mut self, from: usize) {
+        let mut hosts = (from..from + HOSTS).map(|host| host % HOSTS);
+        if let Some(host) = hosts.find(|host| self.hosts[*host].is_busy()) {
+            self.serve(host);
+        }
+    }
+
+    /// What one host has to do next.
     pub fn serve(&mut self, host: usize) {
         let Some(running) = &mut self.hosts[host].running else { return };
         let choice = if self.calm { 0 } else { self.chance.below(3) };
@@ -259,7 +268,7 @@ impl World {
             && let Some(want) = running.ledger.wants.pop_front()
         {
             let (pool, need) = asked(want);
-            self.want_of(host, Some(want), ClaimEvent::Want { want: 0, pool, need });
+            self.want_of(host, Some(want), pool, need);
         } else if choice < 2
             && let Some((write, entries)) = running.writes.pop_front()
         {
@@ -275,12 +284,11 @@ impl World {
     }
 
     /// The machine receives a want, under a number of its own.
-    pub fn want_of(&mut self, host: usize, of_ledger: Option<gipam::plan::request::Want>, event: ClaimEvent) {
-        let number = self.number();
+    pub fn want_of(&mut self, host: usize, of_ledger: Option<Want>, pool: Geometry, need: Need) {
+        let want = self.number();
         let Some(running) = &mut self.hosts[host].running else { return };
-        running.wants.insert(number, of_ledger);
-        let ClaimEvent::Want { pool, need, .. } = event else { return };
-        self.step(host, ClaimEvent::Want { want: number, pool, need });
+        running.wants.insert(want, of_ledger);
+        self.step(host, ClaimEvent::Want { want, pool, need });
     }
 
     /// The batch of a host reaches the disk, or the disk is full.
@@ -323,8 +331,8 @@ impl World {
         &mut self,
         host: usize,
         asked: Asked,
-        outcome: Result<gipam::plan::request::Reply, gipam::plan::error::Refusal>,
-        undo: Option<gipam::plan::request::Undo>,
+        outcome: Result<Reply, Refusal>,
+        undo: Option<Undo>,
     ) {
         let now = self.now;
         let gone = self.chance.in_1000(20);

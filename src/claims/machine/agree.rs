@@ -32,9 +32,9 @@ impl Machine {
             let known = self.books.hosts.get(id);
             // Forgotten once is forgotten for good, whatever a restored store says.
             let fenced = known.and_then(|known| known.fenced).or(host.fenced);
-            let seen = SeenHost { name: host.name.clone(), fenced };
-            if known != Some(&seen) {
-                entries.push(BookEntry::Host { id: id.clone(), host: seen });
+            if known.is_none_or(|known| known.name != host.name || known.fenced != fenced) {
+                let host = SeenHost { name: host.name.clone(), fenced };
+                entries.push(BookEntry::Host { id: id.clone(), host });
             }
         }
         !entries.is_empty() && self.write(entries, Stage::Written)
