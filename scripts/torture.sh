@@ -4,8 +4,8 @@
 # --short is the part for `make test`: faults on the real daemon, a fault at every write, and a few tests of every
 # other kind. --long is `make torture`: all of them, a million operations of the plan compared with its model, every
 # interleaving, repair next to running containers on every Engine, and each fuzz target for a while. A WORD selects
-# the rows whose names contain it. Needs root (or sudo) to mount file systems; if strace is missing, installs it and
-# leaves it installed. All load goes to the sockets of daemons that it starts; it leaves nothing behind.
+# the rows whose names contain it. Needs root (or sudo) to mount file systems and to make networks; installs missing tools and
+# leaves them installed. All load goes to the sockets of daemons that it starts; it leaves nothing behind.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 MODE=${1:-}
@@ -16,9 +16,10 @@ FUZZ_SECONDS=${FUZZ_SECONDS:-30}
 ROOT=()
 [ "$(id -u)" = 0 ] || ROOT=(sudo)
 
-# strace injects the faults, mkfs.ext4 and perl create and cut off the disks, and unshare separates the mounts.
+# strace injects the faults, mkfs.ext4 and perl create and cut off the disks, unshare separates mounts and networks, ip
+# connects the networks, and nft loses their packets. The tests find etcd with etcd.sh.
 missing=()
-for tool in strace:strace mkfs.ext4:e2fsprogs perl:perl unshare:util-linux; do
+for tool in strace:strace mkfs.ext4:e2fsprogs perl:perl unshare:util-linux ip:iproute2 nft:nftables; do
   PATH=$PATH:/usr/sbin:/sbin command -v "${tool%:*}" >/dev/null || missing+=("${tool#*:}")
 done
 if [ "${#missing[@]}" -gt 0 ]; then
@@ -28,6 +29,7 @@ if [ "${#missing[@]}" -gt 0 ]; then
 fi
 
 scripts/protoc.sh
+scripts/etcd.sh >/dev/null
 
 PASSED=0
 FAILED=0

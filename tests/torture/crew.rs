@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use gipam::plan::prefix::Prefix;
 use serde_json::{Value, json};
@@ -82,6 +83,15 @@ impl Client {
     }
 
     fn call(&mut self, method: &str, body: &Value) -> Option<Answer> {
+        let began = Instant::now();
+        let answer = self.send(method, body);
+        let mut book = self.journal.book();
+        book.slowest = book.slowest.max(began.elapsed());
+        drop(book);
+        answer
+    }
+
+    fn send(&mut self, method: &str, body: &Value) -> Option<Answer> {
         if self.wire.is_none() {
             self.wire = Wire::try_unix(&self.socket);
         }
@@ -99,6 +109,9 @@ impl Client {
             self.journal.book().dropped += 1;
             return Err((Outcome::Unknown, false));
         };
+        if answer.status >= 400 && answer.text().contains("the plan's store did not answer") {
+            self.journal.book().storeless += 1;
+        }
         match answer.status {
             200 => Ok(answer.ok()),
             503 => {
@@ -146,6 +159,11 @@ impl Client {
 
     /// RequestAddress in a held subnet: its gateway, or an endpoint's address.
     pub fn lease(&mut self, subnet: &str, gateway: bool) -> Outcome {
+        self.lease_at(subnet, gateway, "")
+    }
+
+    /// RequestAddress in a held subnet, of this address unless it is empty.
+    pub fn lease_at(&mut self, subnet: &str, gateway: bool, address: &str) -> Outcome {
         let (word, id) = {
             let mut book = self.journal.book();
             let Some((id, _)) = book.subnets.get(subnet).and_then(|subnet| subnet.granted.clone()) else {
@@ -157,7 +175,8 @@ impl Client {
             true => json!({"RequestAddressType": "com.docker.network.gateway"}),
             false => json!({"com.docker.network.endpoint.name": word}),
         };
-        let answer = self.call("RequestAddress", &json!({"PoolID": id, "Address": "", "Options": options}));
+        let answer =
+            self.call("RequestAddress", &json!({"PoolID": id, "Address": address, "Options": options}));
         match self.outcome(answer) {
             Ok(granted) => {
                 let text = granted["Address"].as_str().unwrap();
@@ -215,13 +234,13 @@ impl Client {
     }
 
     /// The subnets that are certainly held, by this client or by all clients together.
-    fn held_subnets(&self, owner: usize) -> Vec<String> {
+    pub fn held_subnets(&self, owner: usize) -> Vec<String> {
         let book = self.journal.book();
         let held = book.subnets.iter().filter(|(_, it)| it.owner == owner && it.state == State::Held);
         held.map(|(word, _)| word.clone()).collect()
     }
 
-    fn held_leases(&self) -> Vec<String> {
+    pub fn held_leases(&self) -> Vec<String> {
         let book = self.journal.book();
         let held = book.leases.iter().filter(|(_, it)| it.owner == self.owner && it.state == State::Held);
         held.filter(|(_, it)| !it.gateway).map(|(word, _)| word.clone()).collect()

@@ -93,7 +93,7 @@ fn fill_and_empty(kibibytes: u32, rounds: u64) -> [u64; 2] {
 }
 
 /// Writes until the disk is full.
-fn fill(ballast: &std::path::Path) {
+pub fn fill(ballast: &std::path::Path) {
     let mut file = fs::OpenOptions::new().create(true).append(true).open(ballast).unwrap();
     for size in [65_536, 4_096, 1] {
         while file.write(&vec![0; size]).is_ok() {}

@@ -9,8 +9,12 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use gipam::plan::prefix::Prefix;
+
+use crate::cluster::history::{Hold, Observer};
+use crate::crew::SHARED;
 
 /// The state of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +63,14 @@ pub struct Book {
     pub unavailable: u64,
     /// Requests without an answer.
     pub dropped: u64,
+    /// Requests refused because the plan's store did not answer.
+    pub storeless: u64,
+    /// The longest time that a request took.
+    pub slowest: Duration,
     /// Prefixes or addresses that were granted while another client held them.
     pub twice: Vec<String>,
+    /// Where holds are noted that other hosts must not have at the same time.
+    pub observer: Option<Observer>,
 }
 
 /// The journal, shared by the clients.
@@ -116,6 +126,10 @@ impl Book {
         }
         if let Some(subnet) = self.subnets.get_mut(word) {
             (subnet.state, subnet.granted) = (State::Held, Some((id, prefix)));
+            // The subnets that all clients share are those that all hosts share.
+            if let Some(observer) = self.observer.as_ref().filter(|_| subnet.owner != SHARED) {
+                observer.holds(word, Hold::Subnet(prefix));
+            }
         }
     }
 
@@ -125,6 +139,10 @@ impl Book {
             return;
         }
         self.acknowledged += 1;
+        let is_gateway = self.leases.get(word).is_none_or(|lease| lease.gateway);
+        if let Some(observer) = self.observer.as_ref().filter(|_| !is_gateway) {
+            observer.holds(word, Hold::Address(address));
+        }
         self.hold(word, id, address);
     }
 
@@ -145,6 +163,9 @@ impl Book {
         if let Some(lease) = self.leases.get_mut(word) {
             lease.state = State::Leaving;
             if let Some(address) = lease.address {
+                if let Some(observer) = &self.observer {
+                    observer.leaves(word, Hold::Address(address));
+                }
                 self.holders.remove(&(id.to_owned(), address));
             }
         }
@@ -154,7 +175,10 @@ impl Book {
     pub fn leave_subnet(&mut self, word: &str) {
         let Some(subnet) = self.subnets.get_mut(word) else { return };
         subnet.state = State::Leaving;
-        let Some((id, _)) = subnet.granted.clone() else { return };
+        let Some((id, prefix)) = subnet.granted.clone() else { return };
+        if let Some(observer) = &self.observer {
+            observer.leaves(word, Hold::Subnet(prefix));
+        }
         for word in self.leases_of(word) {
             self.leave_lease(&word, &id);
         }

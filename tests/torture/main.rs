@@ -11,6 +11,7 @@
 
 mod books;
 mod clocks;
+mod cluster;
 mod crew;
 mod cuts;
 #[path = "../support/daemon.rs"]
@@ -37,6 +38,8 @@ mod timeshift;
 mod trace;
 mod users;
 mod volume;
+#[path = "../support/wait.rs"]
+mod wait;
 mod writes;
 
 use clap::Parser;
@@ -57,7 +60,7 @@ struct Row {
     run: fn(long: bool) -> Counts,
 }
 
-const ROWS: [Row; 21] = [
+const ROWS: [Row; 27] = [
     Row { name: "durable_and_unique_after_kill_9", run: kills::run },
     Row { name: "durable_when_the_nth_write_kills", run: writes::kill },
     Row { name: "durable_when_the_nth_write_fails", run: writes::fail },
@@ -79,6 +82,12 @@ const ROWS: [Row; 21] = [
     Row { name: "bounded_untaken_answers", run: load::untaken },
     Row { name: "bounded_10000_idle_connections", run: load::idle },
     Row { name: "bounded_abandoned_readers", run: readers::run },
+    Row { name: "store_answers_as_its_model_or_in_time", run: cluster::contract },
+    Row { name: "held_once_while_hosts_are_cut_off", run: cluster::cuts },
+    Row { name: "held_once_while_members_fail", run: cluster::members },
+    Row { name: "held_once_while_daemons_fail", run: cluster::daemons },
+    Row { name: "held_once_after_the_store_is_restored", run: cluster::restore },
+    Row { name: "held_once_after_a_host_is_forgotten", run: cluster::forget },
 ];
 
 /// Set in the process that already has its own mount namespace.
@@ -102,8 +111,10 @@ struct Line {
 }
 
 /// Rows of `scripts/torture.sh` that are other programs; the script passes its arguments on unchanged.
-const OTHERS: [&str; 5] = [
+const OTHERS: [&str; 7] = [
     "faithful_in_every_order",
+    "one_owner_of_a_slice",
+    "every_rule_of_claims_is_needed",
     "plan_behaves_as_the_naive_model",
     "no_death_of_the_living",
     "repair_never_frees_the_living",
