@@ -148,7 +148,18 @@ impl Keeper {
                 EdgeCourse::Off => self.withdraw(),
                 EdgeCourse::Routes => {}
             }
-            if let Some(rows) = self.rows(hosts.as_deref()).await {
+            let rows = tokio::select! {
+                rows = rows(&self.ledger, hosts.as_deref()) => rows,
+                // While the disk hangs, the ledger does not answer.
+                ordered = self.orders.changed() => match ordered {
+                    Ok(()) => {
+                        is_doubtful = true;
+                        continue;
+                    }
+                    Err(_) => return,
+                },
+            };
+            if let Some(rows) = rows {
                 if let (EdgeCourse::Routes, Some(hosts)) = (course, hosts.as_deref()) {
                     self.keep(&rows, hosts, is_doubtful);
                 }
@@ -206,14 +217,6 @@ impl Keeper {
                 }
             }
         }
-    }
-
-    /// The routes of the plan, as `gipam routes` prints them; `None` while it is not known.
-    async fn rows(&self, hosts: Option<&HostsPlan>) -> Option<Vec<RouteRow>> {
-        let Some(hosts) = hosts else { return Some(Vec::new()) };
-        hosts.division.as_ref()?;
-        let books = self.ledger.look(BooksOfRoutes::of).await.ok()?;
-        routes_of(hosts, books, None).ok()
     }
 
     /// Sends the routes to the hooks if these do not know them.
@@ -290,7 +293,9 @@ impl Keeper {
             for route in lacking {
                 match socket.add(&route) {
                     Ok(()) => added += 1,
-                    Err(error) if is(&error, Errno::PERM) => return Err(error),
+                    Err(error) if is(&error, Errno::PERM) || error.raw_os_error().is_none() => {
+                        return Err(error);
+                    }
                     Err(error) => _ = refused.insert(route, error),
                 }
             }
@@ -343,4 +348,12 @@ impl Keeper {
         }
         Ok(())
     }
+}
+
+/// The routes of the plan, as `gipam routes` prints them; `None` while it is not known.
+async fn rows(ledger: &Ledger, hosts: Option<&HostsPlan>) -> Option<Vec<RouteRow>> {
+    let Some(hosts) = hosts else { return Some(Vec::new()) };
+    hosts.division.as_ref()?;
+    let books = ledger.look(BooksOfRoutes::of).await.ok()?;
+    routes_of(hosts, books, None).ok()
 }

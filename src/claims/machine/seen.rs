@@ -18,6 +18,11 @@ impl Machine {
         }
     }
 
+    /// How many whole readings there were.
+    pub const fn readings(&self) -> u64 {
+        self.readings
+    }
+
     /// This host.
     pub const fn identity(&self) -> &HostIdentity {
         &self.me

@@ -63,6 +63,7 @@ pub struct Machine {
     pub(super) glimpse: Option<Glimpse>,
     /// Everything else in the store; `None`: to be read. This host's own slices change only by its own calls.
     pub(super) listing: Option<PlanListing>,
+    pub(super) readings: u64,
     /// When each host's latest beat was first seen.
     pub(super) silent: BTreeMap<String, (u64, Millis)>,
     /// This run's own beat is acknowledged: no call of an earlier run can change anything any more.
@@ -102,6 +103,7 @@ impl Machine {
             now: started.now,
             glimpse: None,
             listing: None,
+            readings: 0,
             silent: BTreeMap::new(),
             beaten: false,
             unsure: false,
@@ -343,6 +345,7 @@ impl Machine {
             (Stage::List, StoreReply::Pairs(pairs)) => {
                 self.glimpse = Some(Glimpse::of(&pairs, &self.me.id));
                 let listing = PlanListing::of(&pairs);
+                self.readings += 1;
                 for (id, (_, host)) in &listing.hosts {
                     let beat = host.as_ref().map_or(0, |host| host.beat);
                     if self.silent.get(id).is_none_or(|(seen, _)| *seen != beat) {

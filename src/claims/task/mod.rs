@@ -2,11 +2,12 @@
 //!
 //! Promises: never waits for the store within a request: what a request wants arrives over a channel, and its answer leaves through
 //! the ledger; one call of the store is under way at a time; what the machine writes is durable before it goes on. An idle task
-//! wakes once a minute. Decides nothing about slices: the machine does.
+//! wakes every ten seconds. Decides nothing about slices: the machine does.
 
 mod join;
 mod loner;
 mod pace;
+mod refresh;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ use crate::plan::settings::{Millis, Settings};
 
 use self::join::Joining;
 use self::pace::{Retries, SteadyTime};
+use self::refresh::Refresh;
 use self::upkeep::Upkeep;
 
 /// How long a start waits for the store, so that a host that was forgotten gives nothing from slices that others have by now. Then it
@@ -78,6 +80,7 @@ pub struct ClaimsTask {
     joining: Option<Joining>,
     forgetting: Vec<(String, oneshot::Sender<Result<(), String>>)>,
     upkeep: Upkeep,
+    refresh: Refresh,
     signs: Signs,
     /// Answers of the store since the start.
     replies: u64,
@@ -116,6 +119,7 @@ impl ClaimsTask {
             joining: None,
             forgetting: Vec::new(),
             upkeep: Upkeep::default(),
+            refresh: Refresh::default(),
             signs: Signs::default(),
             replies: 0,
             published: None,
@@ -175,7 +179,8 @@ impl ClaimsTask {
             machine.patience_ends_at().map_or(next, |ends| ends.min(next))
         });
         let join = self.joining.as_ref().map(Joining::until);
-        let due = [upkeep, machine, join].into_iter().flatten().min().unwrap_or(Millis::MAX);
+        let due =
+            [upkeep, machine, join, self.refresh_at()].into_iter().flatten().min().unwrap_or(Millis::MAX);
         self.steps.instant(due)
     }
 
@@ -194,6 +199,7 @@ impl ClaimsTask {
             self.keep_up().await;
         }
         self.go_on_joining().await;
+        self.refresh(now);
         self.publish().await;
     }
 
@@ -264,6 +270,7 @@ impl ClaimsTask {
     }
 
     async fn outcome(&mut self, outcome: Outcome) {
+        let Some(outcome) = self.refreshed(outcome) else { return };
         let event = match outcome {
             Outcome::Called { call, reply: Ok(reply) } => {
                 self.retries.answered();
@@ -362,6 +369,7 @@ impl ClaimsTask {
         self.published = Some(news);
         let Some((listing, glimpse, own)) = self.machine.as_ref().and_then(|machine| {
             let (listing, glimpse) = machine.reading()?;
+            let listing = self.refresh.newer(machine.readings()).unwrap_or(listing);
             Some((listing, glimpse, machine.identity()))
         }) else {
             return self.known.note_health(health);

@@ -1,0 +1,89 @@
+//! What is known of other hosts, read again while this host has nothing to claim: their routes, slices and signs of life.
+//!
+//! Promises: only for people and for routes; the machine decides by its own reading. Reads at most as often as a plan of that size
+//! allows ([`pause`]), and only while the store answers.
+
+use super::{ClaimsTask, Outcome};
+use crate::claims::machine::calls::{StoreCall, StoreReply};
+use crate::claims::machine::listing::PlanListing;
+use crate::plan::settings::Millis;
+
+/// The number of the call, which the machine never gives to one of its own.
+pub(super) const CALL: u64 = u64::MAX;
+/// The shortest and the longest time between two readings.
+const SHORTEST: Millis = 10_000;
+const LONGEST: Millis = 600_000;
+/// As many hosts as a plan of this many records has may read all of them in a second.
+const RECORDS: u64 = 160;
+
+/// The newest reading, and when the next one comes.
+#[derive(Debug, Default)]
+pub(super) struct Refresh {
+    due: Millis,
+    is_under_way: bool,
+    /// The reading, and how many the machine had made before it.
+    fresh: Option<(PlanListing, u64)>,
+}
+
+/// The time to the next reading. All hosts read all records, so the load of the store grows with the square of their number.
+fn pause(records: usize) -> Millis {
+    let records = records as u64;
+    (records.saturating_mul(records) / RECORDS).clamp(SHORTEST, LONGEST)
+}
+
+impl Refresh {
+    pub(super) const fn due(&self) -> Millis {
+        if self.is_under_way { Millis::MAX } else { self.due }
+    }
+
+    /// The reading, unless the machine has made a later one.
+    pub(super) fn newer(&self, readings: u64) -> Option<&PlanListing> {
+        self.fresh.as_ref().filter(|(_, before)| *before == readings).map(|(listing, _)| listing)
+    }
+}
+
+impl ClaimsTask {
+    /// When all records are read again; `None` while the store does not answer the machine.
+    pub(super) fn refresh_at(&self) -> Option<Millis> {
+        let machine = self.machine.as_ref()?;
+        (machine.reading().is_some() && !machine.retries()).then(|| self.refresh.due())
+    }
+
+    /// Reads all records, if that is due.
+    pub(super) fn refresh(&mut self, now: Millis) {
+        if self.refresh_at().is_some_and(|due| due <= now) {
+            self.refresh.due = now.saturating_add(SHORTEST);
+            self.refresh.is_under_way = self.calls.send((CALL, StoreCall::List)).is_ok();
+        }
+    }
+
+    /// Takes the answer of such a reading; returns every other outcome.
+    pub(super) fn refreshed(&mut self, outcome: Outcome) -> Option<Outcome> {
+        let Outcome::Called { call: CALL, reply } = outcome else { return Some(outcome) };
+        let mut records = 0;
+        if let (Ok(StoreReply::Pairs(pairs)), Some(machine)) = (reply, &self.machine) {
+            records = pairs.len();
+            self.refresh.fresh = Some((PlanListing::of(&pairs), machine.readings()));
+            self.replies += 1;
+        }
+        self.refresh.is_under_way = false;
+        self.refresh.due = self.steps.now().saturating_add(pause(records));
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_plan_is_read_every_ten_seconds_and_a_large_one_less_often() {
+        assert_eq!([0, 10, 1_000, 8_000, 100_000].map(pause), [10_000, 10_000, 10_000, 400_000, 600_000]);
+    }
+
+    #[test]
+    fn a_later_reading_of_the_machine_replaces_it() {
+        let refresh = Refresh { fresh: Some((PlanListing::default(), 3)), ..Refresh::default() };
+        assert!(refresh.newer(3).is_some() && refresh.newer(4).is_none());
+    }
+}

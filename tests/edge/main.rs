@@ -1,0 +1,19 @@
+//! THE ROUTES IN THE KERNEL: a daemon with `routes = "kernel"` in its own network namespace, while the plan, the links and other
+//! programs change.
+//!
+//! Promises: compares the kernel's routes with those that `gipam routes` prints; packets between two hosts are real. The machine
+//! itself is not changed, and each namespace ends with its processes. Without the tools, or the right to create namespaces, a test
+//! prints NOT RUN; if `CI` is set, it fails.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs, reason = "a test")]
+
+#[path = "../support/daemon.rs"]
+mod daemon;
+#[path = "../support/etcd.rs"]
+mod etcd;
+#[path = "../support/http.rs"]
+mod http;
+
+mod hosts;
+mod routes;
+mod support;
