@@ -2,7 +2,7 @@
 //! (docs/many-hosts.md).
 //!
 //! Promises: nobody takes a slice of a host that is only dead; after `gipam hosts forget` the others take all of them, no two networks
-//! overlap, and the host gives nothing new if it comes back (R92).
+//! overlap, and the host gives nothing new if it comes back, until a person lets it join again.
 
 use crate::etcd::{ENDPOINT, Etcd};
 use crate::gipam;
@@ -104,6 +104,10 @@ fn forgotten(w: &mut World) {
     third.start();
     let said = third.refused("network create --ipam-driver gipam more");
     assert!(said.contains("forgotten"), "{said}");
+    let said = gipam::cli(third.engine, &["join"]);
+    assert!(said.ok && said.out.contains("cannot be claimed: slice 10.8."), "{}{}", said.out, said.err);
+    let said = gipam::cli(third.engine, &["hosts"]).out;
+    assert_eq!(said.lines().filter(|line| line.starts_with("h3 ")).count(), 2, "{said}");
     second.finish();
     drop(etcd);
 }
