@@ -3,10 +3,11 @@
 //! Promises: a missed target is never rounded to a met one; if one row has several figures, the worst
 //! decides.
 
+use crate::cluster::Cluster;
 use crate::growth::Growth;
 use crate::machine::Machine;
 use crate::pure::Pure;
-use crate::rounds::{BARE, OURS, Rounds, SHOWN};
+use crate::rounds::{BARE, OURS, Rounds, SHOWN, SLICED};
 use crate::script::Phase;
 use crate::stats::median;
 
@@ -23,6 +24,8 @@ pub struct Findings {
     pub growth: Growth,
     /// Measurements of the plan in memory.
     pub pure: Pure,
+    /// The simulated plan of a thousand hosts.
+    pub cluster: Cluster,
     /// The resident memory of an idle daemon, KiB.
     pub idle_resident: f64,
     /// How often any thread of the idle daemon ran in a minute.
@@ -84,6 +87,7 @@ impl Findings {
         verdicts.extend(self.growth_verdicts());
         verdicts.extend(self.looks_verdicts());
         verdicts.extend(self.plan_verdicts());
+        verdicts.extend(self.cluster_verdicts());
         verdicts.extend(self.rest_verdicts());
         verdicts
     }
@@ -245,6 +249,42 @@ impl Findings {
                 format!("{:.2} µs ({:.1} times the best)", pool / 1000.0, self.pure.spread("pool")),
                 pool,
                 2000.0,
+            ),
+        ]
+    }
+
+    /// Several hosts that divide pools.
+    fn cluster_verdicts(&self) -> Vec<Verdict> {
+        let ratio = self.rounds.rate_ratio((SLICED, Phase::Addresses), (OURS, Phase::Addresses), 64);
+        let cluster = &self.cluster;
+        let calls = cluster.per_container();
+        vec![
+            Verdict {
+                what: "RequestAddress, durable, 64 connections, with [plan] against without",
+                target: "≥ 0.95",
+                measured: format!("{ratio:.2}"),
+                met: ratio >= 0.95,
+            },
+            at_most(
+                "simulated plan of 1,000 hosts: calls to the store for a network in slices of its host",
+                "0",
+                format!("{}", cluster.own_calls),
+                cluster.own_calls as f64,
+                0.0,
+            ),
+            at_most(
+                "... calls to the store per container, 50 in each of 100 networks of each host",
+                "≤ 0.01",
+                format!("{calls:.4}"),
+                calls,
+                0.01,
+            ),
+            at_most(
+                "... slices that two hosts had",
+                "0",
+                format!("{}", cluster.twice),
+                cluster.twice as f64,
+                0.0,
             ),
         ]
     }

@@ -6,6 +6,8 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this program reports by printing a table")]
 
+mod cluster;
+mod crowd;
 mod daemon;
 mod desk;
 #[allow(dead_code, reason = "shared with the guard")]
@@ -46,6 +48,8 @@ enum Command {
     /// Puts load on an IPAM plugin: requests per second, latencies, server CPU; checks that no address or
     /// subnet is given twice
     Load(load::Options),
+    /// Simulates a plan of a thousand hosts
+    Cluster,
     /// A server that answers everything with the same bytes
     Fixed {
         /// The server's UNIX socket
@@ -58,6 +62,10 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(options) => options.run(),
         Command::Load(options) => options.run(),
+        Command::Cluster => {
+            println!("{:#?}", cluster::run());
+            Ok(true)
+        }
         Command::Fixed { socket } => fixed::serve(&socket).map(|()| true),
     };
     match outcome {

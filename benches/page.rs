@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::cluster::{DEAD, HOSTS, LAN_HOSTS, LATE, NETWORKS};
 use crate::findings::Findings;
 use crate::growth;
 use crate::picture;
@@ -48,6 +49,7 @@ fn page(found: &Findings) -> String {
         grown(found),
         looked(found),
         plan(found),
+        cluster(found),
     ]
     .concat()
 }
@@ -232,6 +234,41 @@ fn plan(found: &Findings) -> String {
         churn("IPv6")
     );
     text
+}
+
+/// The simulated plan of many hosts.
+fn cluster(found: &Findings) -> String {
+    let it = &found.cluster;
+    let rows = [
+        ("networks", format!("{}", it.networks)),
+        ("slices in the store at the end", format!("{}", it.slices)),
+        (
+            "claims; lost to another host; of a forgotten host's slice",
+            format!("{}; {}; {}", it.claims, it.conflicts, it.taken),
+        ),
+        ("calls to the store per container in own networks", format!("{:.4}", it.per_container())),
+        ("calls to the store per container on the LAN", format!("{:.3}", it.per_lan_container())),
+        ("looks and signs of all hosts, per second", format!("{:.1}", it.upkeep_rate())),
+        ("calls in the busiest second", format!("{}", it.peak)),
+        (
+            "networks created and requests refused during the outage",
+            format!("{}; {}", it.outage_made, it.outage_refused),
+        ),
+        ("requests refused at other times", format!("{}", it.refused_otherwise)),
+        ("longest wait for a slice, outside of the outage", format!("{} ms", it.slowest)),
+        ("one list of the store at the end", format!("{:.1} MiB", it.list as f64 / f64::from(1 << 20))),
+        ("memory of a host's machine and plan", format!("{:.1} MiB", it.took / f64::from(1 << 20))),
+    ];
+    let mut text = format!(
+        "## A plan of a thousand hosts\n\nOne hour, simulated in {:.0} s with the real machine of claims and the real plan: {HOSTS} hosts create {NETWORKS} \
+         networks each (/26, 64 to a slice)\nat random times, {LATE} more hosts join after half an hour, {DEAD} die and are forgotten, and the store does not answer for ten minutes. \
+         {LAN_HOSTS} hosts\nshare a LAN with 50 containers each (16 addresses to a slice). The store takes 2 ms for a call.\n\n| | |\n|---|---|\n",
+        it.seconds
+    );
+    for (what, figure) in rows {
+        let _ = writeln!(text, "| {what} | {figure} |");
+    }
+    text + "\n"
 }
 
 /// The table for a terminal.

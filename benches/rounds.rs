@@ -21,6 +21,8 @@ use crate::wire::{Crew, Door, Limit};
 pub const BARE: &str = "bare loop";
 /// gipam's name among the servers.
 pub const OURS: &str = "gipam";
+/// The name of a gipam that shares its pool with other hosts.
+pub const SLICED: &str = "gipam with [plan]";
 /// The numbers of connections with which gipam is measured.
 pub const CONNECTIONS: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
 /// The numbers of connections in the tables, with which peers are measured, too.
@@ -32,6 +34,19 @@ const SUBNETS: u64 = 8;
 const PEER_SUBNETS: u64 = 64;
 
 const POOLS: &str = "[[pool]]\nname = \"default\"\nv4 = { base = \"10.0.0.0/8\", size = 12 }\n";
+
+/// The same pool, divided by a plan file; this host has all of it.
+fn sliced_house(directory: &Path, program: &Path) -> io::Result<House> {
+    let file = directory.join("plan.toml");
+    let slices: Vec<String> = (0..8).map(|n| format!("\"10.{}.0.0/11\"", n * 32)).collect();
+    let slices = slices.join(", ");
+    let plan = format!(
+        "[[pool]]\nbase = \"10.0.0.0/8\"\nslice = 11\n\n[[host]]\nname = \"a\"\nvia = [\"192.0.2.11\"]\nslices = [{slices}]\n"
+    );
+    std::fs::write(&file, plan)?;
+    let pools = POOLS.replace("size = 12", "size = 12, slice = 11");
+    House::new(directory, "sliced", program, &format!("{pools}\n[plan]\nfile = {file:?}\nhost = \"a\"\n"))
+}
 
 /// Another plugin that is measured in the same rounds.
 #[derive(Clone, Debug)]
@@ -221,6 +236,10 @@ pub fn run(
         let mut ours = Guest::new(OURS, server.door.clone(), SUBNETS);
         let mut loop_ = Guest::new(BARE, bare.door.clone(), 0);
         ours.whole(Phase::Pools)?;
+        let house = sliced_house(directory, program)?;
+        let (sliced_server, _) = house.start()?;
+        let mut sliced = Guest::new(SLICED, sliced_server.door.clone(), SUBNETS);
+        sliced.whole(Phase::Pools)?;
         for connections in CONNECTIONS {
             loop_.activate(connections, time, &mut rounds)?;
             ours.activate(connections, time, &mut rounds)?;
@@ -230,6 +249,9 @@ pub fn run(
                 rounds.sync.push(percentile(&nanos, 50.0));
             }
             ours.addresses(connections, time, &mut rounds)?;
+            if SHOWN.contains(&connections) {
+                sliced.addresses(connections, time, &mut rounds)?;
+            }
             for guest in guests.iter_mut().filter(|_| SHOWN.contains(&connections)) {
                 guest.activate(connections, time, &mut rounds)?;
                 guest.addresses(connections, time, &mut rounds)?;
@@ -237,6 +259,7 @@ pub fn run(
         }
         rounds.resident = server.process().resident();
         server.stop()?;
+        sliced_server.stop()?;
     }
     drop(bare);
     std::fs::remove_file(bare_socket)?;

@@ -14,7 +14,7 @@ use crate::machine::{Machine, file_system};
 use crate::rounds::{self, Peer};
 use crate::script::{Phase, Play};
 use crate::wire::{Crew, Limit};
-use crate::{growth, load, page, pure};
+use crate::{cluster, growth, load, page, pure};
 
 /// An idle thread ends after ten seconds.
 const SETTLING: Duration = Duration::from_secs(12);
@@ -56,12 +56,15 @@ impl Options {
         let rounds = rounds::run(&directory, &program, &self.peer, self.rounds, time)?;
         let growth = growth::run(&directory, &program, self.rounds)?;
         let (pure, idle_resident, idle_wakeups) = idle_and_pure(&directory, &program)?;
+        eprintln!("bench: a plan of a thousand hosts");
+        let cluster = cluster::run();
         let found = Findings {
             machine: Machine::look(&directory)?,
             count: self.rounds,
             rounds,
             growth,
             pure,
+            cluster,
             idle_resident,
             idle_wakeups,
             binary: fs::metadata(&program)?.len(),

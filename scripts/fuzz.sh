@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 SECONDS_EACH=${1:?usage: fuzz.sh SECONDS [TARGET...]}
 shift
 TARGETS=("$@")
-[ "${#TARGETS[@]}" -gt 0 ] || TARGETS=(wire configuration lease_file rows)
+[ "${#TARGETS[@]}" -gt 0 ] || TARGETS=(wire configuration lease_file rows plan_file store_records)
 CARGO=${CARGO:-cargo}
 WORK=$PWD/target/fuzz
 scripts/protoc.sh

@@ -121,3 +121,45 @@ fn rows_of_the_books() {
     });
     run("rows", seeds.collect(), fuzzed::rows);
 }
+
+#[test]
+fn plan_files() {
+    let pages = files("docs", ".md").into_iter().flat_map(|page| {
+        let text = String::from_utf8(page).unwrap();
+        let blocks = text.split("```toml\n").skip(1).filter(|block| block.contains("[[host]]"));
+        blocks.map(|it| it.split("```").next().unwrap().as_bytes().to_vec()).collect::<Vec<_>>()
+    });
+    let plain = "[[pool]]\nv4 = { base = \"10.8.0.0/16\", slice = 20 }\n\n[[host]]\nname = \"a\"\nvia = [\"192.0.2.11\"]\nslices = [\"10.8.0.0/20\"]\n";
+    run("plan_file", pages.chain([plain.as_bytes().to_vec()]).collect(), fuzzed::plan_file);
+}
+
+/// Records as hosts write them, and some that only another program would.
+#[test]
+fn records_of_a_store() {
+    let plan = |epoch: u64, settled: u64| {
+        format!(
+            "plan {{\"version\":1,\"id\":\"p\",\"epoch\":{epoch},\"mark\":\"m\",\"settled\":{settled}}}\n"
+        )
+    };
+    let host = |id: &str, beat: u64| {
+        format!(
+            "host/{id} {{\"name\":\"{id}\",\"via\":[],\"fenced\":null,\"beat\":{beat},\"epoch\":1,\"mark\":\"m\",\"machine\":\"\",\"run\":\"x\"}}\n"
+        )
+    };
+    let slice = |key: &str, host: &str, seq: u64| {
+        format!("slice/v4/{key} {{\"host\":\"{host}\",\"seq\":{seq},\"epoch\":1,\"run\":\"x\"}}\n")
+    };
+    let pool = "pool/v4/10.0.0.0/16 {\"slice\":20,\"shared\":false,\"by_number\":null}\n".to_owned();
+    let most = u64::MAX;
+    let seeds = [
+        [plan(1, 1), host("b", 1), slice("0a002000-20", "b", 1), pool.clone()].concat(),
+        [plan(2, 1), host("a", 9), host("b", 1), slice("0a001000-20", "a", 7)].concat(),
+        [plan(1, 1), host("a", 3), slice("0a001000-20", "b", 1), pool].concat(),
+        [plan(most, most), host("a", most), host("b", most), slice("0a001000-20", "a", most)].concat(),
+        [plan(1, 1), slice("0a001000-255", "b", 1), slice("ffffffffffffffffffffffffffffffff-20", "a", 1)]
+            .concat(),
+        "plan {}\nhost/a {}\nslice/v4/0a001000-20 {}\npool/v4/10.0.0.0/16 []\n".to_owned(),
+    ];
+    let seeds = seeds.map(String::into_bytes);
+    run("store_records", seeds.to_vec(), fuzzed::store_records);
+}

@@ -16,7 +16,7 @@ mod survey_thread;
 mod sweep;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -121,7 +121,8 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     let started = Arc::new(config.clone());
     let (publish, in_force) = watch::channel(started.clone());
     let watch = Watch::new(config.warn_at.clone());
-    let Claims { plan, handle, answering } = slices(&ledger, config, kept).await?;
+    let compares: Arc<OnceLock<Arc<reconcile::RepairMeters>>> = Arc::default();
+    let Claims { plan, handle, answering } = slices(&ledger, config, kept, compares.clone()).await?;
     let (edge, edge_thread) =
         edge::start(ledger.clone(), &plan, hooks.clone(), course(config)).map_err(DaemonError::start)?;
     let reloader = Reloader {
@@ -152,6 +153,7 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     let (ledger_of, books_of, callers_of) = (ledger.clone(), books.clone(), callers.clone());
     let (repair, reconciler) =
         Reconciler::new(settings, names.clone(), ledger_of, books_of, callers_of, clock);
+    let _ = compares.set(repair.meters().clone());
     let shared = (&callers, &halves, &counters, &survey);
     let mut listeners = Server::new();
     for opened in doors.drivers {
@@ -227,17 +229,23 @@ struct Claims {
 }
 
 /// Brings the slices of this host into the books, before the first request is served.
-async fn slices(ledger: &Ledger, config: &Config, kept: ClaimsAtStart) -> Result<Claims, DaemonError> {
+async fn slices(
+    ledger: &Ledger,
+    config: &Config,
+    kept: ClaimsAtStart,
+    compares: Arc<OnceLock<Arc<reconcile::RepairMeters>>>,
+) -> Result<Claims, DaemonError> {
     let (plan, wants) = (SharedPlan::default(), ledger.wants());
     let started = claims::start(ledger, config.plan.clone(), &plan).await;
     started
         .map_err(|refusal| DaemonError::new("the slices of this host cannot be recorded").because(refusal))?;
     let (handle, commands) = ClaimsHandle::new();
     let machine = processes::boot().unwrap_or_default();
+    let compared = Box::new(move || compares.get().is_some_and(|meters| meters.has_compared()));
     let task = config
         .plan
         .clone()
-        .and_then(|source| ClaimsTask::new(ledger.clone(), plan.clone(), source, kept, machine));
+        .and_then(|source| ClaimsTask::new(ledger.clone(), plan.clone(), source, kept, machine, compared));
     let (ready, is_ready) = oneshot::channel();
     let answering = match task {
         Some(task) => tokio::spawn(task.run(wants, commands, ready)),

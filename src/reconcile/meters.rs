@@ -76,6 +76,11 @@ impl RepairMeters {
         last
     }
 
+    /// Whether a check since the start has compared the books with the Engine, or repair is off.
+    pub fn has_compared(&self) -> bool {
+        !self.on || self.kept().looked_at.is_some()
+    }
+
     pub(super) fn note_passing(&self, passing: bool) {
         self.kept().passing = passing;
     }

@@ -327,9 +327,15 @@ fn a_key_names_its_slice() {
         assert_eq!(slice_of(&slice_key(prefix(text))), Some(prefix(text)));
     }
     assert_eq!(slice_key(prefix("203.0.113.32/27")), "slice/v4/cb007120-27");
-    for key in
-        ["slice/v4/cb007121-27", "slice/v4/CB007120-27", "slice/v4/20-27", "slice/v5/0-0", "host/a", PLAN]
-    {
+    for key in [
+        "slice/v4/cb007121-27",
+        "slice/v4/CB007120-27",
+        "slice/v4/20-27",
+        "slice/v5/0-0",
+        "slice/v4/1cb007120-27",
+        "host/a",
+        PLAN,
+    ] {
         assert_eq!(slice_of(key), None, "{key}");
     }
 }

@@ -6,16 +6,22 @@
 //! of the fuzzer.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::OnceLock;
 
+use gipam::claims::division::Division;
+use gipam::claims::machine::Machine;
+use gipam::claims::machine::calls::Pairs;
+use gipam::claims::machine::event::{ClaimAction, ClaimEvent, Geometry, HostIdentity, Need, Started};
+use gipam::claims::machine::own_books::ClaimBooks;
 use gipam::config::{Surroundings, check_file};
 use gipam::docker::wire;
 use gipam::plan::Plan;
-use gipam::plan::prefix::Prefix;
+use gipam::plan::prefix::{Family, Prefix};
 use gipam::plan::request::{Reply, Request};
 use gipam::plan::settings::{AddressOrder, Base, PoolSettings, Settings};
+use gipam::plan::slices::SliceState;
 use gipam::store::{Books, Reader, old_gipam, takeover};
 
 use super::invariants::{conserved, disjoint};
@@ -277,5 +283,100 @@ pub fn rows(bytes: &[u8]) {
     });
     if let Err(error) = outcome {
         assert!(error.to_string().contains("rows.db"), "{error}");
+    }
+}
+
+/// A plan file: accepted and sound, or refused with lines that name it.
+pub fn plan_file(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let division = match Division::parse(&text, Path::new("plan.toml")) {
+        Ok(division) => division,
+        Err(error) => {
+            let lines = error.lines();
+            assert!(!lines.is_empty() && lines.iter().all(|line| line.contains("plan.toml")), "{lines:?}");
+            return;
+        }
+    };
+    let slices: Vec<Prefix> = division.hosts.iter().flat_map(|host| host.slices.iter().copied()).collect();
+    for (number, slice) in slices.iter().enumerate() {
+        assert!(division.pool_around(*slice).is_some(), "{slice} lies in no pool");
+        let other = slices[number + 1..].iter().find(|other| other.overlaps(*slice));
+        assert!(other.is_none(), "{slice} overlaps {other:?}");
+    }
+    for pool in &division.pools {
+        let size = |prefixes: &mut dyn Iterator<Item = Prefix>| {
+            prefixes.fold(0_u128, |sum, prefix| sum.wrapping_add(prefix.size()))
+        };
+        let free = size(&mut division.holes(pool).into_iter());
+        let owned = size(&mut slices.iter().copied().filter(|slice| pool.base.contains(*slice)));
+        assert_eq!(free.wrapping_add(owned), pool.base.size(), "{}", pool.base);
+    }
+}
+
+/// What the machine of a host does with the records of a store: it never calls it without end.
+struct Played {
+    machine: Machine,
+    store: Pairs,
+    calls: usize,
+}
+
+impl Played {
+    fn step(&mut self, event: ClaimEvent) {
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            for action in self.machine.step(event) {
+                match action {
+                    ClaimAction::Call { call, what } => {
+                        self.calls += 1;
+                        assert!(self.calls < 2_000, "{what:?}");
+                        // Every fifth call is not answered.
+                        events.push(match self.calls % 5 {
+                            4 => ClaimEvent::Unknown { call, why: "cut".to_owned() },
+                            _ => ClaimEvent::Replied { call, reply: what.apply(&mut self.store) },
+                        });
+                    }
+                    ClaimAction::Write { write, .. } => events.push(ClaimEvent::Committed { write }),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// Lines `KEY VALUE`: the records that a host finds in the plan's store, whoever wrote them. The host looks, claims, gives back
+/// and forgets; nothing of it may panic, or go on without end.
+pub fn store_records(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let records = text.lines().take(64).filter_map(|line| line.split_once(' '));
+    let store: Pairs = records.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let host = HostIdentity {
+        id: "a".to_owned(),
+        name: "host-a".to_owned(),
+        via: Vec::new(),
+        machine: String::new(),
+    };
+    let base = Prefix::new(Family::V4, 0x0a00_0000, 16);
+    let pool = Geometry { base, slice: 20, shared: false, by_number: None };
+    let held = Prefix::new(Family::V4, 0x0a00_1000, 20);
+    let slices = [(held, (SliceState::Held, "claim".to_owned()))].into();
+    let known = ClaimBooks {
+        plan: "p".to_owned(),
+        acknowledged: 3,
+        intended: 3,
+        seq: 2,
+        slices,
+        ..ClaimBooks::default()
+    };
+    for books in [ClaimBooks::default(), known] {
+        let started = Started { host: host.clone(), books, run: "r".to_owned(), now: 0 };
+        let mut played = Played { machine: Machine::new(started), store: store.clone(), calls: 0 };
+        for second in 0..8 {
+            played.step(ClaimEvent::Tick { now: second * 61_000 });
+            played.step(ClaimEvent::Want { want: 2 * second, pool, need: Need::Room { part: base } });
+            let need = Need::These(Prefix::new(Family::V4, 0x0a00_2000, 24));
+            played.step(ClaimEvent::Want { want: 2 * second + 1, pool, need });
+            played.step(ClaimEvent::GiveBack { prefix: held });
+            played.step(ClaimEvent::Forget { host: "b".to_owned() });
+        }
     }
 }

@@ -70,7 +70,7 @@ impl Machine {
     /// Gives a sign; with an epoch, says that this host has arrived there.
     pub(super) fn beat(&mut self, arrived: Option<Epoch>) -> bool {
         let host = self.glimpse.as_ref().and_then(|glimpse| glimpse.host.as_ref());
-        let beat = host.map_or(0, |(_, host)| host.beat).max(self.books.intended) + 1;
+        let beat = host.map_or(0, |(_, host)| host.beat).max(self.books.intended).saturating_add(1);
         self.write(vec![BookEntry::Intended(beat)], Stage::BeatIntended { arrived })
     }
 

@@ -149,7 +149,7 @@ impl Machine {
 
     /// Counts a claim in the books, then puts the slice if it still has the old value.
     pub(super) fn begin_put(&mut self, prefix: Prefix, old: Option<String>, purpose: Purpose) -> bool {
-        let seq = self.books.seq + 1;
+        let seq = self.books.seq.saturating_add(1);
         let mut entries = vec![BookEntry::Seq(seq)];
         if self.is(Mutant::BooksBeforeStore) && purpose == Purpose::Claim {
             let claim = self.record_of(seq);

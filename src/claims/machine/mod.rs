@@ -53,7 +53,8 @@
 //! * The first to arrive keeps a slice that two books hold, which can happen only after a restore that nobody announced.
 //!
 //! Not covered, and said by the commands: a forgotten host that is alive, and a host with older books, go on by their books until
-//! they reach the store. A host that joined after the backup was taken, and that nobody has seen, is not awaited.
+//! they reach the store. A host whose books were set back while the store was restored, too, may lack a slice that neither knows
+//! any more, with networks in it. A host that joined after the backup was taken, and that nobody has seen, is not awaited.
 //!
 //! # Found by the simulator
 //!
@@ -66,6 +67,8 @@
 //! * Three requests waited for a slice with room for two. The third was decided when the slice entered the books, and wanted
 //!   another one; the commit of the first slice then answered this want, too, and the request waited until its time was over. A
 //!   slice answers only wants that came before it was written into the books.
+//! * Books that were set back called a slice empty in which an unknown network ran, and the host gave it back. Nothing is given
+//!   back before repair has compared the books with the Engine (`task/upkeep`).
 
 mod agree;
 mod arrive;

@@ -50,7 +50,7 @@ impl PlanRecord {
 
     /// The record after a restore; `known` is the highest epoch that the caller knows.
     pub fn restored(&self, known: u64, mark: &str) -> Self {
-        Self { epoch: self.epoch.max(known) + 1, mark: mark.to_owned(), ..self.clone() }
+        Self { epoch: self.epoch.max(known).saturating_add(1), mark: mark.to_owned(), ..self.clone() }
     }
 }
 
@@ -150,6 +150,8 @@ pub fn slice_of(key: &str) -> Option<Prefix> {
     let (family, rest) = key.strip_prefix("slice/")?.split_once('/')?;
     let family = Family::BOTH.into_iter().find(|it| it.name() == family)?;
     let (first, length) = rest.split_once('-')?;
-    let prefix = Prefix::new(family, u128::from_str_radix(first, 16).ok()?, length.parse().ok()?);
-    (slice_key(prefix) == key).then_some(prefix)
+    let first = u128::from_str_radix(first, 16).ok()?;
+    let prefix = Prefix::new(family, first, length.parse().ok()?);
+    let fits = first.checked_shr(family.bits().into()).unwrap_or(0) == 0;
+    (fits && slice_key(prefix) == key).then_some(prefix)
 }

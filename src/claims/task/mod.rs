@@ -43,6 +43,9 @@ const FIRST_LOOK: Millis = 2_000;
 /// What the books contained at the start: the id of this host, and what it knew; or why that cannot be read.
 pub type ClaimsAtStart = Result<(String, ClaimBooks), String>;
 
+/// Whether repair has compared the books with the Engine since the start, or is off. Before that, the books may lack networks.
+pub type Compared = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// Who wants a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanter {
@@ -81,6 +84,7 @@ pub struct ClaimsTask {
     forgetting: Vec<(String, oneshot::Sender<Result<(), String>>)>,
     upkeep: Upkeep,
     refresh: Refresh,
+    compared: Compared,
     signs: Signs,
     /// Answers of the store since the start.
     replies: u64,
@@ -98,6 +102,7 @@ impl ClaimsTask {
         source: PlanSource,
         kept: ClaimsAtStart,
         at_machine: String,
+        compared: Compared,
     ) -> Option<Self> {
         let settings = source.etcd()?.clone();
         let outcomes = mpsc::unbounded_channel();
@@ -120,6 +125,7 @@ impl ClaimsTask {
             forgetting: Vec::new(),
             upkeep: Upkeep::default(),
             refresh: Refresh::default(),
+            compared,
             signs: Signs::default(),
             replies: 0,
             published: None,

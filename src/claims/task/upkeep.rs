@@ -14,6 +14,8 @@ use crate::plan::slices::SliceState;
 
 /// The time from a commit to the look.
 const PAUSE: Millis = 1_000;
+/// The time to the next look while repair has not compared the books with the Engine.
+const UNCOMPARED: Millis = 10_000;
 /// How long a slice is empty before it goes back.
 const EMPTY: Millis = 600_000;
 /// At most this many slices of one base are claimed in a minute: ahead of need, and for requests.
@@ -141,6 +143,10 @@ impl ClaimsTask {
         let (wanted, back) = self.upkeep.decide(&slices, self.steps.now());
         for pool in wanted {
             self.ask(Wanter::Upkeep, pool, Need::Room { part: pool.base }).await;
+        }
+        // Books that are older than the networks of this host would call slices empty that are not.
+        if !back.is_empty() && !(self.compared)() {
+            return self.upkeep.note_commit(self.steps.now().saturating_add(UNCOMPARED));
         }
         for prefix in back {
             self.feed(ClaimEvent::GiveBack { prefix }).await;
