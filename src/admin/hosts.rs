@@ -3,11 +3,17 @@
 //! Promises: only a host that the plan names, never this one; the daemon's task of claims decides, in one transaction. Does
 //! not ask whether the person is sure: the command does.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 use crate::claims::handle::ClaimsHandle;
 use crate::claims::{PlanPlace, SharedPlan};
 use crate::plan::error::{ErrorKind, Refusal};
+
+/// How long a command waits for a call that was begun; before that, the machine answers after two seconds.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
 pub(super) struct ForgetAsked {
@@ -54,8 +60,16 @@ pub(super) async fn forget(
     let Some(record) = &host.record else {
         return invalid(format!("host {} has no record in {}", host.name, plan.place));
     };
-    let forgotten = claims.forget(record.id.clone()).await;
-    forgotten.map_err(|text| Refusal::new(ErrorKind::Unavailable, text))?;
+    let unavailable = |text: String| Refusal::new(ErrorKind::Unavailable, text);
+    let forgotten = timeout(PATIENCE, claims.forget(record.id.clone())).await;
+    let Ok(forgotten) = forgotten else {
+        return Err(unavailable(format!(
+            "the plan's store has not confirmed yet that host {} is forgotten; gipam repeats the call until it is answered, see \
+             gipam hosts",
+            host.name
+        )));
+    };
+    forgotten.map_err(unavailable)?;
     tracing::warn!(
         "host {} (id {}) was forgotten by a person: others may take its slices",
         host.name,
@@ -145,6 +159,6 @@ mod tests {
         }
         drop(commands);
         let text = forget(&shared(etcd), &claims, asked("b")).await.unwrap_err().text;
-        assert!(text.starts_with("no etcd is configured"), "{text}");
+        assert!(text.contains("has no [plan] with etcd"), "{text}");
     }
 }

@@ -91,12 +91,11 @@ fn store(store: &StoreRow, status: &Status) -> Vec<Line> {
     if let Some(why) = &store.stopped {
         lines.push(line(Ink::Red, format!("THIS HOST CLAIMS NOTHING: {}", escaped(why))));
     }
-    let why = || store.trouble.as_deref().map(|why| format!(": {}", escaped(why))).unwrap_or_default();
     if let Some(since) = &store.stale_since {
         let ago = status.ago(Some(since)).map(|ago| format!(" ({})", span(ago))).unwrap_or_default();
         let at = clock(since, status.now.as_deref());
-        let text = format!("etcd NOT REACHABLE since {at}{ago}{}", why());
-        lines.push(line(Ink::Red, text));
+        lines.push(line(Ink::Red, format!("etcd NOT REACHABLE since {at}{ago}")));
+        lines.extend(store.trouble.as_deref().map(|why| line(Ink::Yellow, escaped(why))));
         lines.push(line(Ink::Plain, "own slices go on to be served; new ones cannot be claimed".to_owned()));
     } else if let Some(ago) = status.ago(store.answered.as_deref()) {
         lines.push(line(Ink::Plain, format!("etcd answered {} ago", span(ago))));
@@ -274,7 +273,8 @@ mod tests {
             ..joined()
         };
         let expected = [
-            "etcd NOT REACHABLE since 03:00:00 (5 min): http://192.0.2.1:2379: connection refused",
+            "etcd NOT REACHABLE since 03:00:00 (5 min)",
+            "http://192.0.2.1:2379: connection refused",
             "own slices go on to be served; new ones cannot be claimed",
         ];
         assert_eq!(told(stale), expected);

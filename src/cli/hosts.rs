@@ -46,7 +46,7 @@ fn hosts_table(width: Width, rows: Vec<HostRow>) -> String {
 fn sign(width: Width, row: &HostRow) -> String {
     match (&row.sign, row.beat) {
         (Some(sign), _) => width.time(Some(sign)),
-        (None, Some(beat)) if beat > 0 => "before this driver started".to_owned(),
+        (None, Some(beat)) if beat > 0 && !row.own => "before this driver started".to_owned(),
         _ => optional(None),
     }
 }
@@ -155,7 +155,7 @@ mod tests {
         let text = hosts_table(Width::default(), vec![host(), own, gone]);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[1].contains("active") && lines[1].contains("before this driver started"), "{text}");
-        assert!(lines[2].contains("this host ") && lines[2].contains(" 2 "), "{text}");
+        assert!(lines[2].contains("this host ") && lines[2].ends_with("2  -"), "{text}");
         assert!(lines[3].contains("this host, forgotten") && !lines[3].contains("before"), "{text}");
     }
 }

@@ -353,7 +353,8 @@ impl Keeper {
 /// The routes of the plan, as `gipam routes` prints them; `None` while it is not known.
 async fn rows(ledger: &Ledger, hosts: Option<&HostsPlan>) -> Option<Vec<RouteRow>> {
     let Some(hosts) = hosts else { return Some(Vec::new()) };
-    hosts.division.as_ref()?;
+    // What only the books say is not the whole plan: routes to other hosts stay.
+    hosts.division.as_ref().filter(|division| division.complete)?;
     let books = ledger.look(BooksOfRoutes::of).await.ok()?;
     routes_of(hosts, books, None).ok()
 }

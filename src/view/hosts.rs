@@ -125,9 +125,10 @@ impl View {
 
 /// Why nothing is known of the plan.
 pub(super) fn unknown(known: &HostsPlan) -> Refusal {
-    let trouble = known.store.as_ref().and_then(|store| store.trouble.clone());
-    let text = known.error.clone().or(trouble).unwrap_or_else(|| {
-        format!("host {} has not read the plan of all hosts ({}) yet", own_name(known), known.place)
+    let text = known.error.clone().unwrap_or_else(|| {
+        let trouble = known.store.as_ref().and_then(|store| store.trouble.as_ref());
+        let why = trouble.map(|why| format!(": {why}")).unwrap_or_default();
+        format!("host {} has not read the plan in {} since its start{why}", own_name(known), known.place)
     });
     Refusal::new(ErrorKind::Unavailable, text)
 }

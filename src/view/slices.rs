@@ -288,7 +288,7 @@ impl View {
     /// The routes of this host, or of the named one.
     pub(super) fn routes(&self, query: Query<'_>) -> Result<Vec<RouteRow>, Refusal> {
         let known = self.known_hosts().ok_or_else(no_plan)?;
-        if known.division.is_none() {
+        if known.division.as_ref().is_none_or(|division| !division.complete) {
             return Err(unknown(&known));
         }
         let books = self.source.look(BooksOfRoutes::of)?;

@@ -230,6 +230,32 @@ fn a_slice_of_a_forgotten_host_is_taken_and_the_forgotten_host_owns_nothing() {
 }
 
 #[test]
+fn a_person_who_forgets_a_host_waits_as_long_as_a_want_and_the_host_is_not_forgotten_later() {
+    let mut desk = Desk::first();
+    let mut other = Desk::new("b", ClaimBooks::default(), desk.store.clone());
+    other.tick(0);
+    desk.store = other.store;
+    desk.cut = true;
+    desk.step(ClaimEvent::Forget { host: "b".to_owned() });
+    let told = |desk: &Desk| {
+        let told = |action: &ClaimAction| match action {
+            ClaimAction::Forgotten { result, .. } => Some(result.clone()),
+            _ => None,
+        };
+        desk.said.iter().filter_map(told).collect::<Vec<_>>()
+    };
+    desk.tick(1_900);
+    assert_eq!(told(&desk), []);
+    desk.tick(100);
+    let [Err(text)] = &told(&desk)[..] else { panic!("{:?}", desk.said) };
+    assert!(text.starts_with("the plan's store did not answer within 2 s"), "{text}");
+    desk.cut = false;
+    desk.tick(61_000);
+    let record: HostRecord = read(&desk.store[&host_key("b")]).unwrap();
+    assert_eq!(record.fenced, None);
+}
+
+#[test]
 fn the_second_copy_of_a_host_stops() {
     let mut desk = Desk::first();
     let mut copy = Desk::new("a", desk.books.clone(), desk.store.clone());

@@ -61,7 +61,7 @@ impl Machine {
 
     /// Does the next thing for a host that a person forgets; `false` if there is none.
     pub(super) fn forget(&mut self) -> bool {
-        let Some(id) = self.forgetting.pop() else { return false };
+        let Some((id, until)) = self.forgetting.pop() else { return false };
         let Some(listing) = &self.listing else { return false };
         let refusal = match listing.hosts.get(&id) {
             _ if id == self.me.id => {
@@ -80,7 +80,7 @@ impl Machine {
                 let value = written(&HostRecord { fenced: Some(self.now), ..host });
                 let compares = vec![Compare { key: key.clone(), value: Some(old) }];
                 let effect = Effect::Put { key, value: value.clone() };
-                self.call(StoreCall::Transact { compares, effect }, Stage::Fence { host: id, value })
+                self.call(StoreCall::Transact { compares, effect }, Stage::Fence { host: id, value, until })
             }
             Ok(None) => {
                 self.out.push(ClaimAction::Forgotten { host: id, result: Ok(()) });

@@ -9,6 +9,10 @@ use super::listing::{Glimpse, PlanListing};
 use super::own_books::ClaimBooks;
 use super::step::{BEAT, Machine};
 
+/// How often a host looks at the plan and its own record, and how often while hosts are awaited at a new epoch.
+const LOOK: Millis = 60_000;
+const LOOK_UNSETTLED: Millis = 5_000;
+
 impl Machine {
     /// The newest reading of the store, if there is a whole one.
     pub const fn reading(&self) -> Option<(&PlanListing, &Glimpse)> {
@@ -46,8 +50,20 @@ impl Machine {
         self.look_at().min(self.beat_at.saturating_add(BEAT))
     }
 
-    /// When the patience of a want ends.
+    /// When the patience of a want, or of a person, ends.
     pub fn patience_ends_at(&self) -> Option<Millis> {
-        self.wants.iter().map(|wanting| wanting.until).min()
+        let forgetting = self.forgetting.iter().map(|(_, until)| *until);
+        self.wants.iter().map(|wanting| wanting.until).chain(forgetting).min()
+    }
+
+    pub(super) fn look_is_due(&self) -> bool {
+        self.now >= self.look_at()
+    }
+
+    /// When the next look is due.
+    fn look_at(&self) -> Millis {
+        let settled =
+            self.glimpse.as_ref().and_then(|it| it.plan.as_ref()).is_some_and(|it| it.1.is_settled());
+        self.looked_at.saturating_add(if settled { LOOK } else { LOOK_UNSETTLED })
     }
 }

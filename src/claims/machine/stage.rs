@@ -3,6 +3,7 @@
 //! Promises: a stage carries everything that is needed to tell whether its call happened, and what follows.
 
 use crate::plan::prefix::Prefix;
+use crate::plan::settings::Millis;
 use crate::plan::slices::SliceState;
 
 use super::calls::Pairs;
@@ -80,6 +81,7 @@ pub enum Stage {
     Fence {
         host: String,
         value: String,
+        until: Millis,
     },
     /// Books: something after which the machine looks what comes next.
     Written,
@@ -95,7 +97,7 @@ impl Stage {
         match self {
             Self::Host { key, value, .. } | Self::OtherHost { key, value } => has(key, value),
             Self::Plan { value } => has(PLAN, value),
-            Self::Fence { host, value } => has(&host_key(host), value),
+            Self::Fence { host, value, .. } => has(&host_key(host), value),
             Self::Slice { prefix, value, .. } => {
                 let plan = glimpse.and_then(|glimpse| glimpse.plan.as_ref());
                 let host = glimpse.and_then(|glimpse| glimpse.host.as_ref());
@@ -162,7 +164,7 @@ impl Machine {
     /// A condition of a call did not hold, and no earlier attempt happened.
     pub(super) fn differs(&mut self, stage: &Stage) {
         match stage {
-            Stage::Fence { host, .. } => self.forgetting.push(host.clone()),
+            Stage::Fence { host, until, .. } => self.forgetting.push((host.clone(), *until)),
             Stage::Slice { .. } => self.unsure = true,
             _ => {}
         }

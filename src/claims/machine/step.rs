@@ -21,9 +21,6 @@ use super::stage::Stage;
 
 /// How long a want waits for the store.
 pub const PATIENCE: Millis = 2_000;
-/// How often a host looks at the plan and its own record, and how often while hosts are awaited at a new epoch.
-const LOOK: Millis = 60_000;
-const LOOK_UNSETTLED: Millis = 5_000;
 /// How often a host gives a sign.
 pub(super) const BEAT: Millis = 600_000;
 /// A mutant's time after which a silent host counts as gone.
@@ -73,13 +70,14 @@ pub struct Machine {
     /// Books and store were compared in this run, and nothing was left to do.
     agreed: bool,
     pub(super) beat_at: Millis,
-    looked_at: Millis,
+    pub(super) looked_at: Millis,
     pub(super) marks: u64,
     pub(super) wants: Vec<Wanting>,
     pub(super) giving: BTreeSet<Prefix>,
     /// Leaving slices with a beat since the books say so.
     pub(super) cleared: BTreeSet<Prefix>,
-    pub(super) forgetting: Vec<String>,
+    /// Hosts to be forgotten, and until when the person who asked waits.
+    pub(super) forgetting: Vec<(String, Millis)>,
     /// Why nothing goes on until the daemon is restarted.
     pub(super) stopped: Option<String>,
     pub(super) stage: Stage,
@@ -163,7 +161,7 @@ impl Machine {
                 self.giving.insert(prefix);
             }
             ClaimEvent::Forget { host } => {
-                self.forgetting.push(host);
+                self.forgetting.push((host, self.now + PATIENCE));
                 self.listing = self.listing.take().filter(|_| !matches!(self.awaits, Awaits::Nothing));
             }
             ClaimEvent::Replied { call, reply } if self.awaits == Awaits::Reply(call) => {
@@ -220,6 +218,17 @@ impl Machine {
             let text = self.why_not_yet();
             self.out.push(ClaimAction::Cannot { want: wanting.want, text });
         }
+        let (late, forgetting) = take(&mut self.forgetting).into_iter().partition(|(_, until)| *until <= now);
+        self.forgetting = forgetting;
+        for (host, _) in late {
+            let result = Err(match self.trouble {
+                Some(_) => self.why_not_yet(),
+                None => {
+                    "the plan's store did not confirm it in time; see gipam hosts, then try again".to_owned()
+                }
+            });
+            self.out.push(ClaimAction::Forgotten { host, result });
+        }
     }
 
     /// Begins what comes next; says whether anything was begun or answered.
@@ -261,20 +270,9 @@ impl Machine {
             || (self.now.saturating_sub(self.beat_at) >= BEAT && self.beat(None))
     }
 
-    fn look_is_due(&self) -> bool {
-        self.now >= self.look_at()
-    }
-
     /// Whether a call or a write is under way.
     pub const fn is_under_way(&self) -> bool {
         matches!(self.awaits, Awaits::Reply(_) | Awaits::Write(_))
-    }
-
-    /// When the next look is due.
-    pub(super) fn look_at(&self) -> Millis {
-        let settled =
-            self.glimpse.as_ref().and_then(|it| it.plan.as_ref()).is_some_and(|it| it.1.is_settled());
-        self.looked_at.saturating_add(if settled { LOOK } else { LOOK_UNSETTLED })
     }
 
     /// Whether a call or a write that failed is begun again at the next tick.
@@ -403,7 +401,7 @@ impl Machine {
             any = true;
             self.out.push(ClaimAction::Cannot { want: wanting.want, text: text.to_owned() });
         }
-        for host in take(&mut self.forgetting) {
+        for (host, _) in take(&mut self.forgetting) {
             any = true;
             self.out.push(ClaimAction::Forgotten { host, result: Err(text.to_owned()) });
         }

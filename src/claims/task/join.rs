@@ -57,6 +57,7 @@ impl ClaimsTask {
             ClaimCommand::Forget { id, answer } => match self.takes_part() {
                 Ok(()) => {
                     self.forgetting.push((id.clone(), answer));
+                    self.tell_time().await;
                     self.feed(crate::claims::machine::event::ClaimEvent::Forget { host: id }).await;
                 }
                 Err(why) => drop(answer.send(Err(why))),

@@ -145,7 +145,10 @@ impl ClaimsTask {
         let (mut ready, looks_until) = (Some(ready), self.steps.now() + FIRST_LOOK);
         let mut commits = self.ledger.meters().follow();
         match self.kept.clone() {
-            Ok((id, books)) if !books.plan.is_empty() => self.begin(id, books).await,
+            Ok((id, books)) if !books.plan.is_empty() => {
+                self.show_books(&id, &books).await;
+                self.begin(id, books).await;
+            }
             Ok(_) => tracing::warn!("this host has not joined the plan of all hosts; type: gipam join"),
             Err(error) => tracing::error!("the plan of all hosts: {error}"),
         }
@@ -262,12 +265,16 @@ impl ClaimsTask {
         self.numbers += 1;
         let want = self.numbers;
         self.wanted.insert(want, wanter);
-        let now = self.steps.now();
-        // The machine's clock stands where the last event left it.
+        self.tell_time().await;
+        self.feed(ClaimEvent::Want { want, pool, need }).await;
+    }
+
+    /// The machine's clock stands where the last event left it, and the patience with a call begins now.
+    async fn tell_time(&mut self) {
         if self.machine.as_ref().is_some_and(|machine| !machine.retries()) {
+            let now = self.steps.now();
             self.feed(ClaimEvent::Tick { now }).await;
         }
-        self.feed(ClaimEvent::Want { want, pool, need }).await;
     }
 
     /// How the pool around this prefix is cut, if its base is in slices.
@@ -276,7 +283,13 @@ impl ClaimsTask {
     }
 
     async fn outcome(&mut self, outcome: Outcome) {
-        let Some(outcome) = self.refreshed(outcome) else { return };
+        let is_cut = matches!(outcome, Outcome::Called { call: refresh::CALL, reply: Err(_) });
+        let Some(outcome) = self.refreshed(outcome) else {
+            // The machine finds out what it means, and people see it before the minute is over.
+            return if is_cut {
+                self.look_now().await
+            };
+        };
         let event = match outcome {
             Outcome::Called { call, reply: Ok(reply) } => {
                 self.retries.answered();

@@ -4,8 +4,11 @@
 //! allows ([`pause`]), and only while the store answers.
 
 use super::{ClaimsTask, Outcome};
+use crate::claims::known::HostsPlan;
 use crate::claims::machine::calls::{StoreCall, StoreReply};
 use crate::claims::machine::listing::PlanListing;
+use crate::claims::machine::own_books::ClaimBooks;
+use crate::plan::Plan;
 use crate::plan::settings::Millis;
 
 /// The number of the call, which the machine never gives to one of its own.
@@ -43,6 +46,15 @@ impl Refresh {
 }
 
 impl ClaimsTask {
+    /// Until the store has answered, views see what the books know of it.
+    pub(super) async fn show_books(&self, id: &str, books: &ClaimBooks) {
+        let (source, id, books) = (self.source.clone(), id.to_owned(), books.clone());
+        let known = move |plan: &Plan| HostsPlan::from_books(&source, &id, &books, plan);
+        if let Ok(known) = self.ledger.look(known).await {
+            self.known.set(Some(known));
+        }
+    }
+
     /// When all records are read again; `None` while the store does not answer the machine.
     pub(super) fn refresh_at(&self) -> Option<Millis> {
         let machine = self.machine.as_ref()?;
