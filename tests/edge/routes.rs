@@ -1,10 +1,12 @@
 //! What the kernel of one host has: equal to the plan, whatever happens, and nothing of others is touched.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::daemon::until;
+use super::daemon::{House, until};
 use super::support::*;
 
 #[test]
@@ -274,4 +276,126 @@ fn r92_a_lan_of_several_hosts_has_no_routes() {
         until("the routes are known", || (state(&daemon)["kept"] == 0).then_some(()));
         assert_eq!((house.json(&["routes"]), shown("proto 171")), (Value::Array(vec![]), vec![]));
     });
+}
+
+/// A plan of 1,000 hosts with four slices each, of which somebody removes all routes again and again.
+#[test]
+fn r92_thousands_of_routes_are_kept_and_delay_no_request() {
+    inside(|| {
+        let mut plan = "[[pool]]\nbase = \"10.64.0.0/10\"\nslice = 26\n".to_owned();
+        for number in 0..1_000u32 {
+            let own: Vec<String> = (0..4)
+                .map(|part| {
+                    let first = number * 256 + part * 64;
+                    format!("10.{}.{}.{}/26", 64 + (first >> 16), first >> 8 & 255, first & 255)
+                })
+                .collect();
+            let own: Vec<&str> = own.iter().map(String::as_str).collect();
+            let via = format!("192.0.{}.{}", 3 + number / 250, 1 + number % 250);
+            plan += &host(&format!("h{number}"), &[&via], &own);
+        }
+        ip("address add 192.0.2.11/16 dev eth7");
+        ip("address del 192.0.2.11/24 dev eth7");
+        let house = house(&plan);
+        house.configure(&format!(
+            "subnet_cooling = \"0\"\n[gc]\nengine = \"\"\n[plan]\nfile = {:?}\nhost = \"h7\"\nroutes = \"kernel\"\n[[pool]]\n\
+             name = \"routed\"\nv4 = {{ base = \"10.64.0.0/10\", size = 28, slice = 26 }}\n",
+            house.path("plan.toml")
+        ));
+        let begun = Instant::now();
+        let daemon = house.start();
+        until("all routes are there", || (state(&daemon)["kept"] == 4_000).then_some(()));
+        let made = begun.elapsed();
+        assert_eq!(shown("proto 171").len(), 4_000);
+        let over = AtomicBool::new(false);
+        let times = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    ip("route flush proto 171");
+                }
+            });
+            let mut times: Vec<Duration> = (0..300)
+                .map(|_| {
+                    let (mut wire, begun) = (daemon.wire(), Instant::now());
+                    let (id, _) = wire.subnet(false);
+                    let took = begun.elapsed();
+                    wire.release_pool(&id);
+                    took
+                })
+                .collect();
+            over.store(true, Ordering::Relaxed);
+            times.sort_unstable();
+            times
+        });
+        until("all routes are there again", || {
+            (ip("route show proto 171").lines().count() == 4_000).then_some(())
+        });
+        let begun = Instant::now();
+        daemon.stop();
+        let (middle, most) = (times[150], times[297]);
+        println!(
+            "4,000 routes: made {made:?} after the start, RequestPool {middle:?} (p99 {most:?}), end {:?}",
+            begun.elapsed()
+        );
+        assert_eq!(ip("route show proto 171"), "");
+        assert!(middle < Duration::from_millis(20), "{middle:?}");
+    });
+}
+
+#[test]
+fn r92_a_kill_at_any_moment_of_a_change_is_corrected_by_the_next_start() {
+    inside(|| {
+        ip("route add 10.8.80.0/20 via 192.0.2.77 proto static metric 65535");
+        ip("route add 10.9.0.0/16 via 192.0.2.77 proto 171 metric 65535");
+        ip("route add 10.8.0.0/26 via 192.0.2.77 proto 171 metric 65535 table 1000");
+        let before = foreign();
+        // Every route differs between the two plans.
+        let plan = |first: u32, via: &str| {
+            let slices =
+                |host: u32| (0..40).map(move |n| format!("10.8.{}.0/26", host * 64 + (n + first) % 64));
+            let slices = |host: u32| slices(host).collect::<Vec<String>>();
+            let (own, others) = (slices(first % 2), slices(2 + first % 2));
+            let text = |list: &[String]| format!("{list:?}");
+            "[[pool]]\nbase = \"10.8.0.0/16\"\nslice = 26\n".to_owned()
+                + &format!("[[host]]\nname = \"a\"\nvia = [\"192.0.2.11\"]\nslices = {}\n", text(&own))
+                + &format!("[[host]]\nname = \"b\"\nvia = [{via:?}]\nslices = {}\n", text(&others))
+        };
+        let house = house(&plan(0, "192.0.2.12"));
+        house.configure(&format!(
+            "[gc]\nengine = \"\"\n[plan]\nfile = {:?}\nhost = \"a\"\nroutes = \"kernel\"\n[[pool]]\nname = \"routed\"\n\
+             v4 = {{ base = \"10.8.0.0/16\", size = 28, slice = 26 }}\n",
+            house.path("plan.toml")
+        ));
+        let mut half_done = 0;
+        for round in 1..=40u32 {
+            let daemon = house.start();
+            let old = printed(&house);
+            assert_eq!(until_equal_in_pool(&house), 80, "round {round}");
+            let via = if round % 2 == 1 { "192.0.2.13" } else { "192.0.2.12" };
+            std::fs::write(house.path("plan.toml"), plan(round % 2, via)).unwrap();
+            daemon.signal(rustix::process::Signal::HUP);
+            std::thread::sleep(Duration::from_micros(u64::from(round) * 150));
+            daemon.kill();
+            let left = in_pool();
+            half_done += u32::from(left.iter().any(|route| old.contains(route)) && left != old);
+            assert_eq!(foreign(), before, "round {round}");
+        }
+        println!("killed in the middle of a change: {half_done} of 40");
+        let daemon = house.start();
+        until_equal_in_pool(&house);
+        daemon.stop();
+        assert_eq!((in_pool(), foreign()), (vec![], before));
+    });
+}
+
+/// gipam's routes in the pool.
+fn in_pool() -> Vec<Known> {
+    shown("proto 171").into_iter().filter(|(prefix, _)| prefix.starts_with("10.8.")).collect()
+}
+
+fn until_equal_in_pool(house: &House) -> usize {
+    let wanted = printed(house);
+    until(&format!("the routes are {wanted:?}; {}", house.log()), || {
+        (in_pool() == wanted).then_some(wanted.len())
+    })
 }
