@@ -178,6 +178,14 @@ fn hosts_that_join_own_different_slices_and_an_owner_is_named() {
     assert!(text.contains("belongs to host a"), "{text}");
     let (slices_a, slices_b) = (a.held(), b.held());
     assert!(slices_a.len() >= 2 && slices_a.iter().all(|slice| !slices_b.contains(slice)), "{slices_a:?}");
+    // Nobody tells a host what others claim, but it looks.
+    until("each host knows all slices", || {
+        let known = |host: &Host| {
+            let rows = host.house.json(&["slices"]);
+            rows.as_array().unwrap().iter().filter(|row| row["state"] == "held").count()
+        };
+        [&a, &b].iter().all(|host| known(host) == slices_a.len() + slices_b.len()).then_some(())
+    });
     // The books have what etcd has, and a restart changes nothing.
     let before = etcd.control(&["get", "--prefix", "/gipam/slice/"]);
     a.stop();

@@ -13,6 +13,7 @@ use super::origin::{At, DEFAULT, Spot, Value};
 use super::resolve::Resolver;
 use super::value::{self, PlanRoutes, Text};
 use crate::plan::settings::Millis;
+use crate::plan::written::never_leads;
 
 /// Where it is decided which slices belong to which host, and which host this is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,6 +224,14 @@ impl Resolver<'_> {
             let problem =
                 problem!("via is missing; give the addresses at which the other hosts reach this one");
             return refuse(&etcd.place, problem);
+        }
+        for via in table.via.iter() {
+            if let Some(why) = never_leads(**via) {
+                return refuse(
+                    &via.place,
+                    problem!("{} is {why}; other hosts cannot reach this one there", **via),
+                );
+            }
         }
         let timeout = self.document.value(&table.timeout, |time| match **time {
             time if TIMEOUTS.contains(&time) => Ok(time),

@@ -29,7 +29,7 @@ fn endpoints_user_and_certificates_are_read_with_paths_relative_to_the_file() {
     assert_eq!((etcd.prefix.as_str(), etcd.timeout, etcd.via.len()), ("/gipam/", 1_000, 2));
     let (user, file) = etcd.user.unwrap();
     assert!(user == "gipam" && file.is_absolute() && file.ends_with("password"), "{file:?}");
-    assert_eq!((etcd.ca, etcd.server_name.as_deref()), (None, Some("etcd.example")));
+    assert_eq!(etcd.server_name.as_deref(), Some("etcd.example"));
 }
 
 #[test]
@@ -56,6 +56,7 @@ fn what_does_not_belong_together_is_refused_with_the_remedy() {
         (with("user = \"a\""), "user and password_file belong together"),
         (with("timeout = \"3s\""), "from 50ms to 1500ms"),
         (with("prefix = \"gipam\""), "end with '/'"),
+        ("etcd = [\"http://192.0.2.21:1\"]\nvia = [\"fe80::1\"]".to_owned(), "fe80::1 is link-local"),
         (with("via = [\"a\"]").replace("via = [\"192.0.2.11\"]\n", ""), "is not an IP address"),
     ] {
         let error = read(&table).unwrap_err().to_string();
