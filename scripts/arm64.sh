@@ -42,7 +42,7 @@ packages() {
   # a dynamic program names its loader near the beginning
   ! head -c 4096 "$PROGRAM" | grep -aq ld-linux || fail "the program is dynamic"
   size=$(stat -c %s "$PROGRAM")
-  [ "$size" -le $((8 << 20)) ] || fail "$size bytes are more than 8 MiB"
+  [ "$size" -le $((10 << 20)) ] || fail "$size bytes are more than 10 MiB"
   say "it is static, $size bytes"
 }
 

@@ -76,9 +76,11 @@ impl RepairMeters {
         last
     }
 
-    /// Whether a check since the start has compared the books with the Engine, or repair is off.
+    /// Whether the last check has compared the books with the Engine, and every network of the Engine is in them; or repair is off.
     pub fn has_compared(&self) -> bool {
-        !self.on || self.kept().looked_at.is_some()
+        let last = self.kept();
+        let lacking = FOUND.iter().zip(last.found).any(|(kind, found)| *kind == "network" && found > 0);
+        !self.on || last.answers == Some(true) && last.looked_at.is_some() && !lacking
     }
 
     pub(super) fn note_passing(&self, passing: bool) {
@@ -130,6 +132,20 @@ mod tests {
         looked(Ok(&[]));
         assert_eq!(answers(&meters), (Some(true), Some(1_030)));
         assert_eq!((meters.last().failure, meters.last().looked_at), (None, Some(1_040)));
+    }
+
+    #[test]
+    fn books_are_compared_after_a_check_that_found_no_network_missing() {
+        let meters = RepairMeters::new(true, Clock::by_hand(1_000).0);
+        assert!(!meters.has_compared(), "nothing was checked");
+        let found = |what: &str| Finding { what: what.to_owned(), ..Finding::default() };
+        meters.looked(Ok(&[found("network")]));
+        assert!(!meters.has_compared());
+        meters.looked(Ok(&[found("lease")]));
+        assert!(meters.has_compared());
+        meters.looked(Err(&"away".to_owned()));
+        assert!(!meters.has_compared(), "the Engine does not answer");
+        assert!(RepairMeters::new(false, Clock::by_hand(1_000).0).has_compared(), "repair is off");
     }
 
     #[test]

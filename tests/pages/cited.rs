@@ -114,7 +114,7 @@ fn anchors() -> Vec<(char, u32, Option<u32>)> {
 #[test]
 fn anchors_are_numbered_without_a_gap() {
     let all = anchors();
-    for (letter, last) in [('P', 33), ('D', 17), ('R', 100)] {
+    for (letter, last) in [('P', 33), ('D', 17), ('R', 99)] {
         // A rule that was added later is in the section of its topic.
         let mut numbers: Vec<u32> = all
             .iter()
