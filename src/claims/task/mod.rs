@@ -269,12 +269,11 @@ impl ClaimsTask {
         self.feed(ClaimEvent::Want { want, pool, need }).await;
     }
 
-    /// The machine's clock stands where the last event left it, and the patience with a call begins now.
+    /// The machine's clock stands where the last event left it: the patience with a call begins now, and a call that pauses is made
+    /// again at once.
     async fn tell_time(&mut self) {
-        if self.machine.as_ref().is_some_and(|machine| !machine.retries()) {
-            let now = self.steps.now();
-            self.feed(ClaimEvent::Tick { now }).await;
-        }
+        let now = self.steps.now();
+        self.feed(ClaimEvent::Tick { now }).await;
     }
 
     /// How the pool around this prefix is cut, if its base is in slices.
