@@ -262,6 +262,42 @@ fn without_etcd_own_slices_go_on_and_the_rest_is_refused_within_two_seconds() {
 }
 
 #[test]
+fn other_hosts_are_seen_and_without_etcd_people_see_since_when_it_is_gone() {
+    let mut etcd = Etcd::start();
+    let mut a = Host::member("a", &etcd);
+    let b = Host::member("b", &etcd);
+    let (_, others) = b.wire().subnet(false);
+    // A claim notes the other hosts in the books.
+    a.wire().subnet(false);
+    let who = others.replace(".0/24", ".9");
+    until("the slice of host b", || (a.house.json(&["who", &who])[0]["host"] == "b").then_some(()));
+    let names = |host: &Host| {
+        let rows = host.house.json(&["hosts"]);
+        let names = rows.as_array().unwrap().iter().map(|row| row["host"].as_str().unwrap().to_owned());
+        (names.collect::<Vec<_>>(), rows[1]["slices"].clone())
+    };
+    assert_eq!(names(&a), (vec!["a".to_owned(), "b".to_owned()], json!(1)));
+    etcd.stop();
+    let begun = Instant::now();
+    let said = a.refused(&["hosts", "forget", "b", "--yes"]);
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(said.contains("the plan's store did not answer within 2 s"), "{said}");
+    let stale = |host: &Host| {
+        let store = host.house.json(&["status"])["plan"]["store"].clone();
+        (store["stale_since"].is_string() && store["trouble"].is_string()).then_some(())
+    };
+    until("the status of a host says so", || stale(&a));
+    // A host that nobody asks notices it, too.
+    until("the status of the other host says so", || stale(&b));
+    a.stop();
+    a.start();
+    assert_eq!(names(&a), (vec!["a".to_owned(), "b".to_owned()], Value::Null), "from the books");
+    etcd.go_on();
+    until("etcd answers again", || stale(&a).is_none().then_some(()));
+    until("the slices of host b are known again", || (names(&a).1 == json!(1)).then_some(()));
+}
+
+#[test]
 fn a_spare_slice_is_claimed_before_room_ends() {
     let mut etcd = Etcd::start();
     let a = Host::member("a", &etcd);

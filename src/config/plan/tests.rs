@@ -6,7 +6,9 @@ fn read(table: &str) -> Result<Config, ConfigError> {
     let directory = tempfile::tempdir().unwrap();
     let default_configuration = directory.path().join("gipam.toml");
     std::fs::write(&default_configuration, format!("[plan]\nhost = \"a\"\n{table}")).unwrap();
-    let surroundings = Surroundings { default_configuration, ..Surroundings::default() };
+    // Whatever this machine trusts.
+    let authorities = Vec::new();
+    let surroundings = Surroundings { default_configuration, authorities, ..Surroundings::default() };
     Config::load(&Options::default(), &surroundings)
 }
 
