@@ -94,6 +94,10 @@ impl Host {
     /// New books, and clients that know of nothing.
     pub fn begin_life(&mut self) {
         assert!(self.daemon.is_none());
+        // The old ones would fill the disk after a few lives.
+        for entry in fs::read_dir(self.volume.path("")).unwrap() {
+            fs::remove_file(entry.unwrap().path()).unwrap();
+        }
         self.life += 1;
         self.journal = Journal::default();
         self.journal.book().observer = Some(self.observer.clone());
