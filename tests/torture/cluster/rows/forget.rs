@@ -31,7 +31,9 @@ pub fn run(long: bool) -> Counts {
         scene.hosts[person].told(&["hosts", "forget", &name, "--yes"]);
         forgotten += 1;
         // Networks by number in its slices; besides, the clients take what they need.
-        for prefix in had.iter().filter_map(|key| slice_of(key)).filter(|it| WITH_NETWORKS.contains(&it.length())) {
+        for prefix in
+            had.iter().filter_map(|key| slice_of(key)).filter(|it| WITH_NETWORKS.contains(&it.length()))
+        {
             let (v6, size) = if prefix.length() == 23 { (false, 26) } else { (true, 64) };
             let network = Prefix::new(prefix.family(), prefix.first(), size).to_string();
             let host = &scene.hosts[person];
