@@ -298,6 +298,19 @@ fn other_hosts_are_seen_and_without_etcd_people_see_since_when_it_is_gone() {
 }
 
 #[test]
+fn a_host_that_came_later_is_in_the_books_of_the_others() {
+    let etcd = Etcd::start();
+    let a = Host::member("a", &etcd);
+    let _b = Host::member("b", &etcd);
+    // After a restore of etcd, hosts that any books know are awaited.
+    until("a has noted b", || {
+        let books = rusqlite::Connection::open(a.house.path("gipam.db")).unwrap();
+        let row = books.query_row("SELECT value FROM meta WHERE key = 'claims.hosts'", [], |row| row.get(0));
+        row.is_ok_and(|hosts: String| hosts.contains("\"name\":\"b\"")).then_some(())
+    });
+}
+
+#[test]
 fn a_spare_slice_is_claimed_before_room_ends() {
     let mut etcd = Etcd::start();
     let a = Host::member("a", &etcd);

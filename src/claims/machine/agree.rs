@@ -6,6 +6,7 @@ use crate::plan::prefix::Prefix;
 use crate::plan::slices::SliceState;
 
 use super::calls::{Compare, Effect, StoreCall};
+use super::listing::PlanListing;
 use super::mutants::Mutant;
 use super::own_books::{BookEntry, ClaimBooks, SeenHost};
 use super::records::{PLAN, slice_key, written};
@@ -25,19 +26,28 @@ impl ClaimBooks {
 impl Machine {
     /// Remembers the other hosts: after a restore, those that the store lacks are awaited, and those that were forgotten stay so.
     pub(super) fn note_hosts(&mut self) -> bool {
-        let Some(listing) = &self.listing else { return false };
+        let entries = self.listing.as_ref().map(|listing| self.news_of_hosts(listing)).unwrap_or_default();
+        !entries.is_empty() && self.write(entries, Stage::Written)
+    }
+
+    /// Whether the books lack something of what this says about other hosts.
+    pub fn has_news_of_hosts(&self, listing: &PlanListing) -> bool {
+        !self.news_of_hosts(listing).is_empty()
+    }
+
+    fn news_of_hosts(&self, listing: &PlanListing) -> Vec<BookEntry> {
         let mut entries = Vec::new();
         for (id, (_, host)) in &listing.hosts {
             let Some(host) = host.as_ref().filter(|_| *id != self.me.id) else { continue };
             let known = self.books.hosts.get(id);
             // Forgotten once is forgotten for good, whatever a restored store says.
             let fenced = known.and_then(|known| known.fenced).or(host.fenced);
-            if known.is_none_or(|known| known.name != host.name || known.fenced != fenced) {
-                let host = SeenHost { name: host.name.clone(), fenced };
-                entries.push(BookEntry::Host { id: id.clone(), host });
+            let seen = SeenHost { name: host.name.clone(), fenced };
+            if known != Some(&seen) {
+                entries.push(BookEntry::Host { id: id.clone(), host: seen });
             }
         }
-        !entries.is_empty() && self.write(entries, Stage::Written)
+        entries
     }
 
     /// Does the next thing that makes books and store agree; `false` if they do.

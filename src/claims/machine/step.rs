@@ -319,6 +319,14 @@ impl Machine {
         true
     }
 
+    /// Everything is read again, if nothing is under way; otherwise what is under way goes on with what was read.
+    pub fn list_soon(&mut self) {
+        if matches!(self.awaits, Awaits::Nothing) {
+            self.listing = None;
+            self.looked_at = 0;
+        }
+    }
+
     /// A person changed something in the store: the next look comes now.
     pub const fn look_soon(&mut self) {
         self.looked_at = 0;

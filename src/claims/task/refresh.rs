@@ -73,9 +73,13 @@ impl ClaimsTask {
     pub(super) fn refreshed(&mut self, outcome: Outcome) -> Option<Outcome> {
         let Outcome::Called { call: CALL, reply } = outcome else { return Some(outcome) };
         let mut records = 0;
-        if let (Ok(StoreReply::Pairs(pairs)), Some(machine)) = (reply, &self.machine) {
+        if let (Ok(StoreReply::Pairs(pairs)), Some(machine)) = (reply, &mut self.machine) {
             records = pairs.len();
-            self.refresh.fresh = Some((PlanListing::of(&pairs), machine.readings()));
+            let listing = PlanListing::of(&pairs);
+            if machine.has_news_of_hosts(&listing) {
+                machine.list_soon();
+            }
+            self.refresh.fresh = Some((listing, machine.readings()));
             self.replies += 1;
         }
         self.refresh.is_under_way = false;
