@@ -297,8 +297,13 @@ impl Plan {
     /// Refuses to part with a slice in which anything is held or, if `cooling`, still cools: a subnet, or in a subnet that
     /// hosts share an address.
     fn leave(&self, prefix: Prefix, cooling: bool) -> Result<(), Refusal> {
-        let shared = self.spaces.divided_around(prefix).is_some_and(|space| space.shared().is_some());
-        let in_use = if shared { self.address_in(prefix, cooling) } else { self.subnet_in(prefix, cooling) };
+        let shared = self.spaces.divided_around(prefix).and_then(PoolSpace::shared);
+        // An address by number may move at once: it is only given to a container that requests it, cooling or not.
+        let by_number = shared.and_then(|shared| shared.by_number).is_some_and(|part| part.contains(prefix));
+        let in_use = match shared {
+            Some(_) => self.address_in(prefix, cooling && !by_number),
+            None => self.subnet_in(prefix, cooling),
+        };
         let refused = |what| Refusal::new(ErrorKind::Taken, format!("slice {prefix} is in use: {what}"));
         in_use.map_or(Ok(()), |what| Err(refused(what)))
     }

@@ -179,7 +179,9 @@ fn a_shared_slice_is_in_use_while_an_address_in_it_is_leased_or_cools() {
     let id = desk.subnet(exact("192.0.2.0/24"));
     desk.own("192.0.2.32/28");
     desk.own("192.0.2.64/28");
+    desk.own("192.0.2.241/32");
     assert_eq!(desk.host(address(&id)), "192.0.2.32");
+    assert_eq!(desk.host(named_number(&id, "192.0.2.241")), "192.0.2.241");
     let end = |desk: &mut Desk, change: SliceRequest| match desk.ask(Request::Slice(Box::new(change))) {
         Ok(_) => "done".to_owned(),
         Err(refusal) => refusal.text,
@@ -193,6 +195,9 @@ fn a_shared_slice_is_in_use_while_an_address_in_it_is_leased_or_cools() {
         end(&mut desk, leave("192.0.2.32/28")),
         "slice 192.0.2.32/28 is in use: 192.0.2.32 is still cooling"
     );
+    assert!(end(&mut desk, leave("192.0.2.241/32")).contains("192.0.2.241 is leased"));
+    desk.free(&id, "192.0.2.241");
+    assert_eq!(end(&mut desk, leave("192.0.2.241/32")), "done", "by number, an address moves at once");
     desk.pass(10 * MINUTE);
     assert_eq!(end(&mut desk, leave("192.0.2.32/28")), "done");
     assert_eq!(desk.wants(Request::Address(address(&id))), room("192.0.2.0/24"));

@@ -9,6 +9,7 @@ use super::{ClaimsTask, Wanter};
 use crate::claims::machine::event::{ClaimEvent, Geometry, Need};
 use crate::plan::Plan;
 use crate::plan::prefix::Prefix;
+use crate::plan::request::{Request, SliceRequest};
 use crate::plan::settings::Millis;
 use crate::plan::slices::SliceState;
 
@@ -16,6 +17,8 @@ use crate::plan::slices::SliceState;
 const PAUSE: Millis = 1_000;
 /// The time to the next look while repair has not compared the books with the Engine.
 const UNCOMPARED: Millis = 10_000;
+/// The time to the next look while a slice could not go back.
+const AGAIN: Millis = 10_000;
 /// How long a slice is empty before it goes back.
 const EMPTY: Millis = 600_000;
 /// At most this many slices of one base are claimed in a minute: ahead of need, and for requests.
@@ -74,12 +77,14 @@ impl Upkeep {
         let mut by_base: BTreeMap<Prefix, Vec<&SliceUse>> = BTreeMap::new();
         for slice in slices {
             if slice.is_empty() && (slice.is_alone() || slice.state == SliceState::Lost) {
-                back.push(slice.prefix);
+                // A slice that is leaving goes on without another word.
+                back.extend((slice.state != SliceState::Leaving).then_some(slice.prefix));
             } else if slice.state == SliceState::Held && !slice.is_alone() {
                 by_base.entry(slice.pool.base).or_default().push(slice);
             }
         }
         let mut next: Option<Millis> = None;
+        let mut look_at = |due: Millis| next = Some(next.map_or(due, |next| next.min(due)));
         for (base, held) in by_base {
             let free: u128 = held.iter().fold(0, |free, slice| free.saturating_add(slice.free));
             if free.saturating_mul(4) < held[0].capacity() && self.count(base, AHEAD, now) {
@@ -88,12 +93,17 @@ impl Upkeep {
             // The first empty one is the spare.
             for slice in held.iter().filter(|slice| slice.is_empty()).skip(1) {
                 let due = *self.empty.entry(slice.prefix).or_insert(now) + EMPTY;
-                if due <= now {
-                    back.push(slice.prefix);
-                } else {
-                    next = Some(next.map_or(due, |next| next.min(due)));
+                match due <= now {
+                    // Something released in it still cools: later.
+                    true if !slice.may_leave => look_at(now + AGAIN),
+                    true => back.push(slice.prefix),
+                    false => look_at(due),
                 }
             }
+        }
+        // The books may refuse it, for example because their disk is full; if they do not, the commit brings the next look.
+        if !back.is_empty() {
+            look_at(now + AGAIN);
         }
         self.due = next;
         (wanted, back)
@@ -108,6 +118,8 @@ struct SliceUse {
     state: SliceState,
     used: u128,
     free: u128,
+    /// Nothing in it is held or cools.
+    may_leave: bool,
 }
 
 impl SliceUse {
@@ -131,7 +143,10 @@ fn uses(plan: &Plan) -> Vec<SliceUse> {
     let slice = |slice: &crate::plan::slices::Slice| {
         let (_, base) = bases.iter().find(|(closed, base)| !closed && base.base.contains(slice.prefix))?;
         let (used, free) = plan.count_in_slice(base, slice.prefix);
-        Some(SliceUse { pool: Geometry::of(base)?, prefix: slice.prefix, state: slice.state, used, free })
+        let leave = || Request::Slice(Box::new(SliceRequest::Leave { prefix: slice.prefix }));
+        let may_leave = used == 0 && plan.decide(&leave(), 0).reply.is_ok();
+        let (pool, prefix, state) = (Geometry::of(base)?, slice.prefix, slice.state);
+        Some(SliceUse { pool, prefix, state, used, free, may_leave })
     };
     plan.slices().iter().filter_map(slice).collect()
 }
@@ -170,7 +185,7 @@ mod tests {
 
     fn slice(prefix: &str, used: u128, free: u128) -> SliceUse {
         let prefix = Prefix::parse(prefix).unwrap_or_else(|| panic!("{prefix}"));
-        SliceUse { pool: pool(), prefix, state: SliceState::Held, used, free }
+        SliceUse { pool: pool(), prefix, state: SliceState::Held, used, free, may_leave: used == 0 }
     }
 
     #[test]
@@ -213,6 +228,26 @@ mod tests {
         assert_eq!((wanted.len(), back), (0, vec![lost.prefix, alone.prefix]));
         let in_use = [SliceUse { used: 1, ..lost }, SliceUse { used: 1, ..alone }];
         assert!(upkeep.decide(&in_use, 0).1.is_empty());
+    }
+
+    #[test]
+    fn a_slice_that_could_not_go_back_is_looked_at_again_without_a_commit() {
+        let mut upkeep = Upkeep::default();
+        let alone = slice("198.51.100.241/32", 0, 1);
+        assert_eq!(upkeep.decide(&[alone], 0).1, [alone.prefix]);
+        assert_eq!(upkeep.due(), Some(AGAIN), "a full disk may have refused it");
+        assert_eq!(upkeep.decide(&[alone], AGAIN).1, [alone.prefix]);
+        let leaving = SliceUse { state: SliceState::Leaving, ..alone };
+        assert!(upkeep.decide(&[leaving], 2 * AGAIN).1.is_empty());
+        assert_eq!(upkeep.due(), None);
+        // What cools is looked at again, and not tried.
+        let mut slices = [slice("198.51.100.0/28", 0, 16), slice("198.51.100.16/28", 0, 12)];
+        slices[1].may_leave = false;
+        assert!(upkeep.decide(&slices, 0).1.is_empty());
+        assert!(upkeep.decide(&slices, EMPTY).1.is_empty());
+        assert_eq!(upkeep.due(), Some(EMPTY + AGAIN));
+        slices[1].may_leave = true;
+        assert_eq!(upkeep.decide(&slices, EMPTY + AGAIN).1, [slices[1].prefix]);
     }
 
     #[test]

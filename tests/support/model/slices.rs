@@ -41,6 +41,12 @@ impl Model {
         bases.into_iter().any(|base| base.shared.is_some() && base.base.contains(slice))
     }
 
+    fn is_by_number(&self, slice: Prefix) -> bool {
+        let bases = self.settings.pools.iter().flat_map(|pool| pool.bases());
+        let parts = bases.filter_map(|base| base.shared?.by_number);
+        parts.into_iter().any(|part| part.contains(slice))
+    }
+
     /// Whether a shared subnet has a leased address in a slice, apart from the gateway, or a cooling one.
     fn has_address_in(&self, entry: &Entry, slice: Prefix, cooling: bool) -> bool {
         let (slot, cools) = (self.slot(&entry.state), self.cooling(&entry.state));
@@ -75,6 +81,7 @@ impl Model {
         let done = Expected::Reply(Reply::Done);
         let overlaps = |prefix: Prefix, cooling: bool| {
             if self.is_shared(prefix) {
+                let cooling = cooling && !self.is_by_number(prefix);
                 return self.subnets.iter().any(|entry| self.has_address_in(entry, prefix, cooling));
             }
             self.subnets.iter().any(|entry| {
