@@ -61,7 +61,7 @@ fn a_pool_that_the_host_uses_has_no_free_subnets_and_says_why() {
     let map = of(&daemon.view("/v1/map"), "gone");
     assert_eq!(
         map["segments"],
-        json!([{"first": "198.51.100.0", "last": "198.51.100.255", "state": "never"}])
+        json!([{"first": "198.51.100.0", "last": "198.51.100.255", "state": "never", "host": null}])
     );
     for arguments in [&["pools"][..], &["map", "gone"]] {
         let said = String::from_utf8(house.gipam(arguments).stdout).unwrap();

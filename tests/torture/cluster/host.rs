@@ -20,8 +20,8 @@ use crate::volume::Volume;
 
 /// The machine of the first host.
 const FIRST: u8 = 11;
-/// The size of the disk of a host's books, in KiB.
-const DISK: u32 = 16 << 10;
+/// The size of the disk of a host's books and of its log, in KiB.
+const DISK: u32 = 64 << 10;
 /// The log of a daemon when its store does not answer.
 const TROUBLE: &str = "the plan's store does not answer";
 
@@ -69,7 +69,7 @@ impl Host {
         let first = index % endpoints.len();
         endpoints.rotate_left(first);
         let toml = format!(
-            "[plan]\nhost = {name:?}\nvia = [{:?}]\netcd = {endpoints:?}\ntimeout = \"600ms\"\n{POOLS}",
+            "[plan]\nhost = {name:?}\nvia = [{:?}]\netcd = {endpoints:?}\ntimeout = \"600ms\"\n[gc]\nengine = \"\"\n{POOLS}",
             machine.address()
         );
         // Keys of the top level come before the first table.
