@@ -139,6 +139,11 @@ impl Host {
         self.daemon.take().unwrap().kill();
     }
 
+    /// Ends the daemon in an orderly way, so that its books have no WAL.
+    pub fn stop(&mut self) {
+        assert!(self.daemon.take().unwrap().stop().success());
+    }
+
     pub fn signal(&self, signal: rustix::process::Signal) {
         self.daemon.as_ref().unwrap().signal(signal);
     }
