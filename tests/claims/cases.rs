@@ -107,6 +107,16 @@ impl Desk {
     fn tick(&mut self, passed: u64) {
         self.now += passed;
         self.step(ClaimEvent::Tick { now: self.now });
+        if !self.cut {
+            crate::host::wakes_later(&self.machine, self.now);
+        }
+    }
+
+    /// An hour passes, in which the machine is woken whenever it wants to be.
+    fn hour(&mut self) {
+        for _ in 0..60 {
+            self.tick(60_000);
+        }
     }
 
     fn want(&mut self, pool: Geometry, need: Need) -> Option<ClaimAction> {
@@ -265,6 +275,7 @@ fn the_second_copy_of_a_host_stops() {
     let text = desk.refusal(private(), room(private()));
     assert!(text.starts_with("another copy of the books of host name-of-a is running"), "{text}");
     assert_eq!(desk.books.slices.len(), 0);
+    desk.hour();
 }
 
 #[test]
@@ -279,6 +290,7 @@ fn another_plan_and_a_missing_plan_are_refused() {
         desk.refusal(private(), room(private())),
         "the plan's store has no plan; create it: gipam join --new"
     );
+    desk.hour();
 }
 
 #[test]

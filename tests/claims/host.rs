@@ -45,6 +45,12 @@ pub struct Host {
     pub stale: bool,
 }
 
+/// A machine that was just woken is not due again at once: whoever waits for [`Machine::wakes_at`] would never rest.
+pub fn wakes_later(machine: &Machine, now: u64) {
+    let rests = machine.is_under_way() || machine.retries() || machine.wakes_at() > now;
+    assert!(rests, "the machine is due at {} at {now}", machine.wakes_at());
+}
+
 impl Host {
     pub fn new(id: String) -> Self {
         Self {
@@ -82,7 +88,13 @@ impl Host {
     }
 
     pub fn step(&mut self, event: ClaimEvent) -> Vec<ClaimAction> {
-        self.running.as_mut().map_or_else(Vec::new, |running| running.machine.step(event))
+        let now = if let ClaimEvent::Tick { now } = event { Some(now) } else { None };
+        let Some(running) = &mut self.running else { return Vec::new() };
+        let actions = running.machine.step(event);
+        if let Some(now) = now {
+            wakes_later(&running.machine, now);
+        }
+        actions
     }
 
     /// The process ends at once. If the disk had the batch already, nobody was notified.

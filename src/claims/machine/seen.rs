@@ -45,9 +45,14 @@ impl Machine {
         }
     }
 
-    /// When something happens without an event, as long as nothing is under way.
+    /// When something happens without an event, as long as nothing is under way. A machine that was woken then is due later.
     pub fn wakes_at(&self) -> Millis {
-        self.look_at().min(self.beat_at.saturating_add(BEAT))
+        if self.stopped.is_some() {
+            return Millis::MAX;
+        }
+        let has_plan = self.glimpse.as_ref().is_some_and(|glimpse| glimpse.plan.is_some());
+        let beat = if has_plan { self.beat_at.saturating_add(BEAT) } else { Millis::MAX };
+        self.look_at().min(beat)
     }
 
     /// When the patience of a want, or of a person, ends.

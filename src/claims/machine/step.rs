@@ -76,7 +76,7 @@ pub struct Machine {
     pub(super) giving: BTreeSet<Prefix>,
     /// Leaving slices with a beat since the books say so.
     pub(super) cleared: BTreeSet<Prefix>,
-    /// Hosts to be forgotten, and until when the person who asked waits.
+    /// Hosts that a person wants to forget, each with the end of that person's patience.
     pub(super) forgetting: Vec<(String, Millis)>,
     /// Why nothing goes on until the daemon is restarted.
     pub(super) stopped: Option<String>,
@@ -327,9 +327,10 @@ impl Machine {
         }
     }
 
-    /// A person changed something in the store: the next look comes now.
+    /// A person changed something in the store: the next look comes now, and whether all agrees is known after it.
     pub const fn look_soon(&mut self) {
         self.looked_at = 0;
+        self.agreed = false;
     }
 
     /// Something in the store is not as it was: read it again.
