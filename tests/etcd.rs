@@ -348,6 +348,63 @@ fn a_forgotten_host_loses_its_slices_keeps_its_networks_and_can_join_again() {
 }
 
 #[test]
+fn a_host_that_runs_while_it_is_forgotten_joins_again_without_a_restart() {
+    let etcd = Etcd::start();
+    let a = Host::member("a", &etcd);
+    let b = Host::member("b", &etcd);
+    let subnet = b.wire().subnet(false).1;
+    until("a knows the slice", || {
+        let text = a.wire().refused("RequestPool", &by_number(&subnet));
+        text.contains("belongs to host b").then_some(())
+    });
+    a.done(&["hosts", "forget", "b", "--yes"]);
+    assert!(b.refused(&["join"]).contains("was forgotten by a person"), "it learns of it now");
+    let said = b.done(&["join"]);
+    assert!(said.contains("belongs to this host") && !said.contains("cannot be claimed"), "{said}");
+    b.wire().subnet(false);
+    assert_eq!(b.held().len(), 1, "nobody had taken its slice");
+}
+
+#[test]
+fn a_reload_with_a_plan_file_instead_gives_no_slice_up() {
+    let etcd = Etcd::start();
+    let mut a = Host::member("a", &etcd);
+    a.wire().subnet(false);
+    let held = a.held();
+    let file = a.house.path("plan.toml");
+    let division = "[[pool]]\nbase = \"10.8.0.0/16\"\nslice = 22\n[[host]]\nname = \"a\"\nvia = [\"192.0.2.1\"]\nslices = []\n";
+    fs::write(&file, division).unwrap();
+    a.house.configure(&(format!("[gc]\nengine = \"\"\n[plan]\nhost = \"a\"\nfile = {file:?}\n") + POOL));
+    let said = a.done(&["reload"]);
+    assert!(said.contains("who decides about slices changes at the next start"), "{said}");
+    assert_eq!(a.held(), held);
+    a.wire().subnet(false);
+    a.house.configure(&(plan("a", &etcd.endpoint()) + POOL));
+    a.stop();
+    a.start();
+    assert_eq!(a.held(), held);
+}
+
+#[test]
+fn a_host_whose_memory_of_the_plan_is_unreadable_gives_what_it_owns_and_can_join_again() {
+    let etcd = Etcd::start();
+    let mut a = Host::member("a", &etcd);
+    a.wire().subnet(false);
+    a.stop();
+    let books = rusqlite::Connection::open(a.house.path("gipam.db")).unwrap();
+    books.execute("UPDATE meta SET value = '{' WHERE key = 'claims'", []).unwrap();
+    drop(books);
+    a.start();
+    a.wire().subnet(false);
+    let text = a.wire().refused("RequestPool", &by_number("10.8.252.0/24"));
+    assert!(text.contains("row claims, cannot be read") && text.contains("gipam join"), "{text}");
+    // Its old id still has the slice: a person forgets it, and the network goes on meanwhile.
+    let said = a.done(&["join"]);
+    assert!(said.contains("host a takes part in plan"), "{said}");
+    a.wire().pool(&by_number("10.8.252.0/24"));
+}
+
+#[test]
 fn after_a_restore_of_etcd_every_host_confirms_its_slices() {
     let mut etcd = Etcd::start();
     let a = Host::member("a", &etcd);

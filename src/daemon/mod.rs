@@ -15,7 +15,7 @@ mod reload;
 mod survey_thread;
 mod sweep;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -35,13 +35,13 @@ use crate::clock;
 use crate::config::{self, Config, PlanRoutes};
 use crate::docker::discovery::Announcement;
 use crate::docker::{Callers, Counters, Driver, Halves, Streak, Survey};
-use crate::edge::{self, EdgeCourse};
+use crate::edge::{self, Edge, EdgeCourse};
 use crate::hooks::{self, Hooks};
 use crate::ledger::{Fatal, Ledger, Writer};
 use crate::plan::Caller;
 use crate::plan::prefix::Prefix;
 use crate::processes;
-use crate::reconcile::{self, Reconciler};
+use crate::reconcile::{self, Reconciler, RepairMeters};
 use crate::server::{Drained, Limits, LocalAddress, Server};
 use crate::store::Books;
 use crate::watch::Watch;
@@ -121,8 +121,7 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     let started = Arc::new(config.clone());
     let (publish, in_force) = watch::channel(started.clone());
     let watch = Watch::new(config.warn_at.clone());
-    let compares: Arc<OnceLock<Arc<reconcile::RepairMeters>>> = Arc::default();
-    let Claims { plan, handle, answering } = slices(&ledger, config, kept, compares.clone()).await?;
+    let Claims { plan, handle, answering, compares } = slices(&ledger, config, kept).await?;
     let (edge, edge_thread) =
         edge::start(ledger.clone(), &plan, hooks.clone(), course(config)).map_err(DaemonError::start)?;
     let reloader = Reloader {
@@ -135,31 +134,18 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
         edge: edge.clone(),
     };
     let stop = stop(signals, end, reloader, reloads);
-    // Before the first request is served, so that a new hook gets all events from here on.
-    if let Err(error) = hooks.configure(config.hooks.clone()).await {
-        tracing::error!("hooks are disabled: {error}");
-    }
-    edge.tell_hooks();
-    let counters = Arc::new(Counters::default());
-    let halves = Arc::new(Halves::default());
+    configure_hooks(&hooks, &edge, config).await;
+    let (counters, halves): (Arc<Counters>, Arc<Halves>) = Default::default();
     let (survey, questions) = Survey::new();
     survey_thread::start(questions, bases).map_err(DaemonError::start)?;
     let limits = Limits { max_connections: config.keys.max_connections.get().into(), ..Limits::default() };
     let callers =
         Arc::new(Callers::new(ledger.clone(), callers, processes::boot(), crate::docker::containers()));
     let names: Vec<String> = config.drivers.iter().map(|driver| driver.name.clone()).collect();
-    let settings = repair_settings(config);
-    let clock = clock::Clock::of_this_machine();
-    let (ledger_of, books_of, callers_of) = (ledger.clone(), books.clone(), callers.clone());
-    let (repair, reconciler) =
-        Reconciler::new(settings, names.clone(), ledger_of, books_of, callers_of, clock);
+    let (repair, reconciler) = repairing(config, &names, &ledger, &books, &callers);
     let _ = compares.set(repair.meters().clone());
     let shared = (&callers, &halves, &counters, &survey);
-    let mut listeners = Server::new();
-    for opened in doors.drivers {
-        let driver = driver(opened.driver, &ledger, &repair, shared);
-        listeners.add(opened.listener, Arc::new(driver), limits.clone());
-    }
+    let listeners = listeners(doors.drivers, &limits, &ledger, &repair, shared);
     let mut server = Server::new();
     let running = RunningDaemon {
         names,
@@ -179,17 +165,18 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     server.add(doors.admin, admin.clone(), Limits { max_body: ADMIN_BODY, ..limits });
     if let Some((http, listener)) = config.http.as_ref().zip(doors.http) {
         let local = announce_page(&listener.local_address());
-        let web = Arc::new(Web::new(&ledger, books.clone(), admin.clone(), http, local));
-        server.add(listener, web, web::limits());
+        server.add(
+            listener,
+            Arc::new(Web::new(&ledger, books.clone(), admin.clone(), http, local)),
+            web::limits(),
+        );
     }
     let DockerThread { serve, open, drained } = docker;
     let _ = serve.send(listeners);
     let (sender, receiver) = oneshot::channel();
     let shutdown = async move {
-        notify(&[sd_notify::NotifyState::Ready]);
-        let why = stop.await;
+        let why = ready_until(stop).await;
         drop(open);
-        notify(&[sd_notify::NotifyState::Stopping]);
         admin.moments.stop();
         let _ = sender.send(why);
     };
@@ -204,12 +191,32 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     }
     withdraw(doors.announcements);
     let why = receiver.await.unwrap_or(Ok(None));
-    // After a failure the routes stay, as after a crash: the supervisor starts gipam again.
-    edge.steer(if why.is_ok() { EdgeCourse::End } else { EdgeCourse::Leave });
-    if edge_thread.join().is_err() {
+    end_routes(&edge, edge_thread, why.is_ok());
+    stopped(why, cut_off)
+}
+
+/// Tells hooks from now on. This comes before the first request is served, so that a new hook gets all events from here on.
+async fn configure_hooks(hooks: &Hooks, edge: &Edge, config: &Config) {
+    if let Err(error) = hooks.configure(config.hooks.clone()).await {
+        tracing::error!("hooks are disabled: {error}");
+    }
+    edge.tell_hooks();
+}
+
+/// Tells systemd that gipam serves, and then that it stops; returns why.
+async fn ready_until<T>(stop: impl Future<Output = T>) -> T {
+    notify(&[sd_notify::NotifyState::Ready]);
+    let why = stop.await;
+    notify(&[sd_notify::NotifyState::Stopping]);
+    why
+}
+
+/// Removes the routes at an orderly end. After a failure they stay, as after a crash: the supervisor starts gipam again.
+fn end_routes(edge: &Edge, thread: std::thread::JoinHandle<()>, is_orderly: bool) {
+    edge.steer(if is_orderly { EdgeCourse::End } else { EdgeCourse::Leave });
+    if thread.join().is_err() {
         tracing::error!("the thread of the routes panicked");
     }
-    stopped(why, cut_off)
 }
 
 /// What the thread of the routes is to do with this configuration.
@@ -226,36 +233,35 @@ struct Claims {
     handle: ClaimsHandle,
     /// Answers requests that need a slice.
     answering: JoinHandle<()>,
+    /// Is to get the meters of repair, which say whether the books were compared with the Engine.
+    compares: Arc<OnceLock<Arc<RepairMeters>>>,
 }
 
 /// Brings the slices of this host into the books, before the first request is served.
-async fn slices(
-    ledger: &Ledger,
-    config: &Config,
-    kept: ClaimsAtStart,
-    compares: Arc<OnceLock<Arc<reconcile::RepairMeters>>>,
-) -> Result<Claims, DaemonError> {
+async fn slices(ledger: &Ledger, config: &Config, kept: ClaimsAtStart) -> Result<Claims, DaemonError> {
+    let compares = Arc::new(OnceLock::<Arc<RepairMeters>>::new());
+    let meters = compares.clone();
     let (plan, wants) = (SharedPlan::default(), ledger.wants());
     let started = claims::start(ledger, config.plan.clone(), &plan).await;
     started
         .map_err(|refusal| DaemonError::new("the slices of this host cannot be recorded").because(refusal))?;
     let (handle, commands) = ClaimsHandle::new();
     let machine = processes::boot().unwrap_or_default();
-    let compared = Box::new(move || compares.get().is_some_and(|meters| meters.has_compared()));
+    let compared = Box::new(move || meters.get().is_some_and(|meters| meters.has_compared()));
     let task = config
         .plan
         .clone()
-        .and_then(|source| ClaimsTask::new(ledger.clone(), plan.clone(), source, kept, machine, compared));
+        .and_then(|source| ClaimsTask::new(ledger.clone(), plan.clone(), source, machine, compared));
     let (ready, is_ready) = oneshot::channel();
     let answering = match task {
-        Some(task) => tokio::spawn(task.run(wants, commands, ready)),
+        Some(task) => tokio::spawn(task.run(kept, wants, commands, ready)),
         None => {
             drop(ready);
             tokio::spawn(claims::answers::answer(ledger.clone(), wants, plan.clone()))
         }
     };
     let _ = is_ready.await;
-    Ok(Claims { plan, handle, answering })
+    Ok(Claims { plan, handle, answering, compares })
 }
 
 /// What the books contain about this host's claims.
@@ -278,6 +284,18 @@ fn stopped(why: Result<Option<&'static str>, Fatal>, cut_off: usize) -> Result<(
     Ok(())
 }
 
+/// The handle of repair, and its task unless repair is off.
+fn repairing(
+    config: &Config,
+    names: &[String],
+    ledger: &Ledger,
+    books: &Path,
+    callers: &Arc<Callers>,
+) -> (reconcile::Handle, Option<Reconciler>) {
+    let (settings, clock) = (repair_settings(config), clock::Clock::of_this_machine());
+    Reconciler::new(settings, names.to_vec(), ledger.clone(), books.to_owned(), callers.clone(), clock)
+}
+
 fn repair_settings(config: &Config) -> reconcile::RepairSettings {
     reconcile::RepairSettings {
         engine: config.gc.engine.clone(),
@@ -286,12 +304,31 @@ fn repair_settings(config: &Config) -> reconcile::RepairSettings {
     }
 }
 
+/// What the handlers of all drivers use.
+type DriverParts<'a> = (&'a Arc<Callers>, &'a Arc<Halves>, &'a Arc<Counters>, &'a Survey);
+
+/// Docker's listeners, each with the handler of its driver.
+fn listeners(
+    opened: Vec<doors::Opened>,
+    limits: &Limits,
+    ledger: &Ledger,
+    repair: &reconcile::Handle,
+    common: DriverParts<'_>,
+) -> Server {
+    let mut listeners = Server::new();
+    for doors::Opened { driver: configured, listener } in opened {
+        let driver = driver(configured, ledger, repair, common);
+        listeners.add(listener, Arc::new(driver), limits.clone());
+    }
+    listeners
+}
+
 /// The handler of one listener.
 fn driver(
     configured: config::DriverSettings,
     ledger: &Ledger,
     repair: &reconcile::Handle,
-    (callers, halves, counters, survey): (&Arc<Callers>, &Arc<Halves>, &Arc<Counters>, &Survey),
+    (callers, halves, counters, survey): DriverParts<'_>,
 ) -> Driver {
     tracing::info!("driver {} listens on {}", configured.name, configured.door);
     let names = match &configured.door {

@@ -7,14 +7,15 @@ use std::collections::{BTreeSet, VecDeque};
 
 use tokio::sync::oneshot;
 
-use super::{ClaimsTask, Wanter, geometry, loner, random};
+use super::{ClaimsTask, Outcome, Wanter, geometry, loner, random};
 use crate::claims::books;
 use crate::claims::handle::ClaimCommand;
 use crate::claims::known::PlanPlace;
 use crate::claims::machine::Machine;
-use crate::claims::machine::event::Need;
+use crate::claims::machine::event::{ClaimEvent, Need};
 use crate::claims::machine::listing::PlanListing;
 use crate::claims::machine::own_books::ClaimBooks;
+use crate::claims::machine::records::PLAN;
 use crate::ledger::Altered;
 use crate::plan::Plan;
 use crate::plan::change::Change;
@@ -58,12 +59,23 @@ impl ClaimsTask {
                 Ok(()) => {
                     self.forgetting.push((id.clone(), answer));
                     self.tell_time().await;
-                    self.feed(crate::claims::machine::event::ClaimEvent::Forget { host: id }).await;
+                    self.feed(ClaimEvent::Forget { host: id }).await;
                 }
                 Err(why) => drop(answer.send(Err(why))),
             },
-            ClaimCommand::Restored { answer } => drop(answer.send(self.restored().await)),
-            ClaimCommand::Join { new, dry_run: true, answer } => drop(answer.send(self.rehearse(new).await)),
+            // Requests do not wait while a person's call has no answer.
+            ClaimCommand::Restored { answer } => {
+                let (settings, changed) = (self.settings.clone(), self.outcomes.0.clone());
+                tokio::spawn(async move {
+                    let told = loner::restored(&settings).await;
+                    let _ = changed.send(Outcome::Changed);
+                    answer.send(told.map(|line| vec![line]))
+                });
+            }
+            ClaimCommand::Join { new, dry_run: true, answer } => {
+                let rehearsal = self.rehearse(new);
+                tokio::spawn(async move { answer.send(rehearsal.await) });
+            }
             ClaimCommand::Join { new, dry_run: false, answer } => match self.begin_joining(new).await {
                 Ok(()) => {
                     let until = self.steps.now() + LONGEST;
@@ -76,15 +88,8 @@ impl ClaimsTask {
         }
     }
 
-    async fn restored(&mut self) -> Told {
-        let line = loner::restored(&self.settings).await?;
-        self.look_now().await;
-        Ok(vec![line])
-    }
-
     /// Makes the plan if it is to be new, and starts the machine unless this host takes part already.
     async fn begin_joining(&mut self, new: bool) -> Result<(), String> {
-        let (_, kept) = self.kept.clone()?;
         if self.joining.is_some() {
             return Err("this host is joining already; repeat when that is done".to_owned());
         }
@@ -98,17 +103,16 @@ impl ClaimsTask {
             }
             _ => {}
         }
-        // Unless this host never took part, it joins as a new one: its old id stays with its old slices.
-        let is_again = !kept.plan.is_empty();
+        // A host that took part before joins as a new one: its old id stays with its old slices.
         let id = random();
         let (row, books) = (ClaimBooks::default().claims_row(&id), ClaimBooks::default());
         let alter = move |plan: &Plan| {
-            let changes = if is_again { set_aside(plan) } else { Vec::new() };
+            let changes = set_aside(plan);
             let meta = vec![(books::CLAIMS.to_owned(), row), (books::HOSTS.to_owned(), "{}".to_owned())];
             Ok((Altered { changes, meta, ..Altered::default() }, ()))
         };
         self.ledger.alter(alter).await.map_err(|refusal| refusal.to_string())?;
-        self.kept = Ok((id.clone(), books.clone()));
+        self.id = Ok(id.clone());
         self.begin(id, books).await;
         Ok(())
     }
@@ -207,33 +211,36 @@ impl ClaimsTask {
     }
 
     /// What joining would do.
-    async fn rehearse(&self, new: bool) -> Told {
-        self.kept.clone()?;
-        let pairs = loner::list(&self.settings).await?;
-        let listing = PlanListing::of(&pairs);
-        let place = PlanPlace::of(&self.source.keeper);
-        let has_plan = pairs.contains_key(crate::claims::machine::records::PLAN);
-        let mut lines = vec![match (has_plan, new) {
-            (true, false) => format!("host {} would take part in the plan in {place}", self.source.host),
-            (false, true) => format!("a plan would be created in {place}"),
-            (true, true) => return Err(format!("{place} has a plan already; leave out --new")),
-            (false, false) => return Err(format!("{place} has no plan; create it: gipam join --new")),
-        }];
+    fn rehearse(&self, new: bool) -> impl Future<Output = Told> + use<> {
+        let (settings, ledger) = (self.settings.clone(), self.ledger.clone());
+        let (host, place) = (self.source.host.clone(), PlanPlace::of(&self.source.keeper));
         let own = self.machine.as_ref().map(|machine| machine.identity().id.clone()).unwrap_or_default();
-        let missing = self.ledger.look(missing).await.map_err(|refusal| refusal.to_string())?;
-        for slice in missing {
-            let others = listing.slices.iter().filter(|(known, _)| known.overlaps(slice));
-            let other =
-                others.filter_map(|(_, (_, record))| record.as_ref()).find(|record| record.host != own);
-            lines.push(match other {
-                Some(record) if !listing.is_fenced(&record.host) => format!(
-                    "slice {slice} belongs to host {}: networks in it would go on, but get no new ones next to them",
-                    listing.name(&record.host)
-                ),
-                _ => format!("slice {slice} would belong to this host"),
-            });
+        async move {
+            let pairs = loner::list(&settings).await?;
+            let mut lines = vec![match (pairs.contains_key(PLAN), new) {
+                (true, false) => format!("host {host} would take part in the plan in {place}"),
+                (false, true) => format!("a plan would be created in {place}"),
+                (true, true) => return Err(format!("{place} has a plan already; leave out --new")),
+                (false, false) => return Err(format!("{place} has no plan; create it: gipam join --new")),
+            }];
+            let missing = ledger.look(missing).await.map_err(|refusal| refusal.to_string())?;
+            let listing = PlanListing::of(&pairs);
+            lines.extend(missing.into_iter().map(|slice| would_claim(slice, &listing, &own)));
+            Ok(lines)
         }
-        Ok(lines)
+    }
+}
+
+/// Whether a host with this id would get a slice.
+fn would_claim(slice: Prefix, listing: &PlanListing, own: &str) -> String {
+    let others = listing.slices.iter().filter(|(known, _)| known.overlaps(slice));
+    let other = others.filter_map(|(_, (_, record))| record.as_ref()).find(|record| record.host != own);
+    match other {
+        Some(record) if !listing.is_fenced(&record.host) => format!(
+            "slice {slice} belongs to host {}: networks in it would go on, but get no new ones next to them",
+            listing.name(&record.host)
+        ),
+        _ => format!("slice {slice} would belong to this host"),
     }
 }
 
@@ -242,7 +249,7 @@ fn set_aside(plan: &Plan) -> Vec<Change> {
     let put = |slice: &Slice| {
         Change::SlicePut(Slice { prefix: slice.prefix, state: SliceState::Lost, claim: BEFORE.into() })
     };
-    plan.slices().iter().map(put).collect()
+    plan.slices().iter().filter(|slice| books::is_claim(&slice.claim)).map(put).collect()
 }
 
 /// The slices that this host uses without a claim: those around its networks, and those that a plan file gave it.

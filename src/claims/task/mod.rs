@@ -19,7 +19,7 @@ use super::books;
 use super::etcd::EtcdStore;
 use super::from_store::Signs;
 use super::handle::ClaimCommand;
-use super::known::{HostsPlan, PlanPlace, SharedPlan, StoreHealth};
+use super::known::{PlanPlace, SharedPlan, StoreHealth};
 use super::machine::Machine;
 use super::machine::calls::{StoreCall, StoreReply};
 use super::machine::event::{ClaimAction, ClaimEvent, Geometry, HostIdentity, Need, Started};
@@ -46,7 +46,7 @@ pub type ClaimsAtStart = Result<(String, ClaimBooks), String>;
 /// Whether repair has compared the books with the Engine since the start, or is off. Before that, the books may lack networks.
 pub type Compared = Box<dyn Fn() -> bool + Send + Sync>;
 
-/// Who wants a slice.
+/// For whom a slice is claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanter {
     /// Parked requests of the ledger.
@@ -59,8 +59,16 @@ enum Wanter {
 
 /// What work that was begun came to.
 enum Outcome {
-    Called { call: u64, reply: Result<StoreReply, String> },
-    Wrote { write: u64, result: Result<(), String> },
+    Called {
+        call: u64,
+        reply: Result<StoreReply, String>,
+    },
+    Wrote {
+        write: u64,
+        result: Result<(), String>,
+    },
+    /// A person changed the plan in the store.
+    Changed,
 }
 
 /// Everything that the task keeps.
@@ -69,7 +77,8 @@ pub struct ClaimsTask {
     known: SharedPlan,
     source: PlanSource,
     settings: EtcdSettings,
-    kept: ClaimsAtStart,
+    /// The id of this host, empty if it never had one; or why the books do not say it.
+    id: Result<String, String>,
     /// Tells this machine from another one with the same books.
     at_machine: String,
     /// Runs once this host has joined.
@@ -100,7 +109,6 @@ impl ClaimsTask {
         ledger: Ledger,
         known: SharedPlan,
         source: PlanSource,
-        kept: ClaimsAtStart,
         at_machine: String,
         compared: Compared,
     ) -> Option<Self> {
@@ -113,7 +121,7 @@ impl ClaimsTask {
             retries: Retries::new(settings.endpoints.len()),
             source,
             settings,
-            kept,
+            id: Ok(String::new()),
             at_machine,
             machine: None,
             calls,
@@ -138,13 +146,15 @@ impl ClaimsTask {
     /// [`FIRST_LOOK`].
     pub async fn run(
         mut self,
+        kept: ClaimsAtStart,
         mut wants: mpsc::UnboundedReceiver<Want>,
         mut commands: mpsc::Receiver<ClaimCommand>,
         ready: oneshot::Sender<()>,
     ) {
         let (mut ready, looks_until) = (Some(ready), self.steps.now() + FIRST_LOOK);
         let mut commits = self.ledger.meters().follow();
-        match self.kept.clone() {
+        self.id = kept.as_ref().map(|(id, _)| id.clone()).map_err(String::clone);
+        match kept {
             Ok((id, books)) if !books.plan.is_empty() => {
                 self.show_books(&id, &books).await;
                 self.begin(id, books).await;
@@ -250,7 +260,7 @@ impl ClaimsTask {
 
     /// Why this host claims nothing, if it does not.
     fn takes_part(&self) -> Result<(), String> {
-        match (&self.kept, &self.machine) {
+        match (&self.id, &self.machine) {
             (Err(error), _) => Err(error.clone()),
             (Ok(_), None) => Err(format!(
                 "host {} has not joined the plan in {}; type: gipam join",
@@ -282,14 +292,14 @@ impl ClaimsTask {
     }
 
     async fn outcome(&mut self, outcome: Outcome) {
-        let is_cut = matches!(outcome, Outcome::Called { call: refresh::CALL, reply: Err(_) });
-        let Some(outcome) = self.refreshed(outcome) else {
-            // The machine finds out what it means, and people see it before the minute is over.
-            return if is_cut {
-                self.look_now().await
-            };
-        };
         let event = match outcome {
+            Outcome::Called { call: refresh::CALL, reply: Ok(reply) } => return self.refreshed(reply),
+            // The machine finds out what it means, and people see it before the minute is over.
+            Outcome::Called { call: refresh::CALL, reply: Err(_) } => {
+                self.not_refreshed();
+                return self.look_now().await;
+            }
+            Outcome::Changed => return self.look_now().await,
             Outcome::Called { call, reply: Ok(reply) } => {
                 self.retries.answered();
                 self.replies += 1;
@@ -332,7 +342,7 @@ impl ClaimsTask {
 
     /// Makes entries durable, without waiting here.
     fn write(&self, write: u64, entries: Vec<BookEntry>) {
-        let (Some(machine), Ok((id, _))) = (&self.machine, &self.kept) else { return };
+        let (Some(machine), Ok(id)) = (&self.machine, &self.id) else { return };
         let (id, before, ledger, done) =
             (id.clone(), machine.books().clone(), self.ledger.clone(), self.outcomes.0.clone());
         tokio::spawn(async move {
@@ -373,44 +383,6 @@ impl ClaimsTask {
             machine.look_soon();
             let now = self.steps.now();
             self.feed(ClaimEvent::Tick { now }).await;
-        }
-    }
-
-    /// Lets views see what the machine knows, if anything is new.
-    async fn publish(&mut self) {
-        let health = self.health();
-        let news = (self.replies, health);
-        if self.published.as_ref() == Some(&news) {
-            return;
-        }
-        let health = news.1.clone();
-        self.published = Some(news);
-        let Some((listing, glimpse, own)) = self.machine.as_ref().and_then(|machine| {
-            let (listing, glimpse) = machine.reading()?;
-            let listing = self.refresh.newer(machine.readings()).unwrap_or(listing);
-            Some((listing, glimpse, machine.identity()))
-        }) else {
-            return self.known.note_health(health);
-        };
-        let Ok(settings) = self.ledger.look(|plan| plan.settings().clone()).await else { return };
-        self.signs.note(listing, clock::now());
-        let place = PlanPlace::of(&self.source.keeper);
-        let mut plan = HostsPlan::from_store(own, place, (listing, glimpse), &self.signs, &settings);
-        plan.store = Some(health);
-        if self.known.get().as_deref() != Some(&plan) {
-            self.known.set(Some(plan));
-        }
-    }
-
-    fn health(&self) -> StoreHealth {
-        let machine = self.machine.as_ref();
-        StoreHealth {
-            joined: machine.is_some(),
-            answered: self.answered,
-            trouble: self.retries.trouble(),
-            stale_since: self.trouble_since,
-            awaited: machine.map(Machine::awaited).unwrap_or_default(),
-            stopped: machine.and_then(Machine::stopped).map(str::to_owned),
         }
     }
 }

@@ -1,13 +1,15 @@
-//! What is known of other hosts, read again while this host has nothing to claim: their routes, slices and signs of life.
+//! What views and routes see of the plan: this host's reading of the store, read again while this host has nothing to claim.
 //!
 //! Promises: only for people and for routes; the machine decides by its own reading. Reads at most as often as a plan of that size
 //! allows ([`pause`]), and only while the store answers.
 
-use super::{ClaimsTask, Outcome};
-use crate::claims::known::HostsPlan;
+use super::ClaimsTask;
+use crate::claims::known::{HostsPlan, PlanPlace, StoreHealth};
+use crate::claims::machine::Machine;
 use crate::claims::machine::calls::{StoreCall, StoreReply};
 use crate::claims::machine::listing::PlanListing;
 use crate::claims::machine::own_books::ClaimBooks;
+use crate::clock;
 use crate::plan::Plan;
 use crate::plan::settings::Millis;
 
@@ -55,6 +57,44 @@ impl ClaimsTask {
         }
     }
 
+    /// Lets views see what the machine knows, if anything is new.
+    pub(super) async fn publish(&mut self) {
+        let health = self.health();
+        let news = (self.replies, health);
+        if self.published.as_ref() == Some(&news) {
+            return;
+        }
+        let health = news.1.clone();
+        self.published = Some(news);
+        let Some((listing, glimpse, own)) = self.machine.as_ref().and_then(|machine| {
+            let (listing, glimpse) = machine.reading()?;
+            let listing = self.refresh.newer(machine.readings()).unwrap_or(listing);
+            Some((listing, glimpse, machine.identity()))
+        }) else {
+            return self.known.note_health(health);
+        };
+        let Ok(settings) = self.ledger.look(|plan| plan.settings().clone()).await else { return };
+        self.signs.note(listing, clock::now());
+        let place = PlanPlace::of(&self.source.keeper);
+        let mut plan = HostsPlan::from_store(own, place, (listing, glimpse), &self.signs, &settings);
+        plan.store = Some(health);
+        if self.known.get().as_deref() != Some(&plan) {
+            self.known.set(Some(plan));
+        }
+    }
+
+    fn health(&self) -> StoreHealth {
+        let machine = self.machine.as_ref();
+        StoreHealth {
+            joined: machine.is_some(),
+            answered: self.answered,
+            trouble: self.retries.trouble(),
+            stale_since: self.trouble_since,
+            awaited: machine.map(Machine::awaited).unwrap_or_default(),
+            stopped: machine.and_then(Machine::stopped).map(str::to_owned),
+        }
+    }
+
     /// When all records are read again; `None` while the store does not answer the machine.
     pub(super) fn refresh_at(&self) -> Option<Millis> {
         let machine = self.machine.as_ref()?;
@@ -69,22 +109,27 @@ impl ClaimsTask {
         }
     }
 
-    /// Takes the answer of such a reading; returns every other outcome.
-    pub(super) fn refreshed(&mut self, outcome: Outcome) -> Option<Outcome> {
-        let Outcome::Called { call: CALL, reply } = outcome else { return Some(outcome) };
-        let mut records = 0;
-        if let (Ok(StoreReply::Pairs(pairs)), Some(machine)) = (reply, &mut self.machine) {
-            records = pairs.len();
-            let listing = PlanListing::of(&pairs);
-            if machine.has_news_of_hosts(&listing) {
-                machine.list_soon();
-            }
-            self.refresh.fresh = Some((listing, machine.readings()));
-            self.replies += 1;
+    /// Takes the answer of such a reading.
+    pub(super) fn refreshed(&mut self, reply: StoreReply) {
+        let (StoreReply::Pairs(pairs), Some(machine)) = (reply, &mut self.machine) else {
+            return self.not_refreshed();
+        };
+        let listing = PlanListing::of(&pairs);
+        if machine.has_news_of_hosts(&listing) {
+            machine.list_soon();
         }
+        self.refresh.fresh = Some((listing, machine.readings()));
+        self.replies += 1;
+        self.refresh_after(pause(pairs.len()));
+    }
+
+    pub(super) fn not_refreshed(&mut self) {
+        self.refresh_after(SHORTEST);
+    }
+
+    fn refresh_after(&mut self, pause: Millis) {
         self.refresh.is_under_way = false;
-        self.refresh.due = self.steps.now().saturating_add(pause(records));
-        None
+        self.refresh.due = self.steps.now().saturating_add(pause);
     }
 }
 

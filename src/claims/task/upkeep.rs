@@ -11,12 +11,10 @@ use crate::plan::Plan;
 use crate::plan::prefix::Prefix;
 use crate::plan::request::{Request, SliceRequest};
 use crate::plan::settings::Millis;
-use crate::plan::slices::SliceState;
+use crate::plan::slices::{Slice, SliceState};
 
 /// The time from a commit to the look.
 const PAUSE: Millis = 1_000;
-/// The time to the next look while repair has not compared the books with the Engine.
-const UNCOMPARED: Millis = 10_000;
 /// The time to the next look while a slice could not go back.
 const AGAIN: Millis = 10_000;
 /// How long a slice is empty before it goes back.
@@ -101,7 +99,7 @@ impl Upkeep {
                 }
             }
         }
-        // The books may refuse it, for example because their disk is full; if they do not, the commit brings the next look.
+        // Repair may not have looked yet, and the books may refuse it, for example because their disk is full; otherwise the commit brings the next look.
         if !back.is_empty() {
             look_at(now + AGAIN);
         }
@@ -140,7 +138,7 @@ impl SliceUse {
 fn uses(plan: &Plan) -> Vec<SliceUse> {
     let bases: Vec<_> =
         plan.settings().pools.iter().flat_map(|pool| pool.bases().map(|base| (pool.closed, *base))).collect();
-    let slice = |slice: &crate::plan::slices::Slice| {
+    let slice = |slice: &Slice| {
         let (_, base) = bases.iter().find(|(closed, base)| !closed && base.base.contains(slice.prefix))?;
         let (used, free) = plan.count_in_slice(base, slice.prefix);
         let leave = || Request::Slice(Box::new(SliceRequest::Leave { prefix: slice.prefix }));
@@ -160,11 +158,10 @@ impl ClaimsTask {
             self.ask(Wanter::Upkeep, pool, Need::Room { part: pool.base }).await;
         }
         // Books that are older than the networks of this host would call slices empty that are not.
-        if !back.is_empty() && !(self.compared)() {
-            return self.upkeep.note_commit(self.steps.now().saturating_add(UNCOMPARED));
-        }
-        for prefix in back {
-            self.feed(ClaimEvent::GiveBack { prefix }).await;
+        if (self.compared)() {
+            for prefix in back {
+                self.feed(ClaimEvent::GiveBack { prefix }).await;
+            }
         }
     }
 }
