@@ -201,8 +201,8 @@ impl HostsPlan {
         Some(slices.filter(|slice| !self.refused.keys().any(|base| base.overlaps(*slice))).collect())
     }
 
-    /// The settings under which a pool that the plan divides, and that is not in slices here, gives nothing: without a slice of this
-    /// host, a divided pool is refused, with the reason. `None` if there is no such pool.
+    /// Changed settings for pools that the plan divides and this host's configuration does not. They put such a pool in slices, and as
+    /// this host has none of them, the pool gives nothing and says why. `None` if there is no such pool.
     pub(super) fn refusing(&self, settings: &Settings) -> Option<Settings> {
         let mut refusing = settings.clone();
         let bases = refusing.pools.iter_mut().flat_map(|pool| pool.v4.iter_mut().chain(&mut pool.v6));

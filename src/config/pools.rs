@@ -193,7 +193,7 @@ impl Resolver<'_> {
                 Err(problem!("slice /{slice} does not fit {base}; give a length from {least} to {longest}"))
             }
             slice if top.plan.is_none() => Err(problem!(
-                "slice /{slice} needs a plan that says which slices belong to this host; add [plan] with file = \"PATH\""
+                "slice /{slice} needs a plan that says which slices belong to this host; add [plan] with file or etcd"
             )),
             slice => Ok(slice),
         };

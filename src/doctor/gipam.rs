@@ -244,7 +244,11 @@ fn plan_store(report: &mut DoctorReport, host: &str, store: &serde_json::Value) 
         return report.wrong("plan", found, "join it: gipam join");
     }
     if let Some(why) = store["stopped"].as_str() {
-        report.wrong("plan", format!("host {host} claims nothing: {why}"), "then restart gipam on this host");
+        report.wrong(
+            "plan",
+            format!("host {host} claims nothing: {why}"),
+            "its networks go on; gipam hosts lists the hosts of the plan",
+        );
     }
     if let Some(since) = store["stale_since"].as_str() {
         let why = store["trouble"].as_str().unwrap_or("no answer");

@@ -54,7 +54,7 @@ pub struct StoreRow {
     pub stale_since: Option<String>,
     /// Hosts that have not confirmed their slices since the store was restored: until then no host claims.
     pub awaited: Vec<String>,
-    /// Why this host claims nothing until its driver is restarted.
+    /// Why this host claims nothing until a person acts.
     pub stopped: Option<String>,
 }
 
