@@ -366,6 +366,29 @@ fn a_host_that_runs_while_it_is_forgotten_joins_again_without_a_restart() {
 }
 
 #[test]
+fn nothing_is_given_back_before_repair_has_compared_the_books_with_the_engine() {
+    const LAN: &str = "[[pool]]\nname = \"lan\"\nv4 = { base = \"10.9.0.0/24\", slice = 28, shared = true, by_number = \"10.9.0.240/30\" }\n";
+    let etcd = Etcd::start();
+    let host = |name: &str, engine: &str| {
+        let toml = plan(name, &etcd.endpoint()).replace("engine = \"\"", &format!("engine = {engine:?}"));
+        Host::new(&(toml + LAN))
+    };
+    // b cannot ask its Engine, a has no repair.
+    let (a, b) = (host("a", ""), host("b", "/nonexistent.sock"));
+    a.done(&["join", "--new"]);
+    b.done(&["join"]);
+    let slices = || etcd.control(&["get", "--prefix", "--keys-only", "/gipam/slice/"]);
+    for (host, address) in [(&b, "10.9.0.241"), (&a, "10.9.0.242")] {
+        let id = host.wire().pool(&by_number("10.9.0.0/24")).0;
+        let given = host.wire().address(&id, address, json!({}));
+        assert!(slices().contains("-32"), "{}", slices());
+        host.wire().release(&id, &given);
+    }
+    until("the address of a is given back", || (!slices().contains("0a0900f2-32")).then_some(()));
+    assert!(slices().contains("0a0900f1-32"), "{}", slices());
+}
+
+#[test]
 fn a_reload_with_a_plan_file_instead_gives_no_slice_up() {
     let etcd = Etcd::start();
     let mut a = Host::member("a", &etcd);
