@@ -371,7 +371,13 @@ impl<'a> World<'a> {
     /// Removes every container and every network of the scenario.
     pub fn remove_all(&self) {
         self.inside("docker ps -aq | xargs -r docker rm -f -v >/dev/null");
-        self.inside("docker network ls -q --filter type=custom | xargs -r docker network rm >/dev/null");
+        // Engine 20.10 may answer that a container is removed while its endpoint is still being removed.
+        until("all networks are removed", Duration::from_secs(30), || {
+            let networks = "docker network ls -q --filter type=custom";
+            let said = self.engine.inside(&["sh", "-euc", &format!("{networks} | xargs -r docker network rm")]);
+            assert!(said.ok || said.err.contains("has active endpoints"), "{}{}", said.out, said.err);
+            said.ok
+        });
     }
 
     pub fn until_empty(&self) {
