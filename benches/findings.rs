@@ -3,6 +3,7 @@
 //! Promises: a missed target is never rounded to a met one; if one row has several figures, the worst
 //! decides.
 
+use crate::claims::OWN;
 use crate::cluster::Cluster;
 use crate::growth::Growth;
 use crate::machine::Machine;
@@ -258,6 +259,7 @@ impl Findings {
         let ratio = self.rounds.rate_ratio((SLICED, Phase::Addresses), (OURS, Phase::Addresses), 64);
         let cluster = &self.cluster;
         let calls = cluster.per_container();
+        let own = self.rounds.claims.most_own_calls();
         vec![
             Verdict {
                 what: "RequestAddress, durable, 64 connections, with [plan] against without",
@@ -265,6 +267,13 @@ impl Findings {
                 measured: format!("{ratio:.2}"),
                 met: ratio >= 0.95,
             },
+            at_most(
+                "calls to etcd for networks in slices of their host, as etcd counts them, in any round",
+                "0",
+                format!("{own:.0} for {OWN} networks"),
+                own,
+                0.0,
+            ),
             at_most(
                 "simulated plan of 1,000 hosts: calls to the store for a network in slices of its host",
                 "0",

@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this program reports by printing a table")]
 
+mod claims;
 mod cluster;
 mod crowd;
 mod daemon;
@@ -18,6 +19,7 @@ mod growth;
 mod load;
 mod looks;
 mod machine;
+mod member;
 mod page;
 mod picture;
 mod pure;
@@ -50,6 +52,8 @@ enum Command {
     Load(load::Options),
     /// Simulates a plan of a thousand hosts
     Cluster,
+    /// Measures claims in a real etcd, and RequestAddress with and without a plan
+    Claims(run::Options),
     /// A server that answers everything with the same bytes
     Fixed {
         /// The server's UNIX socket
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
             println!("{:#?}", cluster::run());
             Ok(true)
         }
+        Command::Claims(options) => options.claims(),
         Command::Fixed { socket } => fixed::serve(&socket).map(|()| true),
     };
     match outcome {

@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::claims::{CLAIMS, Claims};
 use crate::cluster::{DEAD, HOSTS, LAN_HOSTS, LATE, NETWORKS};
 use crate::findings::Findings;
 use crate::growth;
@@ -49,6 +50,7 @@ fn page(found: &Findings) -> String {
         grown(found),
         looked(found),
         plan(found),
+        claimed(found),
         cluster(found),
     ]
     .concat()
@@ -234,6 +236,25 @@ fn plan(found: &Findings) -> String {
         churn("IPv6")
     );
     text
+}
+
+/// Slices in a real etcd.
+fn claimed(found: &Findings) -> String {
+    let claims = &found.rounds.claims;
+    let of = |figures: &[f64]| Claims::median(figures);
+    format!(
+        "## Claims in etcd\n\nIn the same rounds as above: a daemon and an etcd with one member on this machine, whose data are in memory. The daemon claims {CLAIMS} slices,\n\
+         one after the other, for a network each; a claim is a reading of the plan and a transaction, and is durable in the books before and after. The raw transactions\n\
+         (a compare and a put) go through the same client, one after the other. Calls are counted by etcd.\n\n| | per second | calls to etcd for each |\n|---|---|---|\n\
+         | raw transactions | {:.0} | 1 |\n| networks whose slice is claimed | {:.0} ({:.2} of raw transactions) | {:.2} |\n\
+         | networks in slices of the host, with their gateways | {:.0} | {:.0} |\n\n",
+        of(&claims.raw),
+        of(&claims.claimed),
+        claims.ratio(),
+        of(&claims.calls),
+        of(&claims.own),
+        claims.most_own_calls(),
+    )
 }
 
 /// The simulated plan of many hosts.

@@ -9,8 +9,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::claims::Claims;
 use crate::daemon::{House, Server};
 use crate::load::{Outcome, percentile, phase};
+use crate::member::Member;
 use crate::script::{Phase, Play};
 use crate::stats::{median, median_ratio};
 use crate::sync::append_and_sync;
@@ -113,6 +115,8 @@ pub struct Rounds {
     samples: BTreeMap<(String, Phase, usize), Vec<Sample>>,
     /// Median time of a bare append and sync in each round, microseconds.
     pub sync: Vec<f64>,
+    /// Claims of slices in etcd.
+    pub claims: Claims,
     /// Peers by name, with their resident memory at the end in KiB.
     pub peers: Vec<(String, Option<u64>)>,
     /// Our resident memory at the end of the last round, in KiB.
@@ -205,6 +209,30 @@ impl Guest {
     }
 }
 
+/// Starts a gipam that gets the load.
+fn invite(name: &str, house: &House) -> io::Result<(Server, Guest)> {
+    let (server, _) = house.start()?;
+    let mut guest = Guest::new(name, server.door.clone(), SUBNETS);
+    guest.whole(Phase::Pools)?;
+    Ok((server, guest))
+}
+
+/// Only the ratio of RequestAddress with a plan of several hosts to that without, with 64 connections.
+pub fn plan_ratio(directory: &Path, program: &Path, count: usize, time: Duration) -> io::Result<f64> {
+    let mut rounds = Rounds::default();
+    for _ in 0..count {
+        let (with, without) =
+            (sliced_house(directory, program)?, House::new(directory, "round", program, POOLS)?);
+        let (server, mut ours) = invite(OURS, &without)?;
+        let (sliced_server, mut sliced) = invite(SLICED, &with)?;
+        ours.addresses(64, time, &mut rounds)?;
+        sliced.addresses(64, time, &mut rounds)?;
+        server.stop()?;
+        sliced_server.stop()?;
+    }
+    Ok(rounds.rate_ratio((SLICED, Phase::Addresses), (OURS, Phase::Addresses), 64))
+}
+
 /// Runs this many rounds, with `time` for each phase.
 pub fn run(
     directory: &Path,
@@ -229,17 +257,14 @@ pub fn run(
     let mut command = std::process::Command::new(std::env::current_exe()?);
     command.args(["fixed", "--socket"]).arg(&bare_socket);
     let (bare, _) = Server::start(command, &bare_socket, &bare_log)?;
+    let member = Member::start(directory)?;
     for number in 1..=count {
         eprintln!("bench: round {number} of {count}");
         let house = House::new(directory, "round", program, POOLS)?;
-        let (server, _) = house.start()?;
-        let mut ours = Guest::new(OURS, server.door.clone(), SUBNETS);
+        let (server, mut ours) = invite(OURS, &house)?;
         let mut loop_ = Guest::new(BARE, bare.door.clone(), 0);
-        ours.whole(Phase::Pools)?;
-        let house = sliced_house(directory, program)?;
-        let (sliced_server, _) = house.start()?;
-        let mut sliced = Guest::new(SLICED, sliced_server.door.clone(), SUBNETS);
-        sliced.whole(Phase::Pools)?;
+        let sliced_house = sliced_house(directory, program)?;
+        let (sliced_server, mut sliced) = invite(SLICED, &sliced_house)?;
         for connections in CONNECTIONS {
             loop_.activate(connections, time, &mut rounds)?;
             ours.activate(connections, time, &mut rounds)?;
@@ -260,6 +285,7 @@ pub fn run(
         rounds.resident = server.process().resident();
         server.stop()?;
         sliced_server.stop()?;
+        rounds.claims.round(directory, program, &member, number)?;
     }
     drop(bare);
     std::fs::remove_file(bare_socket)?;

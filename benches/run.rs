@@ -14,7 +14,7 @@ use crate::machine::{Machine, file_system};
 use crate::rounds::{self, Peer};
 use crate::script::{Phase, Play};
 use crate::wire::{Crew, Limit};
-use crate::{cluster, growth, load, page, pure};
+use crate::{claims, cluster, growth, load, page, pure};
 
 /// An idle thread ends after ten seconds.
 const SETTLING: Duration = Duration::from_secs(12);
@@ -74,6 +74,17 @@ impl Options {
         println!("{}", page::terminal(&found));
         println!("measured in {:.0} s; wrote {}", found.took, self.docs.join("benchmarks.md").display());
         Ok(true)
+    }
+
+    /// Measures only what concerns a plan of several hosts, and prints it.
+    pub fn claims(&self) -> io::Result<bool> {
+        let program = self.program()?;
+        let directory = self.directory(&program)?;
+        let claims = claims::run(&directory, &program, self.rounds)?;
+        let ratio = rounds::plan_ratio(&directory, &program, self.rounds, Duration::from_millis(self.time))?;
+        println!("{claims:#?}\nclaims against raw transactions: {:.2}", claims.ratio());
+        println!("RequestAddress, 64 connections, with [plan] against without: {ratio:.2}");
+        Ok(claims.most_own_calls() == 0.0)
     }
 
     fn program(&self) -> io::Result<PathBuf> {

@@ -374,7 +374,8 @@ impl<'a> World<'a> {
         // Engine 20.10 may answer that a container is removed while its endpoint is still being removed.
         until("all networks are removed", Duration::from_secs(30), || {
             let networks = "docker network ls -q --filter type=custom";
-            let said = self.engine.inside(&["sh", "-euc", &format!("{networks} | xargs -r docker network rm")]);
+            let said =
+                self.engine.inside(&["sh", "-euc", &format!("{networks} | xargs -r docker network rm")]);
             assert!(said.ok || said.err.contains("has active endpoints"), "{}{}", said.out, said.err);
             said.ok
         });
