@@ -90,7 +90,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
             "text",
         ],
     ),
-    ("doctor", &["plan", "store", "server", "config", "clock", "host", "text"]),
+    ("doctor", &["plan", "store", "server", "config", "clock", "host", "text", "view"]),
     ("cli", &["daemon", "admin", "config", "reconcile", "claims", "web", "doctor", "text", "view"]),
 ];
 

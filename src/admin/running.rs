@@ -14,7 +14,7 @@ use crate::hooks::Hooks;
 use crate::ledger::Meters;
 use crate::plan::settings::{Millis, rfc3339};
 use crate::reconcile::RepairMeters;
-use crate::view::rows::{RefusalRow, Status};
+use crate::view::rows::{KindName, RefusalRow, Status};
 use crate::watch::{Watch, WatchFound};
 
 /// The parts of a daemon that its status describes.
@@ -48,7 +48,8 @@ impl RunningDaemon {
         status.version = Some(env!("CARGO_PKG_VERSION").to_owned());
         status.started = Some(rfc3339(self.started));
         status.hooks = self.hooks.rows();
-        status.routes = self.edge.state.row();
+        status.routes = self.edge.state.row(KindName::Routes);
+        status.kernel = self.edge.state.rows();
         if to_everybody {
             status.hooks.iter_mut().for_each(|hook| hook.target.clear());
         }

@@ -12,7 +12,7 @@ use super::tables::escaped;
 use crate::reconcile::Finding;
 use crate::text::counted;
 use crate::view::digits;
-use crate::view::rows::{HookRow, KernelRoutesRow, Status, StoreRow};
+use crate::view::rows::{HookRow, KernelRow, KindName, Status, StoreRow};
 
 const FILLING: usize = 2;
 const HOOKS: usize = 1;
@@ -66,19 +66,30 @@ pub(super) fn plan(status: &Status) -> Vec<Line> {
     let first = if plan.lost > 0 { first.and(Ink::Red, lost) } else { first };
     let error = plan.error.as_deref().map(|error| entry("", "").and(Ink::Yellow, escaped(error)));
     let store = plan.store.iter().filter(|_| status.running).flat_map(|store| self::store(store, status));
-    std::iter::once(first).chain(error).chain(store).chain(status.routes.iter().flat_map(routes)).collect()
+    std::iter::once(first)
+        .chain(error)
+        .chain(store)
+        .chain(status.routes.iter().flat_map(|row| kernel_row("", row)))
+        .collect()
 }
 
-/// The routes in the kernel, if gipam keeps them there, and why the first missing one is not.
-fn routes(row: &KernelRoutesRow) -> Vec<Line> {
-    let line = |ink, text: String| entry("", "").and(ink, text);
-    if row.kept == row.wanted {
-        return vec![line(Ink::Plain, format!("{} in the kernel", counted(row.kept, "route")))];
+/// What gipam keeps in the kernel besides the routes of the plan, which are in the plan's lines.
+pub(super) fn kernel(status: &Status) -> Vec<Line> {
+    let rows = status.kernel.iter().filter(|row| row.kind != KindName::Routes);
+    rows.enumerate().flat_map(|(n, row)| kernel_row(if n == 0 { "kernel" } else { "" }, row)).collect()
+}
+
+/// How many objects of a kind are in the kernel, and why the first missing one is not.
+fn kernel_row(label: &str, row: &KernelRow) -> Vec<Line> {
+    let line = |label, ink, text: String| entry(label, "").and(ink, text);
+    if row.kept == row.wanted && row.error.is_none() {
+        return vec![line(label, Ink::Plain, format!("{} in the kernel", counted(row.kept, row.kind.one())))];
     }
-    let first = row.unmade.first().map(|route| format!("{}: {}", route.prefix, route.why));
-    let why = row.error.clone().or(first).map(|why| line(Ink::Plain, escaped(&why)));
-    let text = format!("{} of {} NOT IN THE KERNEL", row.wanted - row.kept, counted(row.wanted, "route"));
-    std::iter::once(line(Ink::Red, text)).chain(why).collect()
+    let first = row.unmade.first().map(|object| format!("{}: {}", object.prefix, object.why));
+    let why = row.error.clone().or(first).map(|why| line("", Ink::Plain, escaped(&why)));
+    let text =
+        format!("{} of {} NOT IN THE KERNEL", row.wanted - row.kept, counted(row.wanted, row.kind.one()));
+    std::iter::once(line(label, Ink::Red, text)).chain(why).collect()
 }
 
 /// Whether the plan's store answers, and what this host waits for.
@@ -209,7 +220,7 @@ fn suspect(finding: &Finding, now: Option<&str>) -> Line {
 mod tests {
     use super::*;
     use crate::view::Count;
-    use crate::view::rows::{PlanRow, UnmadeRoute};
+    use crate::view::rows::{PlanRow, UnmadeObject};
 
     fn lines(plan: PlanRow) -> Vec<String> {
         let now = Some("2026-01-02T03:05:00Z".to_owned());
@@ -245,20 +256,20 @@ mod tests {
 
     #[test]
     fn the_routes_say_how_many_are_in_the_kernel_and_why_one_is_not() {
-        let told = |row: KernelRoutesRow| {
+        let told = |row: KernelRow| {
             let status = Status { routes: Some(row), plan: Some(PlanRow::default()), ..Status::default() };
             plan_lines(&status).split_off(1)
         };
-        let all = KernelRoutesRow { wanted: 6, kept: 6, ..KernelRoutesRow::default() };
+        let all = KernelRow { wanted: 6, kept: 6, ..KernelRow::default() };
         assert_eq!(told(all.clone()), ["6 routes in the kernel"]);
         let route = |prefix: &str, why: &str| {
             let (prefix, why) = (prefix.to_owned(), why.to_owned());
-            UnmadeRoute { prefix, why, ..UnmadeRoute::default() }
+            UnmadeObject { prefix, why, ..UnmadeObject::default() }
         };
         let unmade = vec![route("10.8.16.0/20", "no link"), route("10.8.32.0/20", "no link")];
-        let some = KernelRoutesRow { kept: 4, unmade, ..all };
+        let some = KernelRow { kept: 4, unmade, ..all };
         assert_eq!(told(some), ["2 of 6 routes NOT IN THE KERNEL", "10.8.16.0/20: no link"]);
-        let none = KernelRoutesRow::failed(6, "not allowed");
+        let none = KernelRow::failed(KindName::Routes, 6, "not allowed");
         assert_eq!(told(none), ["6 of 6 routes NOT IN THE KERNEL", "not allowed"]);
     }
 

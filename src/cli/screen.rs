@@ -6,7 +6,7 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use super::health::{addresses, books, engine, plan, repair, watched};
+use super::health::{addresses, books, engine, kernel, plan, repair, watched};
 use super::paper::{Ink, Line, bar, clock, padded, short, span, wrapped};
 use super::tables::escaped;
 use crate::view::rows::{PoolRow, Status, SubnetUsage};
@@ -204,6 +204,7 @@ fn state(status: &Status, frame: Frame) -> Vec<Line> {
     let mut lines = addresses(status);
     lines.push(books(status, frame));
     lines.extend(plan(status));
+    lines.extend(kernel(status));
     lines.extend(watched(status));
     if status.running {
         lines.push(engine(status));

@@ -35,7 +35,7 @@ use crate::clock;
 use crate::config::{self, Config, PlanRoutes};
 use crate::docker::discovery::Announcement;
 use crate::docker::{Callers, Counters, Driver, Halves, Streak, Survey};
-use crate::edge::{self, Edge, EdgeCourse};
+use crate::edge::{self, Edge, EdgeCourse, EdgeSettings};
 use crate::hooks::{self, Hooks};
 use crate::ledger::{Fatal, Ledger, Writer};
 use crate::plan::Caller;
@@ -191,7 +191,7 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     }
     withdraw(doors.announcements);
     let why = receiver.await.unwrap_or(Ok(None));
-    end_routes(&edge, edge_thread, why.is_ok());
+    end_edge(&edge, edge_thread, why.is_ok());
     stopped(why, cut_off)
 }
 
@@ -211,18 +211,18 @@ async fn ready_until<T>(stop: impl Future<Output = T>) -> T {
     why
 }
 
-/// Removes the routes at an orderly end. After a failure they stay, as after a crash: the supervisor starts gipam again.
-fn end_routes(edge: &Edge, thread: std::thread::JoinHandle<()>, is_orderly: bool) {
+/// Removes what gipam keeps in the kernel at an orderly end. After a failure it stays, as after a crash: the supervisor starts gipam again.
+fn end_edge(edge: &Edge, thread: std::thread::JoinHandle<()>, is_orderly: bool) {
     edge.steer(if is_orderly { EdgeCourse::End } else { EdgeCourse::Leave });
     if thread.join().is_err() {
-        tracing::error!("the thread of the routes panicked");
+        tracing::error!("the thread that keeps objects in the kernel panicked");
     }
 }
 
-/// What the thread of the routes is to do with this configuration.
+/// What the thread of the kernel's objects is to do with this configuration.
 fn course(config: &Config) -> EdgeCourse {
-    let routes = config.plan.as_ref().map(|plan| plan.routes);
-    if routes == Some(PlanRoutes::Kernel) { EdgeCourse::Routes } else { EdgeCourse::Off }
+    let routes = config.plan.as_ref().is_some_and(|plan| plan.routes == PlanRoutes::Kernel);
+    EdgeCourse::Keep(EdgeSettings { routes })
 }
 
 /// What the daemon has to do with pools that several hosts share.

@@ -13,6 +13,7 @@ use crate::server::client::{ClientError, request_blocking};
 use crate::store::Reader;
 use crate::store::log::{LONG, log_in_use};
 use crate::text::counted;
+use crate::view::rows::KernelRow;
 
 /// How long to wait for a listener to identify itself.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -115,7 +116,7 @@ pub(super) fn daemon(report: &mut DoctorReport, admin: &Path) -> Option<serde_js
             hooks(report, &status["hooks"]);
             filling(report, &status["filling"]);
             plan(report, &status["plan"]);
-            routes(report, &status["routes"]);
+            kernel(report, &status["kernel"]);
             return Some(status);
         }
         Ok(reply) => {
@@ -220,20 +221,21 @@ fn plan(report: &mut DoctorReport, row: &serde_json::Value) {
     }
 }
 
-/// Reports whether the routes of the plan are in the kernel, if gipam keeps them there.
-fn routes(report: &mut DoctorReport, row: &serde_json::Value) {
-    let unmade = row["unmade"].as_array().map_or(&[][..], Vec::as_slice);
-    if let Some(error) = row["error"].as_str() {
-        return report.wrong("routes", error.to_owned(), "see docs/many-hosts.md, section Routes");
-    }
-    for route in unmade.iter().take(9) {
-        let text = |key: &str| route[key].as_str().unwrap_or("?").to_owned();
-        let advice =
-            "mend the addresses of this host, or via in the plan; gipam then makes the route by itself";
-        report.warning("routes", format!("no route to {}: {}", text("prefix"), text("why")), advice);
-    }
-    if row.is_object() && unmade.is_empty() {
-        report.well("routes", format!("{} of the plan in the kernel", counted(&row["kept"], "route")));
+/// Reports whether what gipam keeps in the kernel is there.
+fn kernel(report: &mut DoctorReport, rows: &serde_json::Value) {
+    let rows: Vec<KernelRow> = serde_json::from_value(rows.clone()).unwrap_or_default();
+    for row in rows {
+        let (name, kind) = (row.kind.name(), row.kind);
+        if let Some(error) = row.error {
+            report.wrong(name, error, format!("see {}", kind.page()));
+        }
+        for object in row.unmade.iter().take(9) {
+            let found = format!("{} {}: {}", kind.lacking(), object.prefix, object.why);
+            report.warning(name, found, kind.advice());
+        }
+        if row.kept == row.wanted {
+            report.well(name, format!("{} in the kernel", counted(row.kept, kind.one())));
+        }
     }
 }
 

@@ -1,9 +1,9 @@
-//! The thread that keeps the routes: it follows the plan, the books and the kernel, and tells the hooks of changes.
+//! The thread that keeps gipam's objects in the kernel: it follows the plan, the books and the kernel, and tells the hooks of changes
+//! of routes.
 //!
-//! Promises: sleeps while nothing changes. After a burst of notifications it looks once, and if others keep on changing gipam's routes,
-//! it waits longer each time, up to a second. If the plan is not known, the routes in the kernel stay as they are.
+//! Promises: sleeps while nothing changes. After a burst of notifications it looks once, and if others keep on changing gipam's
+//! objects, it waits longer each time, up to a second. If it is not known what is wanted, the objects in the kernel stay as they are.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,22 +14,21 @@ use tokio::net::UnixDatagram;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::difference::{Difference, difference};
-use super::kernel::{News, Reach, RouteSocket, is};
-use super::routes::{SliceRoute, WantedRoutes};
+use super::kernel::{KernelSockets, News, Notice, is};
+use super::kind::{Changes, EdgeSettings, Facts, KernelKind, Wish};
+use super::slice_routes::SliceRoutes;
 use super::state::{self, EdgeState};
 use crate::claims::{HostsPlan, SharedPlan};
 use crate::clock;
 use crate::hooks::{Event, Hooks};
 use crate::ledger::Ledger;
-use crate::plan::prefix::Prefix;
-use crate::view::routes::PROTOCOL;
-use crate::view::rows::{KernelRoutesRow, RouteRow, UnmadeRoute};
+use crate::view::kernel::KernelRow;
+use crate::view::rows::RouteRow;
 use crate::view::slices::{BooksOfRoutes, routes_of};
 
 /// How long to wait after a notification, so that changes close together are handled together.
 const TOGETHER: Duration = Duration::from_millis(50);
-/// The longest such wait, if somebody keeps on changing gipam's routes.
+/// The longest such wait, if somebody keeps on changing gipam's objects.
 const LONGEST: Duration = Duration::from_secs(1);
 /// How long to wait after a failure of netlink itself.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
@@ -39,19 +38,15 @@ const CALM: Duration = Duration::from_secs(60);
 const AFTER_COMMIT: Duration = Duration::from_secs(1);
 /// Checks take at most 1/`DUTY` of the time.
 const DUTY: u32 = 20;
-/// How often the kernel's set is read again after a change before a difference is left for the next check.
-const PASSES: u32 = 3;
 
 /// What the thread is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EdgeCourse {
-    /// Keep no routes.
-    Off,
-    /// Keep the routes of the plan.
-    Routes,
-    /// Remove the routes, and end.
+    /// Keep what these settings say, and remove everything else of gipam's.
+    Keep(EdgeSettings),
+    /// Remove everything, and end.
     End,
-    /// Leave the routes as they are, and end.
+    /// Leave everything as it is, and end.
     Leave,
 }
 
@@ -63,7 +58,7 @@ pub struct Edge {
 }
 
 /// What the thread was last told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Orders {
     course: EdgeCourse,
     /// How often hooks were configured. New ones do not know the routes yet.
@@ -71,7 +66,7 @@ struct Orders {
 }
 
 impl Edge {
-    /// Changes what the thread does. The same course again makes it compare the kernel's routes with the plan's.
+    /// Changes what the thread does. The same course again makes it compare the kernel with what is wanted.
     pub fn steer(&self, course: EdgeCourse) {
         self.orders.send_modify(|orders| orders.course = course);
     }
@@ -97,15 +92,16 @@ pub fn start(
         plan: plan.follow(),
         commits: ledger.meters().follow(),
         ledger,
-        state: state.clone(),
         hooks,
         hooks_told: 0,
         told: None,
-        socket: None,
-        wanted: WantedRoutes::default(),
-        pools: BTreeSet::new(),
-        pause: TOGETHER,
-        calm: Instant::now(),
+        kept: Kept {
+            kinds: vec![KeptKind::new(SliceRoutes::default())],
+            socket: None,
+            state: state.clone(),
+            pause: TOGETHER,
+            calm: Instant::now(),
+        },
     };
     let run = move || runtime.block_on(keeper.run());
     let thread = std::thread::Builder::new().name("edge".to_owned()).spawn(run)?;
@@ -117,18 +113,32 @@ struct Keeper {
     plan: watch::Receiver<Option<Arc<HostsPlan>>>,
     commits: watch::Receiver<u64>,
     ledger: Ledger,
-    state: EdgeState,
     hooks: Hooks,
     /// The last order to tell them that was followed.
     hooks_told: u64,
     /// The routes that the hooks know.
     told: Option<Vec<RouteRow>>,
-    /// Open while gipam keeps routes.
-    socket: Option<(RouteSocket, UnixDatagram)>,
-    /// What the kernel was last made equal to.
-    wanted: WantedRoutes,
-    /// Where routes of gipam may be: in the pools of the plan, and until they are removed, in those of the plan before it.
-    pools: BTreeSet<Prefix>,
+    kept: Kept,
+}
+
+/// A kind of objects, and whether those in the kernel may have changed.
+struct KeptKind {
+    kind: Box<dyn KernelKind>,
+    is_doubtful: bool,
+}
+
+impl KeptKind {
+    fn new(kind: impl KernelKind + 'static) -> Self {
+        Self { kind: Box::new(kind), is_doubtful: true }
+    }
+}
+
+/// Everything that is kept in the kernel.
+struct Kept {
+    kinds: Vec<KeptKind>,
+    /// Open while gipam keeps anything.
+    socket: Option<(KernelSockets, UnixDatagram)>,
+    state: EdgeState,
     /// The wait after the next notification.
     pause: Duration,
     /// A change by others before this time comes soon after the last one.
@@ -137,57 +147,43 @@ struct Keeper {
 
 impl Keeper {
     async fn run(mut self) {
-        let mut is_doubtful = true;
         loop {
-            let Orders { course, hooks } = *self.orders.borrow_and_update();
+            let Orders { course, hooks } = self.orders.borrow_and_update().clone();
             let hosts = self.plan.borrow_and_update().clone();
             self.commits.mark_unchanged();
-            match course {
-                EdgeCourse::End => return self.withdraw(),
+            let settings = match course {
+                EdgeCourse::End => return self.kept.withdraw(),
                 EdgeCourse::Leave => return,
-                EdgeCourse::Off => self.withdraw(),
-                EdgeCourse::Routes => {}
-            }
+                EdgeCourse::Keep(settings) => settings,
+            };
             let rows = tokio::select! {
                 rows = rows(&self.ledger, hosts.as_deref()) => rows,
                 // While the disk hangs, the ledger does not answer.
                 ordered = self.orders.changed() => match ordered {
                     Ok(()) => {
-                        is_doubtful = true;
+                        self.kept.doubt();
                         continue;
                     }
                     Err(_) => return,
                 },
             };
+            let facts = Facts { settings: &settings, hosts: hosts.as_deref(), routes: rows.as_deref() };
+            self.kept.keep(&facts);
             if let Some(rows) = rows {
-                if let (EdgeCourse::Routes, Some(hosts)) = (course, hosts.as_deref()) {
-                    self.keep(&rows, hosts, is_doubtful);
-                }
                 self.tell(rows, hooks);
             }
-            match self.rest(course).await {
-                Some(doubtful) => is_doubtful = doubtful,
-                None => return,
+            if !self.rest().await {
+                return;
             }
         }
     }
 
-    /// Sleeps until there is something to do; returns whether the kernel may have changed, or `None` when the daemon has ended.
-    async fn rest(&mut self, course: EdgeCourse) -> Option<bool> {
-        let is_hopeful = self.state.row().is_some_and(|row| !row.unmade.is_empty());
-        let least = if is_hopeful { News::Hopeful } else { News::Doubtful };
-        let has_failed = self.state.row().is_some_and(|row| row.error.is_some()) && self.socket.is_none();
-        let mut is_doubtful = course == EdgeCourse::Routes && has_failed;
-        let mut due = is_doubtful.then(|| Instant::now() + AFTER_FAILURE);
+    /// Sleeps until there is something to do; returns false when the daemon has ended.
+    async fn rest(&mut self) -> bool {
+        let mut due = self.kept.has_failed().then(|| Instant::now() + AFTER_FAILURE);
         let has_plan = self.plan.borrow().is_some();
         loop {
-            let Self { orders, plan, commits, socket, pause, .. } = self;
-            let rung = async {
-                match socket {
-                    Some((_, bell)) => drop(bell.readable().await),
-                    None => std::future::pending().await,
-                }
-            };
+            let Self { orders, plan, commits, kept, .. } = self;
             let waited = async {
                 match due {
                     Some(due) => sleep_until(due).await,
@@ -195,24 +191,16 @@ impl Keeper {
                 }
             };
             tokio::select! {
-                ordered = orders.changed() => return ordered.ok().map(|()| true),
-                known = plan.changed() => return known.ok().map(|()| is_doubtful),
+                ordered = orders.changed() => {
+                    kept.doubt();
+                    return ordered.is_ok();
+                }
+                known = plan.changed() => return known.is_ok(),
                 _ = commits.changed(), if has_plan => due = due.or(Some(Instant::now() + AFTER_COMMIT)),
-                () = waited => return Some(is_doubtful),
-                () = rung => {
-                    let news = socket.as_mut().map_or(Ok(News::Nothing), |(socket, bell)| {
-                        // Only clears the readiness; all pending notifications are read next.
-                        let ringing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-                        drop(bell.try_io(Interest::READABLE, ringing));
-                        socket.news()
-                    });
-                    if news.as_ref().map_or(true, |news| *news >= least) && !is_doubtful {
-                        is_doubtful = true;
-                        due = Some(Instant::now() + *pause);
-                    }
-                    if let Err(error) = news {
-                        tracing::debug!("cannot read the notifications of the kernel: {error}");
-                        *socket = None;
+                () = waited => return true,
+                () = kept.rung() => {
+                    if kept.news() {
+                        due = Some(Instant::now() + kept.pause);
                     }
                 }
             }
@@ -229,92 +217,68 @@ impl Keeper {
         }
         self.hooks_told = order;
     }
+}
 
-    /// Makes the kernel's routes equal to the plan's, if either may have changed.
-    fn keep(&mut self, rows: &[RouteRow], hosts: &HostsPlan, is_doubtful: bool) {
-        let pools = hosts.division.iter().flat_map(|division| &division.pools);
-        let wanted = WantedRoutes::of(rows, pools.map(|pool| pool.base));
-        if is_doubtful || wanted != self.wanted {
-            self.agree(wanted, is_doubtful);
-        }
-    }
-
-    fn agree(&mut self, wanted: WantedRoutes, is_doubtful: bool) {
+impl Kept {
+    /// Makes the kernel's objects equal to those that are wanted, if either may have changed.
+    fn keep(&mut self, facts: &Facts<'_>) {
         let begun = Instant::now();
-        self.pools.extend(&wanted.pools);
-        let row = match self.make_equal(&wanted) {
-            Ok((row, changes)) => {
-                self.pools.clone_from(&wanted.pools);
-                let disturbed = is_doubtful && changes > 0 && begun < self.calm;
-                self.pause = if disturbed { (self.pause * 2).min(LONGEST) } else { TOGETHER };
-                row
-            }
-            Err(error) if is(&error, Errno::PERM) => {
-                KernelRoutesRow::failed(wanted.routes.len(), state::FORBIDDEN)
-            }
-            Err(error) => {
-                self.socket = None;
-                let text = format!(
-                    "the routes of this host cannot be kept: {error}; gipam tries again in a few seconds"
-                );
-                KernelRoutesRow::failed(wanted.routes.len(), &text)
-            }
-        };
-        self.state.set(Some(row));
-        self.wanted = wanted;
-        self.calm = Instant::now() + CALM;
-        self.pause = self.pause.max(begun.elapsed() * DUTY);
-    }
-
-    /// Removes what is not wanted and adds what lacks; returns the state, and how many routes were changed.
-    fn make_equal(&mut self, wanted: &WantedRoutes) -> io::Result<(KernelRoutesRow, usize)> {
-        let pools = self.pools.clone();
-        let socket = self.socket()?;
-        let (mut added, mut removed) = (0, 0);
-        let mut reach = BTreeMap::new();
-        for via in wanted.routes.keys().filter_map(SliceRoute::via) {
-            reach.insert(via, socket.reach(via)?);
-        }
-        // The kernel would accept an IPv4 address of this host, and then look for it on the network.
-        let is_here =
-            |route: &&SliceRoute| route.via().is_some_and(|via| reach.get(&via) == Some(&Reach::Here));
-        let here = wanted.routes.keys().filter(is_here).map(|route| (*route, Errno::INVAL.into()));
-        let mut refused: BTreeMap<SliceRoute, io::Error> = here.collect();
-        for _ in 0..PASSES {
-            let possible = wanted.routes.keys().filter(|route| !refused.contains_key(route)).copied();
-            let Difference { surplus, lacking } = difference(possible, socket.found(&pools, &reach)?);
-            if surplus.is_empty() && lacking.is_empty() {
-                break;
-            }
-            for raw in &surplus {
-                socket.remove(raw)?;
-            }
-            removed += surplus.len();
-            for route in lacking {
-                match socket.add(&route) {
-                    Ok(()) => added += 1,
-                    Err(error) if is(&error, Errno::PERM) || error.raw_os_error().is_none() => {
-                        return Err(error);
+        let (mut changes, mut was_doubtful, mut has_looked) = (0, false, false);
+        let mut kinds = std::mem::take(&mut self.kinds);
+        for kept in &mut kinds {
+            match kept.kind.want(facts) {
+                Wish::Off => self.remove(&mut *kept.kind),
+                Wish::Unknown => {}
+                Wish::Same if !kept.is_doubtful => {}
+                Wish::Same | Wish::New => {
+                    let Changes { added, removed } = self.agree(kept);
+                    has_looked = true;
+                    if kept.is_doubtful {
+                        (changes, was_doubtful) = (changes + added + removed, true);
                     }
-                    Err(error) => _ = refused.insert(route, error),
+                    kept.is_doubtful = false;
                 }
             }
         }
-        let host = |route: &SliceRoute| wanted.routes.get(route).map_or("", String::as_str);
-        let unmade = refused.iter().map(|(route, error)| state::unmade(route, host(route), error));
-        let unmade: Vec<UnmadeRoute> = unmade.collect();
-        let kept = wanted.routes.len() - unmade.len();
-        if added + removed > 0 {
-            tracing::info!("{}", state::changed(added, removed, kept));
+        self.kinds = kinds;
+        if self.kinds.iter().all(|kept| !kept.kind.may_have_objects()) {
+            self.socket = None;
         }
-        let wanted = wanted.routes.len() as u64;
-        Ok((KernelRoutesRow { wanted, kept: kept as u64, unmade, error: None }, added + removed))
+        if has_looked {
+            let disturbed = was_doubtful && changes > 0 && begun < self.calm;
+            self.pause = if disturbed { (self.pause * 2).min(LONGEST) } else { TOGETHER };
+            self.calm = Instant::now() + CALM;
+            self.pause = self.pause.max(begun.elapsed() * DUTY);
+        }
+    }
+
+    /// Makes the objects of one kind equal, and keeps its state.
+    fn agree(&mut self, kept: &mut KeptKind) -> Changes {
+        let (kind, is_doubtful) = (&mut kept.kind, kept.is_doubtful);
+        let made = self.socket().and_then(|socket| kind.make_equal(socket, is_doubtful));
+        let (row, changes) = match made {
+            Ok(agreed) => (agreed.row, agreed.changes),
+            Err(error) if is(&error, Errno::PERM) => {
+                (KernelRow::failed(kind.name(), kind.wanted(), kind.forbidden()), Changes::default())
+            }
+            Err(error) => {
+                self.socket = None;
+                let all = kind.name().all();
+                let text = format!("the {all} cannot be kept: {error}; gipam tries again in a few seconds");
+                (KernelRow::failed(kind.name(), kind.wanted(), &text), Changes::default())
+            }
+        };
+        if changes != Changes::default() {
+            tracing::info!("{}", state::changed(&row, changes));
+        }
+        self.state.set(row);
+        changes
     }
 
     /// The open socket.
-    fn socket(&mut self) -> io::Result<&mut RouteSocket> {
+    fn socket(&mut self) -> io::Result<&mut KernelSockets> {
         if self.socket.is_none() {
-            let socket = RouteSocket::open()?;
+            let socket = KernelSockets::open()?;
             // The runtime does not support netlink sockets, but wakes up for any descriptor.
             let bell = UnixDatagram::from_std(socket.bell()?.into())?;
             self.socket = Some((socket, bell));
@@ -323,30 +287,75 @@ impl Keeper {
         socket.ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// Removes all routes of gipam.
-    fn withdraw(&mut self) {
-        let pools = std::mem::take(&mut self.pools);
-        if !pools.is_empty()
-            && let Err(error) = self.remove_all(&pools)
-        {
-            tracing::warn!(
-                "the routes of the plan stay in the kernel: {error}; remove them: ip route flush proto {PROTOCOL}"
-            );
+    /// Removes all objects of one kind.
+    fn remove(&mut self, kind: &mut dyn KernelKind) {
+        self.state.remove(kind.name());
+        if !kind.may_have_objects() {
+            return;
         }
-        (self.socket, self.wanted) = (None, WantedRoutes::default());
-        self.state.set(None);
+        let all = kind.name().all();
+        match self.socket().and_then(|socket| kind.remove_all(socket)) {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!("the {all} were removed from the kernel: {removed}"),
+            Err(error) => {
+                tracing::warn!("the {all} stay in the kernel: {error}; remove them: {}", kind.by_hand());
+            }
+        }
     }
 
-    fn remove_all(&mut self, pools: &BTreeSet<Prefix>) -> io::Result<()> {
-        let socket = self.socket()?;
-        let found = socket.found(pools, &BTreeMap::new())?;
-        for route in &found {
-            socket.remove(&route.raw)?;
+    /// Removes everything of gipam.
+    fn withdraw(&mut self) {
+        for mut kept in std::mem::take(&mut self.kinds) {
+            self.remove(&mut *kept.kind);
         }
-        if !found.is_empty() {
-            tracing::info!("the routes of the plan were removed from the kernel: {}", found.len());
+        self.socket = None;
+    }
+
+    /// Anything may have changed.
+    fn doubt(&mut self) {
+        self.kinds.iter_mut().for_each(|kept| kept.is_doubtful = true);
+    }
+
+    /// Whether netlink itself failed, so that gipam has to try again by itself. Then anything may have changed.
+    fn has_failed(&mut self) -> bool {
+        let has_failed = self.socket.is_none() && self.state.rows().iter().any(|row| row.error.is_some());
+        if has_failed {
+            self.doubt();
         }
-        Ok(())
+        has_failed
+    }
+
+    /// Resolves when the kernel has sent notifications.
+    async fn rung(&self) {
+        match &self.socket {
+            Some((_, bell)) => drop(bell.readable().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Reads the notifications; returns whether they are the first since the last comparison that make one necessary.
+    fn news(&mut self) -> bool {
+        let Some((socket, bell)) = &mut self.socket else { return false };
+        // Only clears the readiness; all pending notifications are read next.
+        let ringing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        drop(bell.try_io(Interest::READABLE, ringing));
+        let (kinds, rows) = (&mut self.kinds, self.state.rows());
+        let was_doubtful = kinds.iter().any(|kept| kept.is_doubtful);
+        let is_complete =
+            |kept: &KeptKind| rows.iter().all(|row| row.kind != kept.kind.name() || row.kept == row.wanted);
+        let least: Vec<News> =
+            kinds.iter().map(|kept| if is_complete(kept) { News::Doubtful } else { News::Hopeful }).collect();
+        let mut each = |notice: Notice<'_>| {
+            for (kept, least) in kinds.iter_mut().zip(&least) {
+                kept.is_doubtful |= kept.kind.may_have_objects() && kept.kind.news(notice) >= *least;
+            }
+        };
+        if let Err(error) = socket.news(&mut each) {
+            tracing::debug!("cannot read the notifications of the kernel: {error}");
+            self.socket = None;
+            self.doubt();
+        }
+        !was_doubtful && self.kinds.iter().any(|kept| kept.is_doubtful)
     }
 }
 

@@ -8,6 +8,7 @@ mod explain;
 mod fold;
 mod fullness;
 pub mod hosts;
+pub mod kernel;
 mod leases;
 mod listing;
 pub mod map;

@@ -42,39 +42,6 @@ pub struct RouteRow {
     pub via: Option<IpAddr>,
 }
 
-/// The routes that gipam keeps in the kernel of this host.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct KernelRoutesRow {
-    /// How many the plan has.
-    pub wanted: u64,
-    /// How many of them are in place.
-    pub kept: u64,
-    /// Those that the kernel did not accept.
-    pub unmade: Vec<UnmadeRoute>,
-    /// Why gipam cannot change routes at all.
-    pub error: Option<String>,
-}
-
-impl KernelRoutesRow {
-    /// The state if nothing can be changed.
-    pub fn failed(wanted: usize, error: &str) -> Self {
-        Self { wanted: wanted as u64, error: Some(error.to_owned()), ..Self::default() }
-    }
-}
-
-/// A route that the kernel did not accept.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct UnmadeRoute {
-    pub prefix: String,
-    /// The host to which it leads.
-    pub host: String,
-    /// The next hop; `null` for a discard route.
-    pub via: Option<IpAddr>,
-    pub why: String,
-}
-
 /// What to do with packets to a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -16,7 +16,8 @@ use crate::plan::settings::parse_rfc3339;
 use crate::view::Fullness;
 
 pub use super::hosts::{HostRow, StoreRow};
-pub use super::routes::{KernelRoutesRow, RouteRow, UnmadeRoute};
+pub use super::kernel::{KernelRow, KindName, UnmadeObject};
+pub use super::routes::RouteRow;
 pub use super::slices::{PlanRow, SliceRow};
 pub use super::status::{RefusalRow, Status, SubnetUsage};
 pub use crate::view::Count;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::census::{Census, CountedSubnet, FULLEST};
 use super::query::Query;
-use super::rows::{Count, FillingRow, HistoryRow, HookRow, KernelRoutesRow, PlanRow, PoolRow};
+use super::rows::{Count, FillingRow, HistoryRow, HookRow, KernelRow, PlanRow, PoolRow};
 use super::views::View;
 use crate::plan::error::Refusal;
 use crate::plan::settings::{Millis, parse_rfc3339, rfc3339};
@@ -113,8 +113,10 @@ pub struct Status {
     pub undone: Option<u64>,
     /// The plan of several hosts; `null` if pools belong to this host alone.
     pub plan: Option<PlanRow>,
-    /// The routes in the kernel of this host; `null` if gipam does not keep them.
-    pub routes: Option<KernelRoutesRow>,
+    /// The routes in the kernel of this host; `null` if gipam does not keep them. The same row is in `kernel`.
+    pub routes: Option<KernelRow>,
+    /// What gipam keeps in the kernel of this host, one row for each kind of objects.
+    pub kernel: Vec<KernelRow>,
 }
 
 /// How full a subnet is.

@@ -14,6 +14,7 @@ use super::metrics::Scrape;
 use crate::docker::counters::OUTCOMES;
 use crate::plan::prefix::Family;
 use crate::reconcile::FOUND;
+use crate::view::kernel::KindName;
 
 pub use prometheus_client::metrics::MetricType as Kind;
 
@@ -174,9 +175,17 @@ metrics! {
     "Routes to the slices of other hosts" {
         "gipam_plan_routes" Gauge "" ["state"]
             "Routes of the plan that gipam keeps in the kernel of this host: kept, and missing (gipam doctor says why); omitted unless [plan] routes is \"kernel\""
-            |scrape| each(scrape.running.edge.state.row().iter().flat_map(|row| {
+            |scrape| each(scrape.running.edge.state.row(KindName::Routes).iter().flat_map(|row| {
                 [("kept", row.kept as f64), ("missing", row.wanted.saturating_sub(row.kept) as f64)]
             }));
+    }
+    "Objects in the kernel" {
+        "gipam_kernel_objects" Gauge "" ["kind", "state"]
+            "Objects that gipam keeps in the kernel of this host, by kind: kept, and missing (gipam doctor says why); only kinds that are configured"
+            |scrape| scrape.running.edge.state.rows().iter().flat_map(|row| {
+                [("kept", row.kept as f64), ("missing", row.wanted.saturating_sub(row.kept) as f64)]
+                    .map(|(state, count)| (vec![row.kind.name().to_owned(), state.to_owned()], count))
+            }).collect();
     }
     "Pools and subnets that are filling up" {
         "gipam_filling" Gauge "" ["what"]
