@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::kernel::{KernelSockets, News, Notice, is};
-use super::kind::{Changes, EdgeSettings, Facts, KernelKind, Wish};
+use super::kind::{Changes, EdgeSettings, Facts, KernelKind, KindWish};
 use super::slice_routes::SliceRoutes;
 use super::state::{self, EdgeState};
 use crate::claims::{HostsPlan, SharedPlan};
@@ -95,7 +95,7 @@ pub fn start(
         hooks,
         hooks_told: 0,
         told: None,
-        kept: Kept {
+        kept: KeptKinds {
             kinds: vec![KeptKind::new(SliceRoutes::default())],
             socket: None,
             state: state.clone(),
@@ -118,7 +118,7 @@ struct Keeper {
     hooks_told: u64,
     /// The routes that the hooks know.
     told: Option<Vec<RouteRow>>,
-    kept: Kept,
+    kept: KeptKinds,
 }
 
 /// A kind of objects, and whether those in the kernel may have changed.
@@ -134,7 +134,7 @@ impl KeptKind {
 }
 
 /// Everything that is kept in the kernel.
-struct Kept {
+struct KeptKinds {
     kinds: Vec<KeptKind>,
     /// Open while gipam keeps anything.
     socket: Option<(KernelSockets, UnixDatagram)>,
@@ -219,7 +219,7 @@ impl Keeper {
     }
 }
 
-impl Kept {
+impl KeptKinds {
     /// Makes the kernel's objects equal to those that are wanted, if either may have changed.
     fn keep(&mut self, facts: &Facts<'_>) {
         let begun = Instant::now();
@@ -227,10 +227,10 @@ impl Kept {
         let mut kinds = std::mem::take(&mut self.kinds);
         for kept in &mut kinds {
             match kept.kind.want(facts) {
-                Wish::Off => self.remove(&mut *kept.kind),
-                Wish::Unknown => {}
-                Wish::Same if !kept.is_doubtful => {}
-                Wish::Same | Wish::New => {
+                KindWish::Off => self.remove(&mut *kept.kind),
+                KindWish::Unknown => {}
+                KindWish::Same if !kept.is_doubtful => {}
+                KindWish::Same | KindWish::New => {
                     let Changes { added, removed } = self.agree(kept);
                     has_looked = true;
                     if kept.is_doubtful {

@@ -35,7 +35,7 @@ pub(super) struct Facts<'a> {
 
 /// What a kind wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum KindWish {
     /// Nothing is to be in the kernel.
     Off,
     /// It is not known; what is in the kernel stays.
@@ -66,7 +66,7 @@ pub(super) trait KernelKind: Send {
     fn name(&self) -> KindName;
 
     /// Derives what is wanted now.
-    fn want(&mut self, facts: &Facts<'_>) -> Wish;
+    fn want(&mut self, facts: &Facts<'_>) -> KindWish;
 
     /// How many objects are wanted.
     fn wanted(&self) -> usize;

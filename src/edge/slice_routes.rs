@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::difference::KernelObject;
 use super::kernel::{KernelSockets, News, Notice, is};
-use super::kind::{Agreed, Changes, Facts, KernelKind, ObjectCalls, Wish, equalise};
+use super::kind::{Agreed, Changes, Facts, KernelKind, KindWish, ObjectCalls, equalise};
 use super::route_messages::{Reach, news};
 use super::routes::{SliceRoute, WantedRoutes};
 use crate::plan::prefix::Prefix;
@@ -32,19 +32,19 @@ impl KernelKind for SliceRoutes {
         KindName::Routes
     }
 
-    fn want(&mut self, facts: &Facts<'_>) -> Wish {
+    fn want(&mut self, facts: &Facts<'_>) -> KindWish {
         if !facts.settings.routes {
-            return Wish::Off;
+            return KindWish::Off;
         }
-        let (Some(hosts), Some(rows)) = (facts.hosts, facts.routes) else { return Wish::Unknown };
+        let (Some(hosts), Some(rows)) = (facts.hosts, facts.routes) else { return KindWish::Unknown };
         let pools = hosts.division.iter().flat_map(|division| &division.pools);
         let wanted = WantedRoutes::of(rows, pools.map(|pool| pool.base));
         if wanted == self.wanted && self.is_made {
-            return Wish::Same;
+            return KindWish::Same;
         }
         self.pools.extend(&wanted.pools);
         (self.wanted, self.is_made) = (wanted, false);
-        Wish::New
+        KindWish::New
     }
 
     fn wanted(&self) -> usize {
