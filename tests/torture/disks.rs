@@ -140,7 +140,7 @@ pub fn read_only(long: bool) -> Counts {
 /// A sync fails while 32 clients wait for it: each gets 503 or no answer, and the daemon exits with an error.
 pub fn failed_sync(long: bool) -> Counts {
     let rounds = if long { 30 } else { 5 };
-    let (mut unanswered, mut uncertain) = (0, 0);
+    let (mut unanswered, mut uncertain, mut harmless) = (0, 0, 0);
     for n in 1..=rounds {
         let house = House::with_toml(POOLS);
         let journal = Journal::default();
@@ -153,13 +153,25 @@ pub fn failed_sync(long: bool) -> Counts {
         let mut daemon = trace::spawn(&house, &["-e", "trace=fdatasync", "-e", &inject]);
         until("the daemon serves", || Wire::try_unix(&daemon.socket)?.try_call("Plugin.Activate", ""));
         let crew = Crew::start(32, &house.socket(), &journal, n);
-        let status = daemon.wait();
-        assert_eq!(status.code(), Some(1), "{}", house.log());
-        assert!(house.log().contains("writing the books failed"), "{}", house.log());
-        until("every client got an answer or a closed connection", || crew.idle().then_some(()));
-        let reasons = crew.stop();
-        let said = |text: &String| text.contains("writing the books failed") || text.contains("stopping");
-        assert!(reasons.iter().all(said), "{reasons:?}");
+        let is_harmless = until("a sync fails", || {
+            let ended = daemon.child.try_wait().unwrap().map(|_| false);
+            ended.or_else(|| trace::has_failed_elsewhere(&house, "fdatasync").then_some(true))
+        });
+        if is_harmless {
+            // The failed call only prepared space in the WAL's file, which SQLite can do itself.
+            crew.work(64);
+            crew.stop();
+            assert!(daemon.stop().success(), "{}", house.log());
+            harmless += 1;
+        } else {
+            let status = daemon.wait();
+            assert_eq!(status.code(), Some(1), "{}", house.log());
+            assert!(house.log().contains("writing the books failed"), "{}", house.log());
+            until("every client got an answer or a closed connection", || crew.idle().then_some(()));
+            let reasons = crew.stop();
+            let said = |text: &String| text.contains("writing the books failed") || text.contains("stopping");
+            assert!(reasons.iter().all(said), "{reasons:?}");
+        }
         let book = journal.book();
         unanswered += book.unavailable + book.dropped;
         drop(book);
@@ -171,6 +183,7 @@ pub fn failed_sync(long: bool) -> Counts {
     }
     // After a failed sync the disk may hold none, some or all of the changes.
     let _ = uncertain;
+    assert!(harmless < rounds / 2, "{harmless} of {rounds} failed syncs only prepared space");
     vec![
         ("failed syncs", rounds),
         ("requests answered 503 or dropped", unanswered),

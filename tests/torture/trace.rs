@@ -106,3 +106,15 @@ pub fn injected(house: &House, daemon: &Daemon) -> bool {
         ended.then(|| text.contains("(INJECTED)") || text.contains("killed by SIGKILL"))
     })
 }
+
+/// Whether the call that failed was on another descriptor than most such calls, which are on the one that SQLite opened.
+pub fn has_failed_elsewhere(house: &House, call: &str) -> bool {
+    let text = fs::read_to_string(output(house)).unwrap();
+    let begin = format!("{call}(");
+    let descriptor = |line: &str| line.split_once(&begin)?.1.split_once(')').map(|(one, _)| one.to_owned());
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    text.lines().filter_map(descriptor).for_each(|one| *counts.entry(one).or_default() += 1);
+    let usual = counts.into_iter().max_by_key(|(_, count)| *count).map(|(one, _)| one);
+    let failed = text.lines().find(|line| line.contains("(INJECTED)")).and_then(descriptor);
+    failed.is_some() && failed != usual
+}
