@@ -148,6 +148,20 @@ impl Host {
         self.daemon.as_ref().unwrap().signal(signal);
     }
 
+    /// Stops every thread of the daemon; each of them stops only when the kernel next runs it.
+    pub fn pause(&self) {
+        self.signal(rustix::process::Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.daemon.as_ref().unwrap().child.id());
+        until("every thread of the daemon has stopped", || {
+            let mut threads = fs::read_dir(&tasks).unwrap().flatten();
+            let is_stopped = |thread: fs::DirEntry| {
+                let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+                stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+            };
+            threads.all(is_stopped).then_some(())
+        });
+    }
+
     /// Whether the daemon has not ended by itself.
     pub fn assert_alive(&mut self) {
         let daemon = self.daemon.as_mut().unwrap();

@@ -30,7 +30,7 @@ pub fn run(long: bool) -> Counts {
         scene.work();
 
         let host = round % HOSTS;
-        scene.hosts[host].signal(Signal::STOP);
+        scene.hosts[host].pause();
         let answers = scene.hosts[host].journal.acknowledged();
         scene.go_on();
         let meanwhile = scene.hosts[host].journal.acknowledged() - answers;
