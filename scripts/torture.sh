@@ -83,7 +83,7 @@ if [ "$MODE" = --long ]; then
     row faithful_in_every_order interleavings env GIPAM_LONG=1 "$CARGO" test --locked --test interleavings -- --nocapture
   fi
   if wanted one_owner_of_a_slice "$@"; then
-    row one_owner_of_a_slice histories "${QUICK[@]}" "$CARGO" test --locked --test claims -- --nocapture never_has_two_hosts mostly
+    row one_owner_of_a_slice histories "${QUICK[@]}" "$CARGO" test --locked --test claims -- --nocapture never_has_two_hosts no_network mostly
   fi
   if wanted every_rule_of_claims_is_needed "$@"; then
     row every_rule_of_claims_is_needed mutants "${QUICK[@]}" "$CARGO" test --locked --test claims -- --nocapture mutants

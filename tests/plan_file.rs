@@ -134,15 +134,31 @@ fn a_slice_that_the_plan_takes_away_is_lost_while_networks_are_in_it_and_then_en
     let house = hosts.house("a");
     let daemon = house.start();
     let (id, _) = create(&daemon, "198.18.0.64/26").unwrap();
-    hosts.plan(&PLAN.replace("\"198.18.0.0/24\"]", "]"));
+    let request = |name: &str| {
+        let options = json!({"com.docker.network.endpoint.name": name});
+        let body = json!({"PoolID": id, "Address": "", "Options": options}).to_string();
+        daemon.wire().call("IpamDriver.RequestAddress", &body)
+    };
+    let first = request("web").ok()["Address"].clone();
+    hosts.plan(
+        &PLAN
+            .replace("\"198.18.0.0/24\"]", "]")
+            .replace("slices = [\"198.18.1.0/24\"]", "slices = [\"198.18.1.0/24\", \"198.18.0.0/24\"]"),
+    );
     let lines = reload(&house).join("\n");
     assert!(lines.contains("slice 198.18.0.0/24 is lost") && lines.contains("no longer gives it"), "{lines}");
     assert!(lines.contains("slice 198.18.2.0/24 no longer belongs to this host"), "{lines}");
     for wanted in ["", "198.18.0.0/26", "198.18.2.0/26"] {
         create(&daemon, wanted).unwrap_err();
     }
-    let address = json!({"PoolID": id, "Address": "", "Options": {}}).to_string();
-    assert_eq!(daemon.wire().call("IpamDriver.RequestAddress", &address).status, 200, "its containers go on");
+    let address = first.as_str().unwrap().split('/').next().unwrap().to_owned();
+    daemon.wire().release(&id, &address);
+    assert_eq!(request("web").ok()["Address"], first, "its containers go on");
+    let refused = request("new").refused();
+    assert!(
+        refused.contains("this host has lost slice 198.18.0.0/24") && refused.contains("belongs to host b"),
+        "{refused}"
+    );
     remove(&daemon, &id);
     until("the lost slice ends", || {
         house.log().contains("slice 198.18.0.0/24 no longer belongs to this host").then_some(())

@@ -142,8 +142,9 @@ fn slice_changes(plan: &Plan, entry: &BookEntry) -> Result<Vec<Change>, Refusal>
         // The value of the owner is kept, too.
         BookEntry::Slice { prefix, state: SliceState::Lost, claim } => {
             let lost = Slice { prefix: *prefix, state: SliceState::Lost, claim: claim.as_str().into() };
-            let known = plan.slices().get(*prefix).is_some_and(|known| *known != lost);
-            return Ok(known.then_some(Change::SlicePut(lost)).into_iter().collect());
+            let other = plan.slices().meeting(*prefix).any(|known| known.prefix != *prefix);
+            let news = !other && plan.slices().get(*prefix) != Some(&lost);
+            return Ok(news.then_some(Change::SlicePut(lost)).into_iter().collect());
         }
         BookEntry::SliceGone { prefix } => SliceRequest::Gone { prefix: *prefix },
         _ => return Ok(Vec::new()),

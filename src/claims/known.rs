@@ -162,12 +162,19 @@ impl HostsPlan {
     }
 
     /// The plan of a store, as it was known before a reload. Replaced as soon as the store is read again.
-    pub fn kept(before: Option<&Self>, source: &PlanSource, settings: &Settings) -> Self {
+    ///
+    /// # Errors
+    /// If the reload brings a pool that the plan divides differently. One that was there before gives nothing anyway, and stays so.
+    pub fn kept(before: Option<&Self>, source: &PlanSource, settings: &Settings) -> Result<Self, String> {
         let of_store = before.filter(|before| matches!(before.place, PlanPlace::Etcd(_)));
         let mut plan = of_store.cloned().unwrap_or_else(|| Self::unread(source));
         plan.refused =
             plan.division.as_ref().map(|division| plan.refusals(division, settings)).unwrap_or_default();
-        plan
+        let known = |base: &Prefix| before.is_some_and(|before| before.refused.contains_key(base));
+        match plan.refused.iter().find(|(base, _)| !known(base)) {
+            Some((_, why)) => Err(why.clone()),
+            None => Ok(plan),
+        }
     }
 
     /// This host in the plan.
@@ -203,13 +210,18 @@ impl HostsPlan {
 
     /// Changed settings for pools that the plan divides and this host's configuration does not. They put such a pool in slices, and as
     /// this host has none of them, the pool gives nothing and says why. `None` if there is no such pool.
-    pub(super) fn refusing(&self, settings: &Settings) -> Option<Settings> {
+    pub fn refusing(&self, settings: &Settings) -> Option<Settings> {
         let mut refusing = settings.clone();
         let bases = refusing.pools.iter_mut().flat_map(|pool| pool.v4.iter_mut().chain(&mut pool.v6));
         for base in bases.filter(|base| base.slice.is_none() && self.refused.contains_key(&base.base)) {
             let pools = self.division.iter().flat_map(|division| &division.pools);
             let around = pools.into_iter().find(|pool| pool.base.overlaps(base.base));
-            base.slice = around.map(|pool| pool.slice.clamp(base.base.length(), base.size));
+            base.slice = around.map(|pool| match self.place {
+                PlanPlace::File(_) => pool.slice.clamp(base.base.length(), base.size),
+                // The store would give slices to a host whose pool looks as its own.
+                PlanPlace::Etcd(_) if pool.slice == base.base.length() => base.size,
+                PlanPlace::Etcd(_) => base.base.length(),
+            });
         }
         (refusing != *settings).then_some(refusing)
     }
@@ -253,7 +265,8 @@ fn difference(pool: &str, base: &Base, division: &Division, place: &PlanPlace) -
         (None, PlanPlace::Etcd(_)) => return None,
         (None, PlanPlace::File(_)) => format!("{place} does not have it"),
     };
-    let here = own.as_ref().map_or_else(|| "without slices".to_owned(), cut);
+    let whole = |own: &&SlicedPool| own.slice > own.base.length() || matches!(place, PlanPlace::File(_));
+    let here = own.as_ref().filter(whole).map_or_else(|| "without slices".to_owned(), cut);
     let mend = match place {
         PlanPlace::File(_) => "make both the same, then run gipam reload",
         PlanPlace::Etcd(_) => "make the settings of this host the same, then run gipam reload",

@@ -5,6 +5,7 @@
 
 pub mod answers;
 pub mod apply;
+pub mod around;
 pub mod books;
 pub mod division;
 pub mod etcd;

@@ -81,12 +81,15 @@ impl Reloader {
             }
             let hosts = source.map(|source| match file {
                 Some(file) => HostsPlan::at_reload(&source, file, &settings),
-                None => Ok(HostsPlan::kept(before.as_deref(), &source, &settings)),
+                None => HostsPlan::kept(before.as_deref(), &source, &settings),
             });
             let hosts = match hosts.transpose() {
                 Ok(hosts) => hosts,
                 Err(why) => return Ok((Altered::default(), Err(why))),
             };
+            // With a plan file such a pool is refused as a whole.
+            let refusing = hosts.as_ref().and_then(|hosts| hosts.refusing(&settings));
+            let settings = refusing.unwrap_or(settings);
             let (altered, slices) = claims::altered(plan, hosts.as_ref());
             lines.extend(slices);
             let altered = match rehearsal {

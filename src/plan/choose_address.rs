@@ -12,8 +12,8 @@ use super::change::Change;
 use super::interface_id::{STABLE_TRIES, stable};
 use super::own;
 use super::pins::pin_of;
-use super::prefix::Family;
-use super::request::AddressRequest;
+use super::prefix::{Family, Prefix};
+use super::request::{AddressRequest, Mac};
 use super::settings::{AddressOrder, Millis};
 use super::siblings::Siblings;
 use super::subnet::Subnet;
@@ -35,6 +35,15 @@ pub(super) const ORDER: &[AddressWay] = &[
     ("once requested by number", asked_by_number),
     ("pinned to another holder by hand", others_pin),
     ("the gateway's place", gateways_place),
+];
+
+/// The ways for a container in a network whose slice this host has lost: only an address that the network gave before.
+pub(super) const LOST: &[AddressWay] = &[
+    ("pinned to it by hand", pinned_again),
+    ("its own lease, proven dead", own::dead_lease),
+    ("its own last address", own::last_address),
+    ("the only one released just now", own::just_released),
+    ("given before", given_before),
 ];
 
 /// The ways for a gateway: first in the range, then anywhere in the subnet.
@@ -95,22 +104,35 @@ pub(super) struct AddressSearch<'a> {
     pub(super) siblings: Siblings<'a>,
     /// The order in which the pool gives its addresses.
     pub(super) order: AddressOrder,
+    /// The slice around the subnet, if this host has lost it.
+    pub(super) lost: Option<Prefix>,
 }
 
 impl<'a> AddressSearch<'a> {
     pub(super) fn new(plan: &'a Plan, subnet: &'a Subnet, request: &'a AddressRequest) -> Self {
         let order = order(plan, subnet, request);
-        Self { plan, subnet, request, siblings: plan.siblings(subnet), order }
+        let (siblings, lost) = (plan.siblings(subnet), plan.lost_around(subnet));
+        Self { plan, subnet, request, siblings, order, lost }
     }
 
     /// The ways that are tried for this request.
     pub(super) const fn ways(&self) -> &'static [AddressWay] {
-        if self.request.gateway { GATEWAY } else { ORDER }
+        match (self.request.gateway, self.lost) {
+            (true, _) => GATEWAY,
+            (false, Some(_)) => LOST,
+            (false, None) => ORDER,
+        }
     }
 
     /// The result of the first way that finds an address.
     pub(super) fn first(&self) -> Option<Choice> {
         self.ways().iter().find_map(|(_, find)| find(self).ok())
+    }
+
+    /// Whether the request does not identify its caller: Docker generates new MACs at each start and marks them as such; any other
+    /// MAC identifies a holder.
+    pub(super) fn is_anonymous(&self) -> bool {
+        self.request.name.is_none() && self.request.mac.is_none_or(Mac::is_made_up)
     }
 
     /// Whether no other network that shares the prefix has this address.
@@ -174,6 +196,21 @@ fn pinned_to_it(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
         return Err(Miss::But(pinned, format!("it {why}").into()));
     }
     Ok(Choice::of(search.unshared(pinned)?, None))
+}
+
+fn pinned_again(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
+    let choice = pinned_to_it(search)?;
+    let record = search.subnet.addresses.get(choice.address);
+    let is_own = record.is_some_and(|record| search.request.is_of_caller(record));
+    if is_own { Ok(choice) } else { Err(Miss::But(choice.address, "the container never had it".into())) }
+}
+
+/// For a request that does not identify its caller (Engines before 29), which may be a restarted container.
+fn given_before(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
+    if !search.is_anonymous() {
+        return Err(Miss::Moot);
+    }
+    search.longest(false).map(|(_, address)| Choice::of(address, None))
 }
 
 /// In a pool with `addresses = "stable"`: the address derived from the caller, if it was never used.

@@ -9,7 +9,7 @@ use super::change::{Change, Kind, Marks, Record};
 use super::choose_address::{AddressSearch, Choice};
 use super::error::Refusal;
 use super::prefix::{Family, Prefix};
-use super::request::{AddressRequest, Decision, Reply, Space, Undo};
+use super::request::{AddressRequest, Decision, Reply, Space, Undo, Want};
 use super::settings::Millis;
 use super::subnet::{Subnet, never_given};
 
@@ -53,6 +53,9 @@ impl AddressSearch<'_> {
             return Ok(Decision::unchanged(self.answer(gateway)));
         }
         let choice = self.first();
+        if let (None, Some(slice), false) = (&choice, self.lost, request.gateway) {
+            return self.in_lost(slice);
+        }
         // Another slice is better than an address that somebody else may still expect.
         if choice.as_ref().is_none_or(|choice| choice.warning.is_some())
             && let Some(want) = plan.more_addresses(subnet).filter(|_| !request.gateway)
@@ -64,6 +67,22 @@ impl AddressSearch<'_> {
             }
         }
         choice.map(|choice| self.grant(choice)).ok_or_else(|| plan.exhausted(subnet))
+    }
+
+    /// The answer to a request for a new address in a network whose slice this host has lost: the slice has to become its own again,
+    /// because another host may give the same address.
+    fn in_lost(&self, slice: Prefix) -> Result<Decision, Refusal> {
+        let want = Want::These(slice);
+        match self.request.cannot.why(want) {
+            Some(why) => Err(self.plan.in_lost_slice(self.subnet, slice, why)),
+            None => Ok(Decision::unchanged(Reply::Claim(want))),
+        }
+    }
+
+    /// Whether the caller had this address before, as far as the request says who it is.
+    fn had(&self, address: u128) -> bool {
+        let record = self.subnet.addresses.get(address);
+        record.is_some_and(|record| self.request.is_of_caller(record) || self.is_anonymous())
     }
 
     /// Grants an address by number, unless it is held here or by a sibling; siblings may share a gateway's address.
@@ -94,6 +113,9 @@ impl AddressSearch<'_> {
                     ))),
                     None => Ok(Decision::unchanged(Reply::Claim(want))),
                 };
+            }
+            if let Some(slice) = self.lost.filter(|_| !request.gateway && !self.had(address)) {
+                return self.in_lost(slice);
             }
             return Ok(self.grant(Choice::of(address, None)));
         };

@@ -136,6 +136,15 @@ impl Plan {
         ))
     }
 
+    /// The refusal of a new address in a network whose slice this host has lost.
+    pub(super) fn in_lost_slice(&self, subnet: &Subnet, slice: Prefix, why: &str) -> Refusal {
+        Refusal::no_available_addresses(format_args!(
+            "this host has lost slice {slice} around {}, so only containers that had an address there get theirs again: {why}; for a \
+             new container use another network, or recreate this one: docker network rm, then docker network create",
+            subnet.state.prefix
+        ))
+    }
+
     /// Why a container can never get an address here without `--ip`, if the gateway is at this address; `None` if it can.
     pub(super) fn no_room(&self, subnet: &Subnet, gateway: Option<u128>) -> Option<String> {
         if subnet.has_room_with(gateway) {

@@ -98,9 +98,7 @@ pub(super) fn last_address(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
 pub(super) fn just_released(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let AddressSearch { plan, subnet, request, .. } = search;
     let window = plan.settings.restart_window;
-    // Docker generates new MACs at each start and marks them as such; any other MAC identifies a holder.
-    let anonymous = request.name.is_none() && request.mac.is_none_or(Mac::is_made_up);
-    if !anonymous || request.serial || subnet.state.space != Space::Local || window == 0 {
+    if !search.is_anonymous() || request.serial || subnet.state.space != Space::Local || window == 0 {
         return Err(Miss::Moot);
     }
     let found = subnet.addresses.only_released_since(plan.now.saturating_sub(window)).ok_or(Miss::None)?;

@@ -245,6 +245,14 @@ impl Plan {
         (!self.slices.cover(address)).then_some(Want::These(address))
     }
 
+    /// The slice around a private subnet that this host has lost: another host may have cut the same subnet from it.
+    pub(super) fn lost_around(&self, subnet: &Subnet) -> Option<Prefix> {
+        let prefix = subnet.state.prefix;
+        let lost = self.slices.meeting(prefix).find(|slice| slice.state == SliceState::Lost)?;
+        let cut = self.spaces.divided_around(prefix).is_some_and(PoolSpace::cut_from_slices);
+        (cut && subnet.state.space == Space::Local).then_some(lost.prefix)
+    }
+
     /// The slices that this host can claim to get another address of a subnet; `None` if the subnet is not
     /// shared, or if this host holds all of it.
     pub(super) fn more_addresses(&self, subnet: &Subnet) -> Option<Want> {

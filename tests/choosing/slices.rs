@@ -99,6 +99,63 @@ fn owned_also_by_number_and_over_adjacent_slices() {
     assert_eq!(desk.said(exact("10.20.32.0/19")), "10.20.32.0/19", "the subnet covers two slices");
 }
 
+/// A network whose slice another host has by now.
+fn with_lost_slice(desk: &mut Desk) -> String {
+    desk.own("10.20.48.0/20");
+    let id = desk.subnet(exact("10.20.50.0/24"));
+    assert_eq!(desk.host(gateway(&id)), "10.20.50.1");
+    assert_eq!(desk.host(named(&id, "web")), "10.20.50.2");
+    assert_eq!(desk.host(named(&id, "db")), "10.20.50.3");
+    id
+}
+
+fn lose(desk: &mut Desk, text: &str) {
+    let lost = SliceRequest::Lost { prefix: prefix(text) };
+    assert_eq!(desk.ask(Request::Slice(Box::new(lost))), Ok(Reply::Done));
+}
+
+#[test]
+fn in_a_lost_slice_containers_keep_their_addresses_and_nobody_gets_a_new_one() {
+    let mut desk = Desk::new(private());
+    let id = with_lost_slice(&mut desk);
+    lose(&mut desk, "10.20.48.0/20");
+    for _ in 0..2 {
+        desk.free(&id, "10.20.50.2");
+        desk.pass(60 * MINUTE);
+        assert_eq!(desk.host(named(&id, "web")), "10.20.50.2", "a restart");
+    }
+    desk.free(&id, "10.20.50.3");
+    let by_number = AddressRequest { name: Some("db".into()), ..number(&id, "10.20.50.3") };
+    assert_eq!(desk.host(by_number), "10.20.50.3", "a restart with --ip");
+    let new = AddressRequest { name: Some("new".into()), ..number(&id, "10.20.50.9") };
+    assert_eq!(desk.wants(Request::Address(new)), these("10.20.48.0/20"));
+    assert_eq!(desk.wants(Request::Address(named(&id, "new"))), these("10.20.48.0/20"));
+    let refusal = desk.ask(without(named(&id, "new"), these("10.20.48.0/20"))).unwrap_err();
+    assert_eq!(
+        refusal.text,
+        "no available addresses on this pool: this host has lost slice 10.20.48.0/20 around 10.20.50.0/24, so only containers that \
+         had an address there get theirs again: host b has it; for a new container use another network, or recreate this one: \
+         docker network rm, then docker network create"
+    );
+    desk.own("10.20.48.0/20");
+    assert_eq!(desk.host(named(&id, "new")), "10.20.50.4", "the slice is this host's again");
+}
+
+/// Engines before 29 do not say whose an address is: a restarted container looks like a new one.
+#[test]
+fn in_a_lost_slice_nameless_containers_share_the_addresses_that_the_network_gave_before() {
+    let mut desk = Desk::new(private());
+    let id = with_lost_slice(&mut desk);
+    lose(&mut desk, "10.20.48.0/20");
+    desk.free(&id, "10.20.50.2");
+    desk.free(&id, "10.20.50.3");
+    let given: Vec<String> = (0..2).map(|_| desk.host(address(&id))).collect();
+    assert_eq!(given, ["10.20.50.2", "10.20.50.3"], "after a restart of the machine");
+    assert_eq!(desk.wants(Request::Address(address(&id))), these("10.20.48.0/20"));
+    let other = number(&id, "10.20.50.77");
+    assert_eq!(desk.wants(Request::Address(other)), these("10.20.48.0/20"));
+}
+
 #[test]
 fn a_swarm_manager_gets_no_dynamic_subnet_of_a_divided_pool() {
     let mut desk = Desk::new(private());

@@ -192,6 +192,34 @@ fn a_pool_that_is_cut_differently_is_refused_with_both_values() {
     assert!(text.contains("\"slice\":26") && text.contains("\"slice\":27"), "{text}");
 }
 
+/// Slices of two pools that overlap would have different keys, and so two owners.
+#[test]
+fn a_pool_that_overlaps_another_one_of_the_plan_is_refused_and_not_recorded() {
+    let mut desk = Desk::first();
+    desk.want(private(), room(private()));
+    let wide = Geometry { base: prefix("203.0.113.0/24"), slice: 26, ..private() };
+    let text = desk.refusal(wide, room(wide));
+    assert!(text.contains("pool 203.0.113.0/24 overlaps 203.0.113.0/25, which the plan divides"), "{text}");
+    assert_eq!(desk.store.keys().filter(|key| key.starts_with("pool/")).count(), 1);
+}
+
+#[test]
+fn a_lost_slice_is_claimed_again_once_nobody_has_it() {
+    let mut desk = Desk::first();
+    let slice = prefix("203.0.113.32/27");
+    desk.others("203.0.113.32/27", "b");
+    let text = desk.refusal(private(), Need::Around(slice));
+    assert!(text.contains("belongs to host b"), "{text}");
+    let value = desk.store[&slice_key(slice)].clone();
+    assert_eq!(desk.books.slices[&slice], (SliceState::Lost, value), "the books say that it is contested");
+    assert!(desk.refusal(private(), Need::These(slice)).contains("belongs to host b"));
+    assert!(matches!(desk.want(private(), room(private())), Some(ClaimAction::Owned { .. })));
+    assert_eq!(desk.books.state(slice), Some(SliceState::Lost), "room is elsewhere");
+    desk.store.remove(&slice_key(slice));
+    assert!(matches!(desk.want(private(), Need::These(slice)), Some(ClaimAction::Owned { .. })));
+    assert!(desk.books.holds(slice));
+}
+
 #[test]
 fn a_want_has_an_answer_within_two_seconds_when_the_store_does_not_answer() {
     let mut desk = Desk::first();

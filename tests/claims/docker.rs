@@ -11,6 +11,7 @@ use gipam::plan::prefix::{Family, Prefix, number};
 use gipam::plan::request::{
     AddressRequest, Adoption, Fence, Mac, Repair, Reply, Request, ShownLease, Space, SubnetRequest, Wanted,
 };
+use gipam::plan::slices::SliceState;
 
 use crate::chance::Chance;
 use crate::pools::{pool, pools, router, size};
@@ -147,9 +148,14 @@ impl Docker {
         })
     }
 
-    /// The first thing that Docker has and that lies outside this host's slices in this plan.
-    pub fn unowned_in(&self, plan: &Plan) -> Option<Prefix> {
-        self.taken().find(|taken| !plan.slices().cover(*taken))
+    /// The first thing that Docker has and that lies outside this host's slices in this plan; if hosts contest slices, also outside
+    /// those of which the plan says that they are lost.
+    pub fn unowned_in(&self, plan: &Plan, contests: bool) -> Option<Prefix> {
+        let is_lost = |taken: Prefix| {
+            let mut slices = plan.slices().meeting(taken);
+            contests && slices.any(|slice| slice.state == SliceState::Lost)
+        };
+        self.taken().find(|taken| !plan.slices().cover(*taken) && !is_lost(*taken))
     }
 
     /// What repair requests, so that the books say what Docker has: one difference. `None` if there is none.

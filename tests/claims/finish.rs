@@ -42,6 +42,7 @@ fn settle(world: &mut World, rounds: usize, passing: u64) {
             world.tick(host);
         }
         world.forget();
+        (0..HOSTS).for_each(|host| world.mend(host));
         for _ in 0..200 {
             if world.flights.is_empty() && !world.hosts.iter().any(Host::is_busy) {
                 break;
@@ -52,7 +53,6 @@ fn settle(world: &mut World, rounds: usize, passing: u64) {
             (0..HOSTS).for_each(|host| world.serve(host));
             world.check();
         }
-        (0..HOSTS).for_each(|host| world.mend(host));
     }
 }
 

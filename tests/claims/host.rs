@@ -126,13 +126,16 @@ impl Host {
         self.running.as_ref().is_some_and(busy)
     }
 
-    /// What this host must not share with another: the slices that its books hold, and what Docker has of each pool.
-    pub fn owns(&self) -> Vec<Prefix> {
+    /// What this host must not share with another: the slices that its books hold, and what Docker has of each pool. If books and
+    /// store are set back, what this host says of a slice that another one has is no claim to it.
+    pub fn owns(&self, contests: bool) -> Vec<Prefix> {
         if self.forgotten {
             return Vec::new();
         }
         let held = self.books.with(SliceState::Held).filter(|_| !self.stale);
-        held.chain(self.docker.taken()).collect()
+        let lost = |taken: &Prefix| self.books.with(SliceState::Lost).any(|slice| slice.overlaps(*taken));
+        let taken = self.docker.taken().filter(|taken| !contests || !(self.stale || lost(taken)));
+        held.chain(taken).collect()
     }
 
     pub fn stopped(&self) -> Option<&str> {

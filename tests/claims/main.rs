@@ -32,6 +32,8 @@ const BOOKS_BACK: Script =
     Script { steps: 2_000, restores: Restores::Never, books_back: true, forget_living: true, faulty: NONE };
 /// The store is restored, and a person says so.
 const ANNOUNCED: Script = Script { restores: Restores::Announced, books_back: false, ..BOOKS_BACK };
+/// The same, and books are set back, too: what neither knows any more may get a second host.
+const BOTH: Script = Script { restores: Restores::Announced, ..BOOKS_BACK };
 /// The store is restored, and the restore is not announced.
 const SILENT: Script = Script { restores: Restores::Silent, ..ANNOUNCED };
 
@@ -116,6 +118,17 @@ fn a_slice_never_has_two_hosts_when_an_announced_restore_sets_the_store_back() {
     tell(&bad, ANNOUNCED);
     assert!(bad.is_empty());
     assert!(tally.claims > 500 && tally.restores > 50);
+}
+
+/// Books and store may both lack a slice with a network in it. The host claims it when it finds the network, or says that another
+/// host has it.
+#[test]
+fn no_network_stays_outside_of_slices_when_books_and_store_are_set_back() {
+    let (tally, bad) = histories(seeds(200), BOTH);
+    println!("{} seeds with older books and announced restores: {tally}, {} bad", seeds(200).end, bad.len());
+    tell(&bad, BOTH);
+    assert!(bad.is_empty());
+    assert!(tally.claims > 500 && tally.restores > 50 && tally.books_back > 30);
 }
 
 /// A restore that is not announced may give a slice two owners; the command with which a person announces it

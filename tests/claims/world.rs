@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use gipam::claims::around::unclaimed;
 use gipam::claims::machine::calls::{Pairs, StoreCall, StoreReply};
 use gipam::claims::machine::event::{ClaimAction, ClaimEvent, Geometry, Need};
 use gipam::claims::machine::own_books::ClaimBooks;
@@ -59,6 +60,13 @@ pub struct Tally {
     pub forgotten: usize,
     pub restores: usize,
     pub books_back: usize,
+}
+
+impl Script {
+    /// Whether two hosts may get one slice, so that only what they say about it is compared: books and store are set back.
+    pub fn contests(&self) -> bool {
+        self.books_back && self.restores != Restores::Never
+    }
 }
 
 impl Tally {
@@ -369,7 +377,18 @@ impl World {
         running.ledger.begin(self.now);
         match it.docker.repair(&running.ledger.plan) {
             Some(request) => running.ledger.ask(self.now, request, Caller::Nobody),
+            None => self.claim_around(host),
+        }
+    }
+
+    /// As the task does after repair: claims the slices around what Docker has and the books did not know. Then nothing is stale.
+    fn claim_around(&mut self, host: usize) {
+        let it = &mut self.hosts[host];
+        let Some(running) = &it.running else { return };
+        match unclaimed(&running.ledger.plan).into_iter().next() {
             None => it.stale = false,
+            Some(_) if running.wants.values().any(Option::is_none) => {}
+            Some((pool, slice)) => self.want_of(host, None, pool, Need::Around(slice)),
         }
     }
 
@@ -379,7 +398,7 @@ impl World {
         self.tally.claims += held(&it.books).saturating_sub(held(before));
         self.tally.given_back += before.slices.len().saturating_sub(it.books.slices.len());
         let lost = it.books.with(SliceState::Lost).find(|slice| before.holds(*slice));
-        if let Some(slice) = lost.filter(|_| !it.stale && !it.forgotten) {
+        if let Some(slice) = lost.filter(|_| !it.stale && !it.forgotten && !self.script.contests()) {
             self.fail(format!("host {} lost {slice}", self.hosts[host].id));
         }
     }
@@ -410,8 +429,11 @@ impl World {
             return;
         }
         let mut bad = None;
-        let owned =
-            self.hosts.iter().flat_map(|host| host.owns().into_iter().map(move |prefix| (prefix, host)));
+        let contests = self.script.contests();
+        let owned = self
+            .hosts
+            .iter()
+            .flat_map(|host| host.owns(contests).into_iter().map(move |prefix| (prefix, host)));
         let mut owned: Vec<_> = owned.collect();
         owned.sort_unstable_by_key(|(prefix, _)| (prefix.family(), prefix.first()));
         let mut furthest: Option<(Family, u128, &Host)> = None;
@@ -435,7 +457,7 @@ impl World {
             if let Some(what) = host.docker.missing_in(plan) {
                 bad = Some(format!("{} has {what} without books", host.id));
             }
-            if let Some(what) = host.docker.unowned_in(plan) {
+            if let Some(what) = host.docker.unowned_in(plan, self.script.contests()) {
                 bad = Some(format!("{} has {what} outside of its slices", host.id));
             }
         }

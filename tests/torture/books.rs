@@ -12,6 +12,7 @@ use gipam::plan::Plan;
 use gipam::plan::change::Kind;
 use gipam::store::Reader;
 
+use crate::cluster::history::Hold;
 use crate::crew::WORD;
 use crate::invariants::{conserved, disjoint};
 use crate::journal::{Book, Journal, State};
@@ -108,14 +109,20 @@ fn settle_subnets(book: &mut Book, seen: &Seen, found: &mut Found) {
                     found.broken.push(format!("{word} got {:?} and has {place:?}", subnet.granted));
                 }
                 found.uncertain += u64::from(subnet.state == State::Asked);
-                (subnet.state, subnet.granted) = (State::Held, Some(place.clone()));
+                let before = std::mem::replace(&mut subnet.state, State::Held);
+                subnet.granted = Some(place.clone());
+                book.tell(word, || format!("{before:?} before, and the books have it: {place:?}"));
             }
         }
     }
     let gone: Vec<String> =
         book.subnets.keys().filter(|word| !seen.subnets.contains_key(*word)).cloned().collect();
     for word in gone {
+        book.tell(&word, || "the books do not have it".to_owned());
         if book.subnets[&word].state == State::Held {
+            if let (Some(observer), Some((_, prefix))) = (&book.observer, &book.subnets[&word].granted) {
+                observer.suspects(Hold::Subnet(*prefix));
+            }
             found.lost.push(format!("subnet {word}: {:?}", book.subnets[&word]));
         }
         book.subnets.remove(&word);

@@ -135,7 +135,7 @@ impl Client {
 
     /// RequestPool: a subnet of a family, chosen by gipam or requested by prefix.
     pub fn subnet(&mut self, v6: bool, pool: &str) -> (Outcome, String) {
-        let word = self.journal.book().ask_subnet(self.owner);
+        let word = self.journal.book().ask_subnet(self.owner, pool);
         let body = json!({
             "AddressSpace": "local", "Pool": pool, "SubPool": "", "Options": {WORD: word}, "V6": v6
         });
@@ -148,6 +148,10 @@ impl Client {
                 Outcome::Done
             }
             Err((outcome, certain)) => {
+                let reason = self.reasons.last().cloned().unwrap_or_default();
+                self.journal
+                    .book()
+                    .tell(&word, || format!("the request is {outcome:?}; the last 503: {reason}"));
                 if certain {
                     self.journal.book().lost_subnet(&word, false);
                 }
@@ -229,7 +233,13 @@ impl Client {
                 self.journal.book().lost_subnet(word, true);
                 Outcome::Done
             }
-            Err((outcome, _)) => outcome,
+            Err((outcome, _)) => {
+                let reason = self.reasons.last().cloned().unwrap_or_default();
+                self.journal
+                    .book()
+                    .tell(word, || format!("its release is {outcome:?}; the last 503: {reason}"));
+                outcome
+            }
         }
     }
 

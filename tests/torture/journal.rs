@@ -99,8 +99,10 @@ impl Book {
         format!("w{}", self.words)
     }
 
-    pub fn ask_subnet(&mut self, owner: usize) -> String {
+    /// Notes that a client requests a subnet: any of its family, or this one.
+    pub fn ask_subnet(&mut self, owner: usize, pool: &str) -> String {
         let word = self.word();
+        self.tell(&word, || format!("client {owner} requests a subnet: {pool:?}"));
         self.subnets.insert(word.clone(), Subnet { state: State::Asked, owner, granted: None });
         word
     }
@@ -121,6 +123,7 @@ impl Book {
         for (other, subnet) in &self.subnets {
             let overlaps = subnet.granted.as_ref().is_some_and(|(_, it)| it.overlaps(prefix));
             if subnet.state == State::Held && overlaps {
+                self.observer.iter().for_each(|it| it.suspects(Hold::Subnet(prefix)));
                 self.twice.push(format!("{prefix} was granted to {word} while {other} holds {subnet:?}"));
             }
         }
@@ -194,10 +197,18 @@ impl Book {
 
     /// Notes that a subnet and all its leases are certainly gone.
     pub fn lost_subnet(&mut self, word: &str, acknowledged: bool) {
+        self.tell(word, || format!("it is gone; released: {acknowledged}"));
         if !self.blind {
             self.acknowledged += u64::from(acknowledged);
             self.subnets.remove(word);
             self.leases.retain(|_, lease| lease.subnet != word);
+        }
+    }
+
+    /// Notes something for the story of this word.
+    pub fn tell(&self, word: &str, what: impl FnOnce() -> String) {
+        if let Some(observer) = &self.observer {
+            observer.notes(word, what());
         }
     }
 

@@ -13,7 +13,7 @@ use super::candidate::candidate;
 use super::event::{ClaimAction, Geometry, Need};
 use super::mutants::Mutant;
 use super::own_books::BookEntry;
-use super::records::{SliceRecord, pool_key, slice_key, written};
+use super::records::{SliceRecord, base_of, pool_key, slice_key, written};
 use super::stage::{Purpose, Stage};
 use super::step::Machine;
 
@@ -22,6 +22,12 @@ enum Way {
     Claim(Prefix),
     Owned(Prefix),
     Cannot(String),
+    /// Another host has a slice that the books do not know, by this value in the store.
+    Contested {
+        slice: Prefix,
+        claim: String,
+        text: String,
+    },
 }
 
 impl Machine {
@@ -38,6 +44,11 @@ impl Machine {
             Way::Claim(prefix) => self.begin_put(prefix, self.value(prefix), Purpose::Claim),
             Way::Owned(slice) => self.answer(ClaimAction::Owned { want, slice }),
             Way::Cannot(text) => self.answer(ClaimAction::Cannot { want, text }),
+            Way::Contested { slice: prefix, claim, text } => {
+                self.note(format!("networks of this host are in a slice of another one: {text}"));
+                self.answer(ClaimAction::Cannot { want, text });
+                self.write(vec![BookEntry::Slice { prefix, state: SliceState::Lost, claim }], Stage::Written)
+            }
         }
     }
 
@@ -62,11 +73,24 @@ impl Machine {
                 Some(self.answer(ClaimAction::Cannot { want, text }))
             }
             None => {
+                if let Some(other) = self.other_pool(base) {
+                    let text = format!(
+                        "pool {base} overlaps {other}, which the plan divides; make the settings of this host equal, then gipam \
+                         reload"
+                    );
+                    return Some(self.answer(ClaimAction::Cannot { want, text }));
+                }
                 let effect = Effect::Put { key: key.clone(), value: written(&own) };
                 let compares = vec![Compare { key, value: None }, self.plan_as_known(), self.host_as_known()];
                 Some(self.call(StoreCall::Transact { compares, effect }, Stage::Pool))
             }
         }
+    }
+
+    /// Another pool of the plan that overlaps this one: slices of two pools could overlap without having one key.
+    fn other_pool(&self, base: Prefix) -> Option<Prefix> {
+        let mut known = self.listing.as_ref()?.pools.keys().filter_map(|key| base_of(key));
+        known.find(|known| *known != base && known.overlaps(base))
     }
 
     fn way(&self, pool: &Geometry, need: Need) -> Way {
@@ -79,20 +103,23 @@ impl Machine {
                 };
                 self.not_to_be_had(*slice).map_or(Way::Claim(*slice), Way::Cannot)
             }
+            Need::Around(slice) if self.books.holds(slice) => Way::Owned(slice),
+            Need::Around(slice) => match (self.not_to_be_had(slice), self.value(slice)) {
+                (None, _) => Way::Claim(slice),
+                (Some(text), Some(claim)) if self.books.state(slice).is_none() => {
+                    Way::Contested { slice, claim, text }
+                }
+                (Some(text), _) => Way::Cannot(text),
+            },
         }
     }
 
     /// Why this slice cannot be claimed.
     fn not_to_be_had(&self, slice: Prefix) -> Option<String> {
-        match self.books.state(slice) {
-            Some(SliceState::Leaving) => {
-                return Some(format!("slice {slice} is being given back; repeat in a minute"));
-            }
-            Some(SliceState::Lost) => {
-                return Some(format!("slice {slice} is lost to another host; see gipam slices"));
-            }
-            Some(SliceState::Held) | None => {}
+        if self.books.state(slice) == Some(SliceState::Leaving) {
+            return Some(format!("slice {slice} is being given back; repeat in a minute"));
         }
+        // A lost slice that nobody has any more becomes this host's again.
         let (value, record) = self.listing.as_ref()?.slices.get(&slice)?;
         let Some(record) = record else {
             return Some(format!("slice {slice} has a record that this gipam does not understand: {value}"));

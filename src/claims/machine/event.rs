@@ -41,6 +41,8 @@ pub enum Need {
     Room { part: Prefix },
     /// The slices that contain this prefix.
     These(Prefix),
+    /// This slice, in which the host has networks already. If another host owns it, the books say that it is lost.
+    Around(Prefix),
 }
 
 /// This host, as its settings say; the id was made with its books.

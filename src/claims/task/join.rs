@@ -7,7 +7,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use tokio::sync::oneshot;
 
-use super::{ClaimsTask, Outcome, Wanter, geometry, loner, random};
+use super::{ClaimsTask, Outcome, Wanter, loner, random};
+use crate::claims::around::{self, geometry};
 use crate::claims::books;
 use crate::claims::handle::ClaimCommand;
 use crate::claims::known::PlanPlace;
@@ -144,7 +145,7 @@ impl ClaimsTask {
         };
         joining.current = Some(next);
         match self.pool_around(next).await {
-            Some(pool) => self.ask(Wanter::Join, pool, Need::These(next)).await,
+            Some(pool) => self.ask(Wanter::Join, pool, Need::Around(next)).await,
             None => self.note_joined(Err("no pool in slices contains it any more".to_owned())),
         }
     }
@@ -255,25 +256,10 @@ fn set_aside(plan: &Plan) -> Vec<Change> {
 /// The slices that this host uses without a claim: those around its networks, and those that a plan file gave it.
 fn missing(plan: &Plan) -> Vec<Prefix> {
     let is_claimed = |slice: &Slice| books::is_claim(&slice.claim) && slice.state == SliceState::Held;
-    let mut missing = BTreeSet::new();
-    let mut add = |prefix: Prefix| {
-        let Some(pool) = geometry(plan.settings(), prefix) else { return };
-        let open = |slice: &Prefix| !plan.slices().get(*slice).is_some_and(is_claimed);
-        missing.extend(pool.slices(prefix).into_iter().filter(open));
-    };
-    plan.slices().iter().for_each(|slice| add(slice.prefix));
-    for subnet in plan.subnets().filter(|subnet| subnet.is_held_locally()) {
-        let prefix = subnet.state.prefix;
-        match geometry(plan.settings(), prefix) {
-            Some(pool) if pool.shared => {
-                let gateway = subnet.gateway_lease().map(|(address, _)| address);
-                let leases = subnet.addresses.leases().map(|(address, _)| address);
-                let leases = leases.filter(|address| Some(*address) != gateway);
-                leases.for_each(|address| add(Prefix::host(prefix.address(address))));
-            }
-            Some(_) => add(prefix),
-            None => {}
-        }
-    }
+    let known = plan.slices().iter().map(|slice| slice.prefix);
+    let known = known.filter_map(|slice| Some((geometry(plan.settings(), slice)?, slice)));
+    let mut missing: BTreeSet<Prefix> = known.flat_map(|(pool, slice)| pool.slices(slice)).collect();
+    missing.extend(around::needed(plan));
+    missing.retain(|slice| !plan.slices().get(*slice).is_some_and(is_claimed));
     missing.into_iter().collect()
 }

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use super::around::geometry;
 use super::books;
 use super::etcd::EtcdStore;
 use super::from_store::Signs;
@@ -29,7 +30,7 @@ use crate::config::{EtcdSettings, PlanSource};
 use crate::ledger::Ledger;
 use crate::plan::prefix::Prefix;
 use crate::plan::request::Want;
-use crate::plan::settings::{Millis, Settings};
+use crate::plan::settings::Millis;
 
 use self::join::Joining;
 use self::pace::{Retries, SteadyTime};
@@ -55,6 +56,8 @@ enum Wanter {
     Upkeep,
     /// A host that joins, for its networks.
     Join,
+    /// A network that is there already, because repair adopted it.
+    Around,
 }
 
 /// What work that was begun came to.
@@ -356,6 +359,9 @@ impl ClaimsTask {
         match self.wanted.remove(&want) {
             // The commit of the slice has met the parked requests already.
             Some(Wanter::Ledger(_) | Wanter::Upkeep) | None => {}
+            Some(Wanter::Around) => {
+                tracing::info!("slice {slice} around networks of this host belongs to it now");
+            }
             Some(Wanter::Join) => self.note_joined(Ok(slice)),
         }
     }
@@ -364,6 +370,9 @@ impl ClaimsTask {
         match self.wanted.remove(&want) {
             Some(Wanter::Ledger(want)) => self.ledger.cannot(want, &text),
             Some(Wanter::Upkeep) => tracing::info!("no spare slice was claimed: {text}"),
+            Some(Wanter::Around) => {
+                tracing::info!("a slice around networks of this host was not claimed: {text}");
+            }
             Some(Wanter::Join) => self.note_joined(Err(text)),
             None => {}
         }
@@ -385,13 +394,6 @@ impl ClaimsTask {
             self.feed(ClaimEvent::Tick { now }).await;
         }
     }
-}
-
-/// How the pool around this prefix is cut.
-fn geometry(settings: &Settings, prefix: Prefix) -> Option<Geometry> {
-    let open = settings.pools.iter().filter(|pool| !pool.closed);
-    let base = open.flat_map(|pool| pool.bases()).find(|base| base.base.contains(prefix))?;
-    Geometry::of(base)
 }
 
 /// Calls the store one call after the other, in a task of its own.

@@ -10,8 +10,9 @@ use crate::claims::machine::calls::{StoreCall, StoreReply};
 use crate::claims::machine::listing::PlanListing;
 use crate::claims::machine::own_books::ClaimBooks;
 use crate::clock;
+use crate::ledger::Altered;
 use crate::plan::Plan;
-use crate::plan::settings::Millis;
+use crate::plan::settings::{Millis, Settings};
 
 /// The number of the call, which the machine never gives to one of its own.
 pub(super) const CALL: u64 = u64::MAX;
@@ -78,8 +79,27 @@ impl ClaimsTask {
         let place = PlanPlace::of(&self.source.keeper);
         let mut plan = HostsPlan::from_store(own, place, (listing, glimpse), &self.signs, &settings);
         plan.store = Some(health);
+        self.refuse_undivided(&plan, &settings).await;
         if self.known.get().as_deref() != Some(&plan) {
             self.known.set(Some(plan));
+        }
+    }
+
+    /// A pool that the plan divides, and that the configuration of this host has without slices, gives nothing more: other hosts own
+    /// parts of it. Its networks go on.
+    async fn refuse_undivided(&self, plan: &HostsPlan, settings: &Settings) {
+        if plan.refusing(settings).is_none() {
+            return;
+        }
+        for why in plan.refused.values() {
+            tracing::error!("the plan of all hosts: {why}");
+        }
+        let plan = plan.clone();
+        let refuse = move |now: &Plan| {
+            Ok((Altered { settings: plan.refusing(now.settings()), ..Altered::default() }, ()))
+        };
+        if let Err(refusal) = self.ledger.alter(refuse).await {
+            tracing::warn!("the plan of all hosts: {refusal}");
         }
     }
 

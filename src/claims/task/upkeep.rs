@@ -1,4 +1,5 @@
-//! Spare slices: one is claimed before the last room is used, and empty ones go back.
+//! Spare slices: one is claimed before the last room is used, and empty ones go back. Slices around networks that this host has
+//! without them are claimed, too.
 //!
 //! Promises: looks at most once a second, and only after a commit or when something becomes due; a host without networks in a
 //! pool claims nothing there; of several empty slices one is kept; a storm of requests does not eat a pool ([`FOR_REQUESTS`]).
@@ -6,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{ClaimsTask, Wanter};
+use crate::claims::around;
 use crate::claims::machine::event::{ClaimEvent, Geometry, Need};
 use crate::plan::Plan;
 use crate::plan::prefix::Prefix;
@@ -15,7 +17,7 @@ use crate::plan::slices::{Slice, SliceState};
 
 /// The time from a commit to the look.
 const PAUSE: Millis = 1_000;
-/// The time to the next look while a slice could not go back.
+/// The time to the next look while a slice could not go back, and between two looks for networks without a slice.
 const AGAIN: Millis = 10_000;
 /// How long a slice is empty before it goes back.
 const EMPTY: Millis = 600_000;
@@ -32,6 +34,8 @@ pub(super) struct Upkeep {
     empty: BTreeMap<Prefix, Millis>,
     /// When slices of a base were claimed, within the last minute.
     claims: BTreeMap<Prefix, VecDeque<Millis>>,
+    /// When networks without a slice are looked for next: that takes time in proportion to all networks.
+    around: Millis,
 }
 
 impl Upkeep {
@@ -42,6 +46,17 @@ impl Upkeep {
     pub(super) fn note_commit(&mut self, now: Millis) {
         let due = now + PAUSE;
         self.due = Some(self.due.map_or(due, |known| known.min(due)));
+    }
+
+    /// Whether networks without a slice are looked for now; a commit in the meantime brings the next look.
+    fn looks_around(&mut self, now: Millis) -> bool {
+        let is_due = self.around <= now;
+        if is_due {
+            self.around = now + AGAIN;
+        } else {
+            self.due = Some(self.due.map_or(self.around, |due| due.min(self.around)));
+        }
+        is_due
     }
 
     /// Lets a request claim a slice, unless too many were claimed. Single addresses and slices by number are not limited: a
@@ -156,6 +171,16 @@ impl ClaimsTask {
         let (wanted, back) = self.upkeep.decide(&slices, self.steps.now());
         for pool in wanted {
             self.ask(Wanter::Upkeep, pool, Need::Room { part: pool.base }).await;
+        }
+        if self.upkeep.looks_around(self.steps.now()) {
+            let unclaimed = self.ledger.look(around::unclaimed).await.unwrap_or_default();
+            let known = self.known.get();
+            // Nothing is claimed in a pool that the plan divides differently, and people see that already.
+            let refused =
+                |base: Prefix| known.as_ref().is_some_and(|known| known.refused.contains_key(&base));
+            for (pool, slice) in unclaimed.into_iter().filter(|(pool, _)| !refused(pool.base)) {
+                self.ask(Wanter::Around, pool, Need::Around(slice)).await;
+            }
         }
         // Books that are older than the networks of this host would call slices empty that are not.
         if (self.compared)() {

@@ -25,6 +25,23 @@ fn only(address: u128, warns: bool) -> Choice {
     Choice { among: BTreeSet::from([address]), warns, late: warns }
 }
 
+fn made_up(mac: Mac) -> bool {
+    mac.0[0] & 2 == 2
+}
+
+/// Whether a request does not say whose it is.
+fn is_anonymous(request: &AddressRequest) -> bool {
+    request.name.is_none() && request.mac.is_none_or(made_up)
+}
+
+/// Whether the caller had this record: by name, or by MAC where names are not sent.
+fn is_of(request: &AddressRequest, record: &Record) -> bool {
+    match &request.name {
+        Some(name) => record.name.as_ref() == Some(name),
+        None => request.mac.is_some() && record.mac == request.mac,
+    }
+}
+
 impl Model {
     /// The gateway that was requested, otherwise the first usable address that is not reserved.
     pub fn slot(&self, state: &SubnetState) -> u128 {
@@ -119,8 +136,15 @@ impl Model {
         let (kind, choice) = match (request.gateway, gateway) {
             (true, Some(gateway)) => return self.expect(seen, &self.answer(at, gateway), false, false),
             (true, None) => (Kind::Gateway, self.gateway(entry)),
+            (false, _) if self.lost(&entry.state).is_some() => {
+                (Kind::Endpoint, self.given_before(entry, request))
+            }
             (false, _) => (Kind::Endpoint, self.dynamic(entry, request)),
         };
+        if let (Some(slice), None, Kind::Endpoint) = (self.lost(&entry.state), &choice, kind) {
+            let claim = Reply::Claim(Want::These(slice));
+            return self.expect(seen, &Expected::Reply(claim), false, false);
+        }
         let late = choice.as_ref().is_none_or(|choice| choice.late) && kind == Kind::Endpoint;
         if let Some(want) = self.more(&entry.state).filter(|_| late) {
             return self.expect(seen, &Expected::Reply(Reply::Claim(want)), false, false);
@@ -159,6 +183,14 @@ impl Model {
                     if request.gateway { router } else { sets_up && self.is_reserved_in(entry, address) };
                 if self.shared(&entry.state).is_some() && !self.owns(of_host) && !common {
                     let claim = Reply::Claim(Want::These(of_host));
+                    return self.expect(seen, &Expected::Reply(claim), false, false);
+                }
+                let before = entry
+                    .records
+                    .get(&address)
+                    .is_some_and(|record| is_anonymous(request) || is_of(request, record));
+                if let Some(slice) = self.lost(&entry.state).filter(|_| !request.gateway && !before) {
+                    let claim = Reply::Claim(Want::These(slice));
                     return self.expect(seen, &Expected::Reply(claim), false, false);
                 }
                 return self.granted_address(at, BTreeSet::from([address]), kind, request, seen, false);
@@ -221,27 +253,11 @@ impl Model {
     }
 
     fn dynamic(&self, entry: &Entry, request: &AddressRequest) -> Option<Choice> {
-        let allowed = self.allowed(entry, false);
         if let Some(pinned) = self.pinned_to(entry, request) {
             return Some(only(pinned, false));
         }
-        let newest = |is: &dyn Fn(&Record) -> bool| {
-            let own = entry.records.iter().filter(|(_, record)| !record.leased && is(record));
-            own.max_by_key(|(_, record)| record.generation).map(|(address, _)| *address)
-        };
-        let by_name =
-            request.name.as_deref().and_then(|name| newest(&|record| record.name.as_deref() == Some(name)));
-        let by_mac = || request.mac.and_then(|mac| newest(&|record| record.mac == Some(mac)));
-        let known = by_name.or_else(by_mac);
-        let generation = known.map_or(0, |known| entry.records[&known].generation);
-        if let Some((_, dead)) = self.own_dead(entry, request).filter(|(of, _)| *of > generation) {
-            return Some(Choice { late: false, ..only(dead, true) });
-        }
-        if let Some(own) = known.filter(|own| allowed.contains(own)) {
-            return Some(only(own, false));
-        }
-        if let Some(released) = self.just_released(entry, request, &allowed).filter(|_| known.is_none()) {
-            return Some(only(released, false));
+        if let Some(own) = self.recognized(entry, request) {
+            return Some(own);
         }
         let all = self.unused(entry, false);
         let beyond = |address: &&u128| entry.state.start_beyond.is_some_and(|start| **address > start);
@@ -261,12 +277,44 @@ impl Model {
         released.or_else(|| self.last_resort(entry))
     }
 
+    /// In a subnet whose slice this host has lost: an address that it gave before, to the caller if that is known.
+    fn given_before(&self, entry: &Entry, request: &AddressRequest) -> Option<Choice> {
+        let own = |address: &u128| entry.records.get(address).is_some_and(|record| is_of(request, record));
+        if let Some(pinned) = self.pinned_to(entry, request).filter(own) {
+            return Some(only(pinned, false));
+        }
+        let any = || self.released(entry, false).map(|choice| Choice { warns: false, late: false, ..choice });
+        let once = |choice: &Choice| {
+            let record = choice.among.first().and_then(|address| entry.records.get(address));
+            record.is_some_and(|record| !record.asked_by_number)
+        };
+        self.recognized(entry, request).or_else(|| any().filter(|_| is_anonymous(request)).filter(once))
+    }
+
+    /// The address by which a holder is recognized.
+    fn recognized(&self, entry: &Entry, request: &AddressRequest) -> Option<Choice> {
+        let allowed = self.allowed(entry, false);
+        let newest = |is: &dyn Fn(&Record) -> bool| {
+            let own = entry.records.iter().filter(|(_, record)| !record.leased && is(record));
+            own.max_by_key(|(_, record)| record.generation).map(|(address, _)| *address)
+        };
+        let by_name =
+            request.name.as_deref().and_then(|name| newest(&|record| record.name.as_deref() == Some(name)));
+        let by_mac = || request.mac.and_then(|mac| newest(&|record| record.mac == Some(mac)));
+        let known = by_name.or_else(by_mac);
+        let generation = known.map_or(0, |known| entry.records[&known].generation);
+        if let Some((_, dead)) = self.own_dead(entry, request).filter(|(of, _)| *of > generation) {
+            return Some(Choice { late: false, ..only(dead, true) });
+        }
+        if let Some(own) = known.filter(|own| allowed.contains(own)) {
+            return Some(only(own, false));
+        }
+        self.just_released(entry, request, &allowed).filter(|_| known.is_none()).map(|it| only(it, false))
+    }
+
     /// The generation and address of the holder's newest lease that is proven dead.
     fn own_dead(&self, entry: &Entry, request: &AddressRequest) -> Option<(u64, u128)> {
-        let is_own = |record: &Record| match &request.name {
-            Some(name) => record.name.as_ref() == Some(name),
-            None => request.mac.is_some() && record.mac == request.mac,
-        };
+        let is_own = |record: &Record| is_of(request, record);
         let (open, serial) = (self.open(&entry.state, false), entry.state.serial);
         let allowed = |address: u128| {
             let pinned = self.pins_of(entry).any(|(pinned, _)| pinned == address);
@@ -288,9 +336,7 @@ impl Model {
 
     /// The only address that Docker released within the window, for a request without a known name or MAC.
     fn just_released(&self, entry: &Entry, request: &AddressRequest, allowed: &[u128]) -> Option<u128> {
-        let made_up = |mac: Mac| mac.0[0] & 2 == 2;
-        let anonymous = request.name.is_none() && request.mac.is_none_or(made_up);
-        if !anonymous || request.serial || entry.state.space != Space::Local {
+        if !is_anonymous(request) || request.serial || entry.state.space != Space::Local {
             return None;
         }
         let open = self.open(&entry.state, false);

@@ -69,6 +69,13 @@ impl Model {
         })
     }
 
+    /// The slice around a private subnet that this host has lost.
+    pub fn lost(&self, state: &SubnetState) -> Option<Prefix> {
+        let lost = self.slices.iter().filter(|(_, (slice, _))| *slice == SliceState::Lost);
+        let mut met = lost.map(|(slice, _)| *slice).filter(|slice| slice.overlaps(state.prefix));
+        met.next().filter(|_| state.space == Space::Local && self.is_sliced(state.prefix))
+    }
+
     /// What a subnet without a good address would ask for.
     pub fn more(&self, state: &SubnetState) -> Option<Want> {
         let (base, _) = self.shared(state)?;

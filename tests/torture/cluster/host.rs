@@ -27,7 +27,7 @@ const TROUBLE: &str = "the plan's store does not answer";
 
 /// One network address plan for all hosts: networks of both families from two pools in slices, and a LAN of both families.
 pub const POOLS: &str = r#"
-history = 2000
+history = 20000
 [[pool]]
 name = "four"
 v4 = { base = "198.18.0.0/19", size = 26, slice = 23 }
@@ -73,8 +73,8 @@ impl Host {
             machine.address()
         );
         // Keys of the top level come before the first table.
-        let (plan, pools) = toml.split_once("\nhistory = 2000\n").unwrap();
-        let house = House::with_toml(&format!("history = 2000\n{plan}\n{pools}"));
+        let (plan, pools) = toml.split_once("\nhistory = 20000\n").unwrap();
+        let house = House::with_toml(&format!("history = 20000\n{plan}\n{pools}"));
         let volume = Volume::memory(house.directory.path(), DISK);
         let observer = Observer { history: history.clone(), host: index };
         let mut host = Host {
@@ -129,6 +129,7 @@ impl Host {
             wire.try_call("Plugin.Activate", "").filter(|answer| answer.status == 200)
         });
         self.daemon = Some(daemon);
+        self.observer.happens("the daemon serves");
     }
 
     pub fn is_running(&self) -> bool {
@@ -137,14 +138,17 @@ impl Host {
 
     pub fn kill(&mut self) {
         self.daemon.take().unwrap().kill();
+        self.observer.happens("the daemon was killed");
     }
 
     /// Ends the daemon in an orderly way, so that its books have no WAL.
     pub fn stop(&mut self) {
         assert!(self.daemon.take().unwrap().stop().success());
+        self.observer.happens("the daemon has ended");
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {
+        self.observer.happens(&format!("the daemon gets signal {signal:?}"));
         self.daemon.as_ref().unwrap().signal(signal);
     }
 
@@ -205,6 +209,26 @@ impl Host {
             let address = remote.strip_suffix(":094B").filter(|_| state == "01")?;
             Some(u32::from_str_radix(address, 16).ok()?.to_ne_bytes()[3])
         })
+    }
+
+    /// What the books say happened to this subnet or address, newest first.
+    pub fn history_of(&self, of: &str) -> String {
+        let Ok(reader) = gipam::store::Reader::open(&self.books()) else { return String::new() };
+        let lines = reader.history(Some(of), 200).unwrap_or_default();
+        let text = |line: &gipam::store::history::HistoryLine| {
+            let (name, why) = (line.name.clone().unwrap_or_default(), line.why.clone().unwrap_or_default());
+            format!("{} {} {} {} {name} {why}\n", line.at, line.event, line.subnet, line.id)
+        };
+        lines.iter().map(text).collect()
+    }
+
+    /// Copies its log and its books.
+    pub fn keep(&self, directory: &std::path::Path) {
+        let books = self.books();
+        let wal = format!("{}-wal", books.display());
+        for (from, to) in [(self.house.path("log"), "log"), (books, "db"), (wal.into(), "db-wal")] {
+            let _ = fs::copy(from, directory.join(format!("{}.{to}", self.name)));
+        }
     }
 
     /// The plan that a start would rebuild from the books.

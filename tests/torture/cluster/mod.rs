@@ -98,6 +98,7 @@ impl Scene {
 
     /// Repairs everything, stops the clients, waits until store and books agree, and compares the books with the answers.
     pub fn settle(&mut self, when: &str) {
+        self.history.happens(when);
         self.heal();
         self.rest();
         for host in &mut self.hosts {
@@ -107,6 +108,7 @@ impl Scene {
             host.assert_alive();
         }
         self.agree(when);
+        self.history.happens("store and books agree");
         self.compared += self.hosts.iter().map(|host| host.compare(when)).sum::<u64>();
     }
 
@@ -220,6 +222,35 @@ impl Scene {
             ("!leaks after repair", leaks as u64),
         ]);
         counts
+    }
+}
+
+/// Stories that are told of one failure.
+const STORIES: usize = 3;
+
+impl Drop for Scene {
+    /// One failure has to be enough to find its cause: what is suspect is told from all sides, and logs and books are kept.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for (host, hold) in self.history.suspects().into_iter().take(STORIES) {
+            let name = history::shown(hold);
+            eprintln!(
+                "THE STORY OF {name}, suspect at host {}:\n{}",
+                self.hosts[host].name,
+                self.history.story(hold)
+            );
+            for host in &self.hosts {
+                eprintln!("in the books of host {}, newest first:\n{}", host.name, host.history_of(&name));
+            }
+        }
+        let kept = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("cluster");
+        let _ = std::fs::remove_dir_all(&kept);
+        if std::fs::create_dir_all(&kept).is_ok() {
+            self.hosts.iter().for_each(|host| host.keep(&kept));
+            eprintln!("logs and books of all hosts are in {}", kept.display());
+        }
     }
 }
 
