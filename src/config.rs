@@ -28,6 +28,7 @@ mod pools;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod translation;
 pub mod value;
 
 pub use books_file::{BooksFile, Content, ResolvedFile};
@@ -40,6 +41,7 @@ pub use origin::{Origin, Shown};
 pub use plan::{EtcdEndpoint, EtcdSettings, PlanKeeper, PlanSource};
 pub use pools::PoolsOrigin;
 pub use resolve::{ClientConfig, check_file};
+pub use translation::{OuterPrefix, PoolTranslation};
 pub use value::PlanRoutes;
 
 /// Everything the daemon needs to know before it opens its books.
@@ -64,6 +66,8 @@ pub struct Config {
     /// Where the page and the metrics are served; `None` unless configured.
     pub http: Option<Http>,
     pub warn_at: WarnAt,
+    /// The pools whose addresses are translated.
+    pub translations: Vec<PoolTranslation>,
     pub hooks: Vec<Hook>,
     /// The keys as they are written in the file or set by options, or their defaults.
     pub keys: keys::Top,

@@ -18,7 +18,7 @@ use super::origin::{At, Spot};
 use super::plan::{EtcdEndpoint, KeyPrefix};
 use super::value::{
     Begin, DriverName, EventName, HookName, HostName, LogLevel, Mode, PageAddress, PlanHost, PlanRoutes,
-    PoolName, Share, Text, Time, UnknownSubnets,
+    PoolName, Share, Text, Time, Translate, UnknownSubnets,
 };
 use crate::plan::prefix::AddressRange;
 use crate::plan::settings::AddressOrder;
@@ -236,6 +236,10 @@ keys! {
             "as above, for subnets of this pool";
         warn_at: Option<At<Share>> = "as above", &[], Reload,
             "as above, for this pool and its subnets";
+        translate: Option<At<Translate>> = "none", &[], Reload,
+            "\"nptv6\": the v6 base is translated 1:1 to `outer` (RFC 6296), so that containers keep their addresses when the provider's prefix changes; needs CAP_NET_ADMIN; see [ipv6.md](ipv6.md)";
+        outer: Option<At<String>> = "none", &[], Reload,
+            "with `translate`: the prefix by which the provider reaches this host, at least as large as the v6 base";
     }
 
     /// One family of a pool.

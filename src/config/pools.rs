@@ -207,7 +207,17 @@ impl Resolver<'_> {
         let name = At::new(PoolName(DEFAULT_POOL.to_owned()), DEFAULT);
         let (reserved, cooling, subnet_cooling, warn_at) = (Vec::new(), None, None, None);
         let any = v4.is_some() || v6.is_some();
-        Ok(any.then_some(PoolTable { name, v4, v6, reserved, cooling, subnet_cooling, warn_at }))
+        Ok(any.then_some(PoolTable {
+            name,
+            v4,
+            v6,
+            reserved,
+            cooling,
+            subnet_cooling,
+            warn_at,
+            translate: None,
+            outer: None,
+        }))
     }
 
     fn base_of_options(

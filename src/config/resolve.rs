@@ -119,6 +119,7 @@ pub(super) fn resolve(
     let http = resolver.http(&top);
     let hooks = resolver.hooks(&top)?;
     let (settings, pools_origin, warn_at) = resolver.settings(&top)?;
+    let translations = resolver.translations(&top, &settings, &pools_origin)?;
     let (drivers, admin) = resolver.drivers(&top, &settings, &plugin_dirs)?;
     Ok(Config {
         file,
@@ -131,6 +132,7 @@ pub(super) fn resolve(
         plan,
         http,
         warn_at,
+        translations,
         hooks,
         settings,
         pools_origin,

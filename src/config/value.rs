@@ -32,7 +32,7 @@ macro_rules! plain {
     )*};
 }
 
-plain!(bool, u8, u16, u32, NonZeroU16, String, AddressOrder, UnknownSubnets, Begin, PlanRoutes);
+plain!(bool, u8, u16, u32, NonZeroU16, String, AddressOrder, UnknownSubnets, Begin, PlanRoutes, Translate);
 
 impl<T: Value> Value for Vec<At<T>> {
     type Raw = Self;
@@ -135,6 +135,14 @@ impl PlanRoutes {
             Self::Kernel => "kernel",
         }
     }
+}
+
+/// How the addresses of a pool are translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Translate {
+    /// RFC 6296.
+    Nptv6,
 }
 
 /// At which event a new hook starts.

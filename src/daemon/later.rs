@@ -84,6 +84,8 @@ mod tests {
         ("[[pool]]", "cooling", POOL, "", "cooling = \"1m\""),
         ("[[pool]]", "subnet_cooling", POOL, "", "subnet_cooling = \"1m30s\""),
         ("[[pool]]", "warn_at", POOL, "", "warn_at = \"70%\""),
+        ("[[pool]]", "translate", POOL, "", "outer = \"2001:db8:1::/48\"\ntranslate = \"nptv6\""),
+        ("[[pool]]", "outer", POOL, "translate = \"nptv6\"\nouter = \"2001:db8:1::/48\"", "translate = \"nptv6\"\nouter = \"2001:db8:2::/48\""),
         (BASE, "base", "[[pool]]\nname = \"a\"\n...", "v6.base = \"2001:db8::/48\"", "v6.base = \"2001:db8:1::/48\""),
         (BASE, "size", POOL, "", "v6.size = 72"),
         (BASE, "addresses", POOL, "", "v6.addresses = \"stable\""),

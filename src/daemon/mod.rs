@@ -32,10 +32,10 @@ use crate::claims::handle::ClaimsHandle;
 use crate::claims::task::{ClaimsAtStart, ClaimsTask};
 use crate::claims::{self, SharedPlan};
 use crate::clock;
-use crate::config::{self, Config, PlanRoutes};
+use crate::config::{self, Config, OuterPrefix, PlanRoutes};
 use crate::docker::discovery::Announcement;
 use crate::docker::{Callers, Counters, Driver, Halves, Streak, Survey};
-use crate::edge::{self, Edge, EdgeCourse, EdgeSettings};
+use crate::edge::{self, Edge, EdgeCourse, EdgeSettings, OuterNow, TranslatedPool};
 use crate::hooks::{self, Hooks};
 use crate::ledger::{Fatal, Ledger, Writer};
 use crate::plan::Caller;
@@ -222,7 +222,15 @@ fn end_edge(edge: &Edge, thread: std::thread::JoinHandle<()>, is_orderly: bool) 
 /// What the thread of the kernel's objects is to do with this configuration.
 fn course(config: &Config) -> EdgeCourse {
     let routes = config.plan.as_ref().is_some_and(|plan| plan.routes == PlanRoutes::Kernel);
-    EdgeCourse::Keep(EdgeSettings { routes })
+    let translations = config.translations.iter().map(|it| TranslatedPool {
+        pool: it.pool.clone(),
+        inner: it.inner,
+        source: it.outer.to_string(),
+        outer: match it.outer {
+            OuterPrefix::Fixed(prefix) => OuterNow::OneOf(vec![prefix]),
+        },
+    });
+    EdgeCourse::Keep(EdgeSettings { routes, translations: translations.collect() })
 }
 
 /// What the daemon has to do with pools that several hosts share.

@@ -125,6 +125,14 @@ pub(super) fn told_lines(old: &Config, new: &Config) -> Vec<String> {
     if new.warn_at != old.warn_at {
         lines.push("warn_at thresholds change".to_owned());
     }
+    if new.translations != old.translations {
+        let shown = |config: &Config| {
+            let all = &config.translations;
+            let texts: Vec<String> = all.iter().map(|it| format!("{} to {}", it.inner, it.outer)).collect();
+            if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
+        };
+        lines.push(format!("translations: {} becomes {}", shown(old), shown(new)));
+    }
     if new.plan != old.plan {
         let shown = |config: &Config| match &config.plan {
             Some(plan) => format!("{} as host {}, routes {}", plan.keeper, plan.host, plan.routes.name()),

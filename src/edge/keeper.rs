@@ -18,6 +18,7 @@ use super::kernel::{KernelSockets, News, Notice, is};
 use super::kind::{Changes, EdgeSettings, Facts, KernelKind, KindWish};
 use super::slice_routes::SliceRoutes;
 use super::state::{self, EdgeState};
+use super::translated::TranslationTable;
 use crate::claims::{HostsPlan, SharedPlan};
 use crate::clock;
 use crate::hooks::{Event, Hooks};
@@ -96,7 +97,7 @@ pub fn start(
         hooks_told: 0,
         told: None,
         kept: KeptKinds {
-            kinds: vec![KeptKind::new(SliceRoutes::default())],
+            kinds: vec![KeptKind::new(SliceRoutes::default()), KeptKind::new(TranslationTable::default())],
             socket: None,
             state: state.clone(),
             pause: TOGETHER,
@@ -340,7 +341,8 @@ impl KeptKinds {
         let ringing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
         drop(bell.try_io(Interest::READABLE, ringing));
         let (kinds, rows) = (&mut self.kinds, self.state.rows());
-        let was_doubtful = kinds.iter().any(|kept| kept.is_doubtful);
+        let doubtful = |kinds: &[KeptKind]| kinds.iter().filter(|kept| kept.is_doubtful).count();
+        let before = doubtful(kinds);
         let is_complete =
             |kept: &KeptKind| rows.iter().all(|row| row.kind != kept.kind.name() || row.kept == row.wanted);
         let least: Vec<News> =
@@ -355,7 +357,7 @@ impl KeptKinds {
             self.socket = None;
             self.doubt();
         }
-        !was_doubtful && self.kinds.iter().any(|kept| kept.is_doubtful)
+        doubtful(&self.kinds) > before
     }
 }
 

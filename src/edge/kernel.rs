@@ -1,4 +1,5 @@
-//! The kernel, as all kinds of objects use it: one socket for requests, and one that receives every change.
+//! The kernel, as all kinds of objects use it: one socket for requests, and one that receives every change; two more for nftables, if
+//! a kind needs them.
 //!
 //! Promises: a notification of a change that gipam itself made is left out. If notifications were lost, the caller learns it. Calls
 //! block until the kernel answers, at most two seconds. Knows no kind of objects.
@@ -8,8 +9,10 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use netlink_packet_core::Emitable;
 use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
-use rustix::io::Errno;
+use rustix::event::epoll;
+use rustix::io::{Errno, ioctl_fionbio};
 
+use super::nft_socket::NftSocket;
 use crate::host::netlink::{BUFFER, Netlink, messages, receive};
 use crate::host::watch::GROUPS;
 
@@ -33,6 +36,8 @@ pub(super) enum News {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Notice<'a> {
     Changed(u16, &'a [u8]),
+    /// gipam's nftables table may have changed.
+    Table,
     /// Some notifications were lost, so anything may have changed.
     Lost,
 }
@@ -45,6 +50,9 @@ pub(super) struct KernelSockets {
     port: u32,
     notices: Socket,
     buffer: Vec<u8>,
+    /// Becomes readable with any of the queues of notifications.
+    queues: OwnedFd,
+    tables: Option<NftSocket>,
 }
 
 impl KernelSockets {
@@ -58,16 +66,38 @@ impl KernelSockets {
         }
         notices.add_membership(NETCONF)?;
         notices.set_non_blocking(true)?;
-        Ok(Self { port: netlink.port()?, netlink, notices, buffer: Vec::with_capacity(BUFFER) })
+        let queues = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        ioctl_fionbio(&queues, true)?;
+        follow(&queues, &notices)?;
+        let buffer = Vec::with_capacity(BUFFER);
+        Ok(Self { port: netlink.port()?, netlink, notices, buffer, queues, tables: None })
     }
 
-    /// A second descriptor of the queue of notifications, only for waiting.
+    /// A descriptor of the queues of notifications, only for waiting.
     pub(super) fn bell(&self) -> io::Result<OwnedFd> {
-        self.notices.as_fd().try_clone_to_owned()
+        self.queues.try_clone()
+    }
+
+    /// The nftables of this host.
+    pub(super) fn tables(&mut self) -> io::Result<&mut NftSocket> {
+        let tables = match self.tables.take() {
+            Some(tables) => tables,
+            None => {
+                let tables = NftSocket::open()?;
+                follow(&self.queues, tables.notices())?;
+                tables
+            }
+        };
+        Ok(self.tables.insert(tables))
     }
 
     /// Reads all queued notifications.
     pub(super) fn news(&mut self, each: &mut dyn FnMut(Notice<'_>)) -> io::Result<()> {
+        if let Some(tables) = &mut self.tables
+            && tables.is_doubtful()?
+        {
+            each(Notice::Table);
+        }
         loop {
             match receive(&self.notices, &mut self.buffer) {
                 Ok(()) => {}
@@ -87,6 +117,12 @@ impl KernelSockets {
             }
         }
     }
+}
+
+/// Adds a queue of notifications.
+fn follow(queues: &OwnedFd, queue: impl AsFd) -> io::Result<()> {
+    let (any, readable) = (epoll::EventData::new_u64(0), epoll::EventFlags::IN);
+    Ok(epoll::add(queues, queue, any, readable)?)
 }
 
 /// A message as it is sent.

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::difference::{Difference, KernelObject, difference};
 use super::kernel::{KernelSockets, News, Notice, is};
+use super::translated::TranslatedPool;
 use crate::claims::HostsPlan;
 use crate::view::kernel::{KernelRow, KindName};
 use crate::view::rows::RouteRow;
@@ -22,6 +23,8 @@ const PASSES: u32 = 3;
 pub struct EdgeSettings {
     /// The routes of the plan of several hosts.
     pub routes: bool,
+    /// The pools whose prefixes are translated.
+    pub translations: Vec<TranslatedPool>,
 }
 
 /// From what the kinds derive what they want.

@@ -1,4 +1,5 @@
-//! EDGE: what gipam keeps in the kernel for the networks of the plan, by kind. Today: the routes to the slices of other hosts.
+//! EDGE: what gipam keeps in the kernel for the networks of the plan, by kind. Today: the routes to the slices of other hosts, and
+//! the nftables table that translates prefixes.
 //!
 //! ```text
 //!   plan, books, settings ──▶ kinds (`kind`)   the wanted set of each kind
@@ -6,7 +7,8 @@
 //!                              └──▶ kernel     removed and added by netlink, one by one
 //! ```
 //!
-//! Kinds: `slice_routes` (wanted set: `routes`, netlink: `route_messages`).
+//! Kinds: `slice_routes` (wanted set: `routes`, netlink: `route_messages`), `translated` (rules: `translate`, their encoding: `nft`,
+//! netlink: `nft_socket`).
 //!
 //! Promises: `keeper` makes the kernel's set equal to the wanted one at the start, after each change of what is wanted, and after each
 //! notification that one may be gone or changed; it does not poll. What gipam did not make is never changed. Everything runs on a
@@ -17,10 +19,15 @@ pub mod difference;
 mod keeper;
 mod kernel;
 mod kind;
+mod nft;
+mod nft_socket;
 mod route_messages;
 pub mod routes;
 mod slice_routes;
 mod state;
+mod translate;
+mod translated;
 
 pub use self::keeper::{Edge, EdgeCourse, start};
 pub use self::kind::EdgeSettings;
+pub use self::translated::{OuterNow, TranslatedPool};

@@ -1,4 +1,4 @@
-//! Requests to the kernel: one at a time over a route netlink socket, blocking, with a time limit.
+//! Requests to the kernel: one at a time over a netlink socket, blocking, with a time limit.
 //!
 //! The payload of each answer goes to the caller as raw bytes and is not stored or interpreted, so attributes of
 //! a newer kernel cannot make a request fail. If the kernel marks a dump as interrupted (by a change meanwhile),
@@ -36,7 +36,7 @@ const REQUEST_BODY: usize = 12;
 /// `struct nlmsghdr`.
 const HEADER: usize = 16;
 
-/// A route netlink socket, for any number of requests.
+/// A netlink socket, for any number of requests.
 #[derive(Debug)]
 pub(crate) struct Netlink {
     socket: Socket,
@@ -44,9 +44,14 @@ pub(crate) struct Netlink {
 }
 
 impl Netlink {
-    /// Opens the socket; does not send anything yet.
+    /// Opens a socket for links, addresses and routes; does not send anything yet.
     pub(crate) fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        Self::open_for(NETLINK_ROUTE)
+    }
+
+    /// Opens a socket of another protocol of netlink.
+    pub(crate) fn open_for(protocol: isize) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
         set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
@@ -105,7 +110,26 @@ impl Netlink {
         each: &mut dyn FnMut(u16, &[u8]),
     ) -> io::Result<bool> {
         self.sequence = self.sequence.wrapping_add(1);
-        self.socket.send(&request(kind, flags, body, self.sequence), 0)?;
+        self.socket.send(&request(kind, flags | NLM_F_ACK, body, self.sequence), 0)?;
+        self.answer(self.sequence, each)
+    }
+
+    /// Sends several requests at once, which the kernel of this protocol carries out as a whole or not at all; returns the first
+    /// error. Each has its type, flags and body.
+    pub(crate) fn ask_all(&mut self, requests: &[(u16, u16, Vec<u8>)]) -> io::Result<()> {
+        let first = self.sequence.wrapping_add(1);
+        let mut bytes = Vec::new();
+        for (kind, flags, body) in requests {
+            self.sequence = self.sequence.wrapping_add(1);
+            bytes.extend(request(*kind, *flags, body, self.sequence));
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
+        self.socket.send(&bytes, 0)?;
+        self.answer(first, &mut |_, _| {}).map(drop)
+    }
+
+    /// Receives the answers to the requests with this sequence number and higher ones, up to the first that ends one.
+    fn answer(&self, first: u32, each: &mut dyn FnMut(u16, &[u8])) -> io::Result<bool> {
         let mut interrupted = false;
         let mut buffer: Vec<u8> = Vec::with_capacity(BUFFER);
         loop {
@@ -118,7 +142,7 @@ impl Netlink {
             })?;
             for message in messages(&buffer) {
                 let message = message?;
-                if message.sequence_number() != self.sequence {
+                if !(first..=self.sequence).contains(&message.sequence_number()) {
                     continue;
                 }
                 interrupted |= message.flags() & NLM_F_DUMP_INTR != 0;
@@ -182,7 +206,7 @@ fn request(kind: u16, flags: u16, body: &[u8], sequence: u32) -> Vec<u8> {
     let mut message = NetlinkBuffer::new(&mut bytes);
     message.set_length(u32::try_from(length).unwrap_or_default());
     message.set_message_type(kind);
-    message.set_flags(NLM_F_REQUEST | NLM_F_ACK | flags);
+    message.set_flags(NLM_F_REQUEST | flags);
     message.set_sequence_number(sequence);
     bytes
 }

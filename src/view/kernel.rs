@@ -14,6 +14,8 @@ pub enum KindName {
     /// The routes to the slices of a plan of several hosts.
     #[default]
     Routes,
+    /// The prefixes of pools that are translated.
+    Translations,
 }
 
 impl KindName {
@@ -21,6 +23,7 @@ impl KindName {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Routes => "routes",
+            Self::Translations => "translations",
         }
     }
 
@@ -28,6 +31,7 @@ impl KindName {
     pub const fn one(self) -> &'static str {
         match self {
             Self::Routes => "route",
+            Self::Translations => "translation",
         }
     }
 
@@ -35,6 +39,7 @@ impl KindName {
     pub const fn all(self) -> &'static str {
         match self {
             Self::Routes => "routes of the plan",
+            Self::Translations => "translations of prefixes",
         }
     }
 
@@ -42,6 +47,7 @@ impl KindName {
     pub const fn lacking(self) -> &'static str {
         match self {
             Self::Routes => "no route to",
+            Self::Translations => "no translation of",
         }
     }
 
@@ -51,6 +57,9 @@ impl KindName {
             Self::Routes => {
                 "mend the addresses of this host, or via in the plan; gipam then makes the route by itself"
             }
+            Self::Translations => {
+                "mend outer of the pool, or get a prefix from the provider; gipam then translates by itself"
+            }
         }
     }
 
@@ -58,6 +67,7 @@ impl KindName {
     pub const fn page(self) -> &'static str {
         match self {
             Self::Routes => "docs/many-hosts.md, section Routes",
+            Self::Translations => "docs/ipv6.md",
         }
     }
 }

@@ -17,3 +17,5 @@ mod http;
 mod hosts;
 mod routes;
 mod support;
+mod translate;
+mod world;

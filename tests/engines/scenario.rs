@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::world::World;
 use crate::{
     adoption, boots, choosing, compose, containers, covering, doors, down, faults, forgotten, guide, hidden,
-    leaks, many_hosts, mixed, networks, plan_file, repair, restarts, swarm, takeover, three_hosts,
+    ipv6, leaks, many_hosts, mixed, networks, plan_file, repair, restarts, swarm, takeover, three_hosts,
 };
 
 #[derive(Clone, Copy)]
