@@ -400,3 +400,7 @@ pub fn generation(body: &[u8]) -> Option<u32> {
 fn find(body: &[u8], wanted: u16) -> Option<&[u8]> {
     attributes(body.get(HEADER..)?).find(|(kind, _)| *kind == wanted).map(|(_, value)| value)
 }
+
+#[cfg(test)]
+#[path = "nft_tests.rs"]
+mod tests;
