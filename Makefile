@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Selects scenarios and Engines: make engines SCENARIOS="takeover --engine 28"
 SCENARIOS ?=
 
-.PHONY: build run demo run-cluster demo-cluster check test engines units faults torture page bench bench-check load deb dist plugin packages reproducible arm64
+.PHONY: build run demo run-cluster demo-cluster run-edge demo-edge check test engines units faults torture page bench bench-check load deb dist plugin packages reproducible arm64
 
 # Builds target/package/gipam. This is the program that the targets below run, that docs/install.md installs, and that
 # the packages contain.
@@ -26,6 +26,13 @@ run-cluster:
 	scripts/cluster.sh run
 demo-cluster:
 	scripts/cluster.sh demo
+
+# Demonstrates IPv6 at a provider's edge: a /64 on the link, and a prefix that changes (needs root, on Debian; see docs/ipv6.md).
+# Serves until Ctrl-C and leaves nothing behind; demo-edge ends by itself, as demo does.
+run-edge:
+	scripts/edge.sh run
+demo-edge:
+	scripts/edge.sh demo
 
 # Runs the fast part of `make test`: format, lints, and the tests that do not need a Docker Engine.
 check:

@@ -15,7 +15,7 @@ behind() {
   scripts/browser.sh root
 }
 
-STEPS=(build check bench-check faults demo demo-cluster page units packages engines)
+STEPS=(build check bench-check faults demo demo-cluster demo-edge page units packages engines)
 [ $# = 0 ] || STEPS=("$@")
 [ "${STEPS[0]}" != __behind ] || { behind; exit; }
 LOGS=${CARGO_TARGET_DIR:-$PWD/target}/tmp/suite

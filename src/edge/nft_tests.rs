@@ -77,7 +77,7 @@ fn a_table_that_gipam_sends_is_read_as_the_same_and_a_changed_one_is_not() {
         NftChain { priority: 7, ..wanted[0].clone() },
         NftChain { hook: 4, ..wanted[0].clone() },
     ] {
-        assert!(!kernel(&replace(&[other.clone()]), 1).is(&wanted), "{other:?}");
+        assert!(!kernel(&replace(std::slice::from_ref(&other)), 1).is(&wanted), "{other:?}");
     }
 }
 

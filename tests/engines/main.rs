@@ -35,6 +35,7 @@ mod forgotten;
 mod gipam;
 mod guide;
 mod hidden;
+mod ipv6;
 mod lan;
 mod leaks;
 mod many_hosts;

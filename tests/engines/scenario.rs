@@ -77,6 +77,7 @@ fn all() -> Vec<Scenario> {
         boots::scenarios(),
         guide::scenarios(),
         hidden::scenarios(),
+        ipv6::scenarios(),
         down::scenarios(),
     ]
     .into_iter()
