@@ -30,6 +30,9 @@ fn push(safe: &mut String, letter: char) {
 /// A number of things: `1 subnet`, `3 addresses`.
 pub fn counted(count: impl std::fmt::Display, one: &str) -> String {
     let count = count.to_string();
+    if let (Some(stem), false) = (one.strip_suffix("try"), count == "1") {
+        return format!("{count} {stem}tries");
+    }
     let ending = match (count.as_str(), one.ends_with('s')) {
         ("1", _) => "",
         (_, true) => "es",

@@ -25,7 +25,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
     ("hooks", &["plan", "store", "ledger", "config", "server", "clock", "text", "view"]),
     ("claims", &["plan", "ledger", "config", "clock"]),
     ("view", &["plan", "store", "ledger", "config", "clock", "reconcile", "claims", "text"]),
-    ("edge", &["plan", "ledger", "clock", "claims", "host", "hooks", "text", "view"]),
+    ("edge", &["plan", "ledger", "config", "clock", "claims", "host", "hooks", "text", "view"]),
     ("watch", &["plan", "store", "ledger", "config", "clock", "hooks", "view"]),
     ("docker", &["plan", "ledger", "server", "config", "clock", "processes", "json", "text"]),
     ("reconcile", &["plan", "store", "ledger", "docker", "clock", "text"]),

@@ -17,8 +17,8 @@ use super::options::{ADDRESS, ADMIN, FILE, HTTP, LOG, NAME, SOCKET, Spelling, UN
 use super::origin::{At, Spot};
 use super::plan::{EtcdEndpoint, KeyPrefix};
 use super::value::{
-    Begin, DriverName, EventName, HookName, HostName, LogLevel, Mode, PageAddress, PlanHost, PlanRoutes,
-    PoolName, Share, Text, Time, Translate, UnknownSubnets,
+    Begin, DriverName, EventName, HookName, HostName, Interface, LogLevel, Mode, PageAddress, PlanHost,
+    PlanRoutes, PoolName, Share, Text, Time, Translate, UnknownSubnets,
 };
 use crate::plan::prefix::AddressRange;
 use crate::plan::settings::AddressOrder;
@@ -240,6 +240,12 @@ keys! {
             "\"nptv6\": the v6 base is translated 1:1 to `outer` (RFC 6296), so that containers keep their addresses when the provider's prefix changes; needs CAP_NET_ADMIN; see [ipv6.md](ipv6.md)";
         outer: Option<At<String>> = "none", &[], Reload,
             "with `translate`: the prefix by which the provider reaches this host, at least as large as the v6 base";
+        ndp_proxy: Option<At<Interface>> = "none", &[], Reload,
+            "an interface, such as \"eth0\": gipam lets the host answer there for the IPv6 address of each container of this pool, which a provider's on-link /64 needs; see [ipv6.md](ipv6.md)";
+        arp_proxy: Option<At<Interface>> = "none", &[], Reload,
+            "the same for IPv4 addresses";
+        discard: Option<At<bool>> = "false", &[], Reload,
+            "gipam keeps an unreachable route for the base, so that packets to addresses without a network do not loop between router and host";
     }
 
     /// One family of a pool.

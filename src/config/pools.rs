@@ -107,6 +107,7 @@ impl Resolver<'_> {
         for written in &table.reserved {
             self.document.value(written, |range| reserved_in(&pool, range))?;
         }
+        self.edge(table, &pool)?;
         Ok(pool)
     }
 
@@ -207,6 +208,7 @@ impl Resolver<'_> {
         let name = At::new(PoolName(DEFAULT_POOL.to_owned()), DEFAULT);
         let (reserved, cooling, subnet_cooling, warn_at) = (Vec::new(), None, None, None);
         let any = v4.is_some() || v6.is_some();
+        let (ndp_proxy, arp_proxy, discard) = (None, None, None);
         Ok(any.then_some(PoolTable {
             name,
             v4,
@@ -217,6 +219,9 @@ impl Resolver<'_> {
             warn_at,
             translate: None,
             outer: None,
+            ndp_proxy,
+            arp_proxy,
+            discard,
         }))
     }
 

@@ -35,7 +35,7 @@ use crate::clock;
 use crate::config::{self, Config, OuterPrefix, PlanRoutes};
 use crate::docker::discovery::Announcement;
 use crate::docker::{Callers, Counters, Driver, Halves, Streak, Survey};
-use crate::edge::{self, Edge, EdgeCourse, EdgeSettings, OuterNow, TranslatedPool};
+use crate::edge::{self, Edge, EdgeAtStart, EdgeCourse, EdgeSettings, OuterNow, TranslatedPool};
 use crate::hooks::{self, Hooks};
 use crate::ledger::{Fatal, Ledger, Writer};
 use crate::plan::Caller;
@@ -72,13 +72,16 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     let callers = booted.plan.callers().map(|(name, caller)| (name.into(), caller.clone())).collect();
     let bases = booted.plan.bases();
     let kept = kept(&booted.books)?;
+    let boot = processes::boot().unwrap_or_default();
+    let at_edge = EdgeAtStart { boot, sysctls: booted.books.meta(edge::SYSCTLS)? };
     let clock = clock::Clock::of_this_machine().in_boot(processes::boot());
     let (ledger, writer) = Writer::new(booted.plan, booted.books, clock);
     let (ended, end) = oneshot::channel();
     let (docker, thread) = DockerThread::start(writer, ended).map_err(DaemonError::start)?;
     let (hooks, hooks_open, hooks_thread) =
         hooks::start(ledger.clone(), books.clone()).map_err(DaemonError::start)?;
-    let core = Core { ledger: ledger.clone(), docker, books, callers, bases, kept, hooks, signals, end };
+    let ledger_of = ledger.clone();
+    let core = Core { ledger: ledger_of, docker, books, callers, bases, kept, at_edge, hooks, signals, end };
     let outcome = runtime.block_on(serve(&config, doors, core));
     drop(hooks_open);
     if hooks_thread.join().is_err() {
@@ -109,6 +112,8 @@ struct Core {
     bases: Box<[Prefix]>,
     /// What the books contained at startup about this host's claims.
     kept: ClaimsAtStart,
+    /// What they contained about the kernel's objects.
+    at_edge: EdgeAtStart,
     hooks: Hooks,
     signals: Signals,
     /// Receives the reason when the ledger ends.
@@ -116,14 +121,14 @@ struct Core {
 }
 
 async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), DaemonError> {
-    let Core { ledger, docker, books, callers, bases, kept, hooks, signals, end } = core;
+    let Core { ledger, docker, books, callers, bases, kept, at_edge, hooks, signals, end } = core;
     let (ask_reload, reloads) = mpsc::channel(1);
     let started = Arc::new(config.clone());
     let (publish, in_force) = watch::channel(started.clone());
     let watch = Watch::new(config.warn_at.clone());
     let Claims { plan, handle, answering, compares } = slices(&ledger, config, kept).await?;
-    let (edge, edge_thread) =
-        edge::start(ledger.clone(), &plan, hooks.clone(), course(config)).map_err(DaemonError::start)?;
+    let (edge, edge_thread) = edge::start(ledger.clone(), &plan, hooks.clone(), course(config), at_edge)
+        .map_err(DaemonError::start)?;
     let reloader = Reloader {
         started,
         in_force: publish,
@@ -230,7 +235,7 @@ fn course(config: &Config) -> EdgeCourse {
             OuterPrefix::Fixed(prefix) => OuterNow::OneOf(vec![prefix]),
         },
     });
-    EdgeCourse::Keep(EdgeSettings { routes, translations: translations.collect() })
+    EdgeCourse::Keep(EdgeSettings { routes, pools: config.edge(), translations: translations.collect() })
 }
 
 /// What the daemon has to do with pools that several hosts share.

@@ -133,6 +133,7 @@ pub(super) fn told_lines(old: &Config, new: &Config) -> Vec<String> {
         };
         lines.push(format!("translations: {} becomes {}", shown(old), shown(new)));
     }
+    lines.extend(new.edge_lines(old));
     if new.plan != old.plan {
         let shown = |config: &Config| match &config.plan {
             Some(plan) => format!("{} as host {}, routes {}", plan.keeper, plan.host, plan.routes.name()),

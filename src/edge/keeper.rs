@@ -4,6 +4,7 @@
 //! Promises: sleeps while nothing changes. After a burst of notifications it looks once, and if others keep on changing gipam's
 //! objects, it waits longer each time, up to a second. If it is not known what is wanted, the objects in the kernel stay as they are.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,18 +15,22 @@ use tokio::net::UnixDatagram;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::discards::Discards;
+use super::gather::{Gathered, gather};
 use super::kernel::{KernelSockets, News, Notice, is};
 use super::kind::{Changes, EdgeSettings, Facts, KernelKind, KindWish};
+use super::leases::LeaseFollower;
+use super::proxies::Proxies;
 use super::slice_routes::SliceRoutes;
 use super::state::{self, EdgeState};
+use super::sysctls::Sysctls;
 use super::translated::TranslationTable;
 use crate::claims::{HostsPlan, SharedPlan};
 use crate::clock;
 use crate::hooks::{Event, Hooks};
 use crate::ledger::Ledger;
-use crate::view::kernel::KernelRow;
+use crate::view::kernel::{KernelRow, KindName};
 use crate::view::rows::RouteRow;
-use crate::view::slices::{BooksOfRoutes, routes_of};
 
 /// How long to wait after a notification, so that changes close together are handled together.
 const TOGETHER: Duration = Duration::from_millis(50);
@@ -37,6 +42,8 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 const CALM: Duration = Duration::from_secs(60);
 /// How long to wait after a commit before the slices in the books are read again.
 const AFTER_COMMIT: Duration = Duration::from_secs(1);
+/// How long to wait after a lease has changed, so that leases close together are handled together.
+const AFTER_LEASE: Duration = Duration::from_millis(5);
 /// Checks take at most 1/`DUTY` of the time.
 const DUTY: u32 = 20;
 
@@ -78,12 +85,22 @@ impl Edge {
     }
 }
 
+/// What the thread has to know at its start.
+#[derive(Clone, Debug)]
+pub struct EdgeAtStart {
+    /// The boot of the machine.
+    pub boot: String,
+    /// What the books contain under [`SYSCTLS`](super::SYSCTLS).
+    pub sysctls: Option<String>,
+}
+
 /// Starts the thread.
 pub fn start(
     ledger: Ledger,
     plan: &SharedPlan,
     hooks: Hooks,
     course: EdgeCourse,
+    known: EdgeAtStart,
 ) -> io::Result<(Edge, std::thread::JoinHandle<()>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (orders, ordered) = watch::channel(Orders { course, hooks: 0 });
@@ -92,12 +109,20 @@ pub fn start(
         orders: ordered,
         plan: plan.follow(),
         commits: ledger.meters().follow(),
+        leases: LeaseFollower::new(ledger.clone()),
+        sysctls: Sysctls::new(ledger.clone(), known.boot, known.sysctls.as_deref()),
         ledger,
+        took: Duration::ZERO,
         hooks,
         hooks_told: 0,
         told: None,
         kept: KeptKinds {
-            kinds: vec![KeptKind::new(SliceRoutes::default()), KeptKind::new(TranslationTable::default())],
+            kinds: vec![
+                KeptKind::new(SliceRoutes::default()),
+                KeptKind::new(Discards::default()),
+                KeptKind::new(Proxies::default()),
+                KeptKind::new(TranslationTable::default()),
+            ],
             socket: None,
             state: state.clone(),
             pause: TOGETHER,
@@ -113,7 +138,11 @@ struct Keeper {
     orders: watch::Receiver<Orders>,
     plan: watch::Receiver<Option<Arc<HostsPlan>>>,
     commits: watch::Receiver<u64>,
+    leases: LeaseFollower,
+    sysctls: Sysctls,
     ledger: Ledger,
+    /// How long the last round took.
+    took: Duration,
     hooks: Hooks,
     /// The last order to tell them that was followed.
     hooks_told: u64,
@@ -153,38 +182,62 @@ impl Keeper {
             let hosts = self.plan.borrow_and_update().clone();
             self.commits.mark_unchanged();
             let settings = match course {
-                EdgeCourse::End => return self.kept.withdraw(),
+                EdgeCourse::End => {
+                    self.kept.withdraw();
+                    self.sysctls.keep(&BTreeSet::new()).await;
+                    return;
+                }
                 EdgeCourse::Leave => return,
                 EdgeCourse::Keep(settings) => settings,
             };
-            let rows = tokio::select! {
-                rows = rows(&self.ledger, hosts.as_deref()) => rows,
+            let (begun, hosts) = (Instant::now(), hosts.as_deref());
+            let Self { orders, ledger, leases, sysctls, .. } = &mut self;
+            let gathered = tokio::select! {
+                gathered = gather(ledger, leases, sysctls, &settings, hosts) => gathered,
                 // While the disk hangs, the ledger does not answer.
-                ordered = self.orders.changed() => match ordered {
+                ordered = orders.changed() => match ordered {
                     Ok(()) => {
-                        self.kept.doubt();
+                        self.doubt();
                         continue;
                     }
                     Err(_) => return,
                 },
             };
-            let facts = Facts { settings: &settings, hosts: hosts.as_deref(), routes: rows.as_deref() };
-            self.kept.keep(&facts);
-            if let Some(rows) = rows {
-                self.tell(rows, hooks);
+            if let Some(Gathered { rows, bases, discarded, proxied, sysctl_trouble, leases }) = gathered {
+                self.kept.keep(&Facts {
+                    settings: &settings,
+                    hosts,
+                    routes: rows.as_deref(),
+                    bases: &bases,
+                    discarded: &discarded,
+                    proxied: &proxied,
+                    leases: leases.as_ref(),
+                    sysctl_trouble: sysctl_trouble.as_deref(),
+                });
+                if let Some(rows) = rows {
+                    self.tell(rows, hooks);
+                }
             }
-            if !self.rest().await {
+            self.took = begun.elapsed();
+            if !self.rest(!settings.pools.is_empty()).await {
                 return;
             }
         }
     }
 
+    /// Anything may have changed.
+    fn doubt(&mut self) {
+        self.kept.doubt();
+        self.leases.doubt();
+    }
+
     /// Sleeps until there is something to do; returns false when the daemon has ended.
-    async fn rest(&mut self) -> bool {
+    async fn rest(&mut self, has_pools: bool) -> bool {
         let mut due = self.kept.has_failed().then(|| Instant::now() + AFTER_FAILURE);
-        let has_plan = self.plan.borrow().is_some();
+        let follows = has_pools || self.plan.borrow().is_some();
+        let soon = AFTER_LEASE.max(self.took * DUTY).min(LONGEST);
         loop {
-            let Self { orders, plan, commits, kept, .. } = self;
+            let Self { orders, plan, commits, leases, kept, .. } = self;
             let waited = async {
                 match due {
                     Some(due) => sleep_until(due).await,
@@ -194,14 +247,16 @@ impl Keeper {
             tokio::select! {
                 ordered = orders.changed() => {
                     kept.doubt();
+                    leases.doubt();
                     return ordered.is_ok();
                 }
                 known = plan.changed() => return known.is_ok(),
-                _ = commits.changed(), if has_plan => due = due.or(Some(Instant::now() + AFTER_COMMIT)),
+                _ = commits.changed(), if follows => due = due.or(Some(Instant::now() + AFTER_COMMIT)),
+                () = leases.changed() => due = earlier(due, Instant::now() + soon),
                 () = waited => return true,
                 () = kept.rung() => {
                     if kept.news() {
-                        due = Some(Instant::now() + kept.pause);
+                        due = earlier(due, Instant::now() + kept.pause);
                     }
                 }
             }
@@ -228,7 +283,10 @@ impl KeptKinds {
         let mut kinds = std::mem::take(&mut self.kinds);
         for kept in &mut kinds {
             match kept.kind.want(facts) {
-                KindWish::Off => self.remove(&mut *kept.kind),
+                KindWish::Off => {
+                    self.remove(&mut *kept.kind);
+                    kept.is_doubtful = false;
+                }
                 KindWish::Unknown => {}
                 KindWish::Same if !kept.is_doubtful => {}
                 KindWish::Same | KindWish::New => {
@@ -269,8 +327,12 @@ impl KeptKinds {
                 (KernelRow::failed(kind.name(), kind.wanted(), &text), Changes::default())
             }
         };
-        if changes != Changes::default() {
-            tracing::info!("{}", state::changed(&row, changes));
+        let is_single = kind.name() == KindName::Proxies && !is_doubtful;
+        match changes == Changes::default() {
+            true => {}
+            // Single leases come and go all the time.
+            false if is_single => tracing::debug!("{}", state::changed(&row, changes)),
+            false => tracing::info!("{}", state::changed(&row, changes)),
         }
         self.state.set(row);
         changes
@@ -334,38 +396,34 @@ impl KeptKinds {
         }
     }
 
-    /// Reads the notifications; returns whether they are the first since the last comparison that make one necessary.
+    /// Reads the notifications; returns whether they give a reason to compare a kind again that there was not before.
     fn news(&mut self) -> bool {
         let Some((socket, bell)) = &mut self.socket else { return false };
         // Only clears the readiness; all pending notifications are read next.
         let ringing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
         drop(bell.try_io(Interest::READABLE, ringing));
         let (kinds, rows) = (&mut self.kinds, self.state.rows());
-        let doubtful = |kinds: &[KeptKind]| kinds.iter().filter(|kept| kept.is_doubtful).count();
-        let before = doubtful(kinds);
         let is_complete =
             |kept: &KeptKind| rows.iter().all(|row| row.kind != kept.kind.name() || row.kept == row.wanted);
         let least: Vec<News> =
             kinds.iter().map(|kept| if is_complete(kept) { News::Doubtful } else { News::Hopeful }).collect();
+        let mut is_new = false;
         let mut each = |notice: Notice<'_>| {
-            for (kept, least) in kinds.iter_mut().zip(&least) {
-                kept.is_doubtful |= kept.kind.may_have_objects() && kept.kind.news(notice) >= *least;
+            for (kept, least) in kinds.iter_mut().zip(&least).filter(|(kept, _)| !kept.is_doubtful) {
+                kept.is_doubtful = kept.kind.may_have_objects() && kept.kind.news(notice) >= *least;
+                is_new |= kept.is_doubtful;
             }
         };
         if let Err(error) = socket.news(&mut each) {
             tracing::debug!("cannot read the notifications of the kernel: {error}");
             self.socket = None;
             self.doubt();
+            is_new = true;
         }
-        doubtful(&self.kinds) > before
+        is_new
     }
 }
 
-/// The routes of the plan, as `gipam routes` prints them; `None` while it is not known.
-async fn rows(ledger: &Ledger, hosts: Option<&HostsPlan>) -> Option<Vec<RouteRow>> {
-    let Some(hosts) = hosts else { return Some(Vec::new()) };
-    // What only the books say is not the whole plan: routes to other hosts stay.
-    hosts.division.as_ref().filter(|division| division.complete)?;
-    let books = ledger.look(BooksOfRoutes::of).await.ok()?;
-    routes_of(hosts, books, None).ok()
+fn earlier(due: Option<Instant>, other: Instant) -> Option<Instant> {
+    Some(due.map_or(other, |due| due.min(other)))
 }

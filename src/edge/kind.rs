@@ -10,8 +10,12 @@ use rustix::io::Errno;
 
 use super::difference::{Difference, KernelObject, difference};
 use super::kernel::{KernelSockets, News, Notice, is};
+use super::leases::LeaseChanges;
+use super::proxies::ProxiedBase;
 use super::translated::TranslatedPool;
 use crate::claims::HostsPlan;
+use crate::config::PoolEdge;
+use crate::plan::prefix::Prefix;
 use crate::view::kernel::{KernelRow, KindName};
 use crate::view::rows::RouteRow;
 
@@ -23,6 +27,8 @@ const PASSES: u32 = 3;
 pub struct EdgeSettings {
     /// The routes of the plan of several hosts.
     pub routes: bool,
+    /// What the pools want.
+    pub pools: Vec<PoolEdge>,
     /// The pools whose prefixes are translated.
     pub translations: Vec<TranslatedPool>,
 }
@@ -34,6 +40,16 @@ pub(super) struct Facts<'a> {
     pub(super) hosts: Option<&'a HostsPlan>,
     /// Its routes on this host; `None` if they are not known.
     pub(super) routes: Option<&'a [RouteRow]>,
+    /// The bases of all pools.
+    pub(super) bases: &'a [Prefix],
+    /// Those that want a discard route.
+    pub(super) discarded: &'a [Prefix],
+    /// Those whose containers' addresses are answered for on an uplink.
+    pub(super) proxied: &'a [ProxiedBase],
+    /// The addresses of containers in `proxied`; `None` if they are not known.
+    pub(super) leases: Option<&'a LeaseChanges>,
+    /// Why the kernel does not use the proxy entries.
+    pub(super) sysctl_trouble: Option<&'a str>,
 }
 
 /// What a kind wants.

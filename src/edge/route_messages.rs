@@ -1,7 +1,7 @@
 //! The routes in the kernel: reads gipam's own, adds and removes single ones, and understands notifications.
 //!
-//! Promises: a route belongs to gipam if it has gipam's protocol number, is in the main table and lies in a pool of the plan; no
-//! other one is ever read as gipam's, replaced or removed. Adding never replaces a route: if the place of a route is taken, the kernel
+//! Promises: a route belongs to gipam if it has gipam's protocol number, is in the main table and lies in a pool; its metric says of
+//! which kind it is. No other one is ever read as gipam's, replaced or removed. Adding never replaces a route: if the place of a route is taken, the kernel
 //! refuses it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +23,7 @@ use crate::host::netlink::{RTM_GETROUTE, RTM_NEWROUTE};
 use crate::host::routes::attributes;
 use crate::host::watch::{RTM_DELADDR, RTM_DELLINK, RTM_DELROUTE, RTM_NEWLINK, down};
 use crate::plan::prefix::{Family, Prefix};
-use crate::view::routes::{METRIC, PROTOCOL};
+use crate::view::routes::{DISCARD_METRIC, METRIC, PROTOCOL};
 
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
@@ -50,6 +50,25 @@ pub(super) enum Reach {
     Far,
 }
 
+/// Which routes of gipam are meant.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum OwnRoutes<'a> {
+    /// Those to slices in these pools.
+    Slices(&'a BTreeSet<Prefix>),
+    /// The discard routes for these whole pools.
+    Discards(&'a BTreeSet<Prefix>),
+}
+
+impl OwnRoutes<'_> {
+    /// Whether a route of gipam in the main table is meant.
+    fn contain(self, prefix: Prefix, metric: u32) -> bool {
+        match self {
+            Self::Slices(pools) => metric != DISCARD_METRIC && pools.iter().any(|pool| pool.contains(prefix)),
+            Self::Discards(pools) => metric == DISCARD_METRIC && pools.contains(&prefix),
+        }
+    }
+}
+
 impl KernelSockets {
     /// Where this next hop is now.
     pub(super) fn reach(&mut self, via: IpAddr) -> io::Result<Reach> {
@@ -70,10 +89,10 @@ impl KernelSockets {
         }
     }
 
-    /// The routes of gipam in these pools. One whose next hop is now on the network of another interface is not as wanted.
+    /// These routes of gipam. One whose next hop is now on the network of another interface is not as wanted.
     pub(super) fn routes(
         &mut self,
-        pools: &BTreeSet<Prefix>,
+        meant: OwnRoutes<'_>,
         reach: &BTreeMap<IpAddr, Reach>,
     ) -> io::Result<Vec<KernelObject<SliceRoute>>> {
         let mut found = Vec::new();
@@ -82,7 +101,7 @@ impl KernelSockets {
             let filter = bytes(&header);
             for _ in 0..TRIES {
                 let mut all = Vec::new();
-                let mut each = |_, payload: &[u8]| all.extend(own(payload, pools, reach));
+                let mut each = |_, payload: &[u8]| all.extend(own(payload, meant, reach));
                 let is_interrupted = self.netlink.ask(RTM_GETROUTE, NLM_F_DUMP, &filter, &mut each)?;
                 if !is_interrupted {
                     found.append(&mut all);
@@ -115,6 +134,13 @@ const fn of_family(family: Family) -> AddressFamily {
     }
 }
 
+const fn metric_of(to: &RouteTarget) -> u32 {
+    match to {
+        RouteTarget::Unreachable => DISCARD_METRIC,
+        RouteTarget::Discard | RouteTarget::Via(_) => METRIC,
+    }
+}
+
 /// A route as it is sent to the kernel.
 fn message(route: &SliceRoute) -> RouteMessage {
     let SliceRoute { prefix, to } = route;
@@ -125,12 +151,16 @@ fn message(route: &SliceRoute) -> RouteMessage {
         table: RouteHeader::RT_TABLE_MAIN,
         protocol: PROTOCOL.into(),
         scope: RouteScope::Universe,
-        kind: if *to == RouteTarget::Discard { RouteType::BlackHole } else { RouteType::Unicast },
+        kind: match to {
+            RouteTarget::Discard => RouteType::BlackHole,
+            RouteTarget::Unreachable => RouteType::Unreachable,
+            RouteTarget::Via(_) => RouteType::Unicast,
+        },
         ..RouteHeader::default()
     };
     message.attributes = vec![
         RouteAttribute::Destination(address(prefix.address(prefix.first()))),
-        RouteAttribute::Priority(METRIC),
+        RouteAttribute::Priority(metric_of(to)),
     ];
     if let RouteTarget::Via(via) = to {
         message.attributes.push(RouteAttribute::Gateway(address(*via)));
@@ -145,10 +175,10 @@ fn address(address: IpAddr) -> RouteAddress {
     }
 }
 
-/// A route of gipam in these pools; `None` for all others.
+/// A route of gipam that is meant; `None` for all others.
 fn own(
     payload: &[u8],
-    pools: &BTreeSet<Prefix>,
+    meant: OwnRoutes<'_>,
     reach: &BTreeMap<IpAddr, Reach>,
 ) -> Option<KernelObject<SliceRoute>> {
     let header = RouteHeader::parse(payload).ok()?;
@@ -170,18 +200,19 @@ fn own(
     let prefix = Prefix::from_net(prefix);
     let is_main = table == u32::from(RouteHeader::RT_TABLE_MAIN);
     let is_own = u8::from(header.protocol) == PROTOCOL && !header.flags.contains(RouteFlags::Cloned);
-    if !is_own || !is_main || !pools.iter().any(|pool| pool.contains(prefix)) {
+    if !is_own || !is_main || !meant.contain(prefix, metric) {
         return None;
     }
     let to = match (header.kind, via) {
         (RouteType::BlackHole, None) => Some(RouteTarget::Discard),
+        (RouteType::Unreachable, None) => Some(RouteTarget::Unreachable),
         (RouteType::Unicast, Some(via)) => match (reach.get(&via), interface) {
             (Some(Reach::Link(now)), Some(then)) if *now != then => None,
             _ => Some(RouteTarget::Via(via)),
         },
         _ => None,
     };
-    let is = to.filter(|_| is_plain && metric == METRIC).map(|to| SliceRoute { prefix, to });
+    let is = to.filter(|to| is_plain && metric == metric_of(to)).map(|to| SliceRoute { prefix, to });
     Some(KernelObject { is, raw: payload.to_vec() })
 }
 
@@ -234,7 +265,7 @@ mod tests {
     fn read(route: &SliceRoute, change: impl FnOnce(&mut RouteMessage)) -> Option<Option<SliceRoute>> {
         let mut message = message(route);
         change(&mut message);
-        own(&bytes(&message), &pools(), &BTreeMap::new()).map(|object| object.is)
+        own(&bytes(&message), OwnRoutes::Slices(&pools()), &BTreeMap::new()).map(|object| object.is)
     }
 
     #[test]
@@ -278,14 +309,34 @@ mod tests {
         for (now, expected) in [(Reach::Link(7), Some(via)), (Reach::Link(8), None), (Reach::Far, Some(via))]
         {
             let reach = BTreeMap::from([("192.0.2.12".parse().unwrap(), now)]);
-            assert_eq!(own(&bytes(&sent), &pools(), &reach).map(|object| object.is), Some(expected));
+            assert_eq!(
+                own(&bytes(&sent), OwnRoutes::Slices(&pools()), &reach).map(|object| object.is),
+                Some(expected)
+            );
         }
+    }
+
+    #[test]
+    fn discard_routes_and_routes_to_slices_are_told_apart() {
+        let of = |text: &str, to| SliceRoute { prefix: prefix(text), to };
+        for base in ["10.8.0.0/16", "2001:db8:8::/48"] {
+            let (discard, slice) = (of(base, RouteTarget::Unreachable), of(base, RouteTarget::Discard));
+            let read = |route: &SliceRoute| {
+                let (sent, pools) = (bytes(&message(route)), pools());
+                [OwnRoutes::Slices(&pools), OwnRoutes::Discards(&pools)]
+                    .map(|meant| own(&sent, meant, &BTreeMap::new()).map(|object| object.is))
+            };
+            assert_eq!(read(&discard), [None, Some(Some(discard))]);
+            assert_eq!(read(&slice), [Some(Some(slice)), None]);
+        }
+        let inside = bytes(&message(&of("10.8.16.0/20", RouteTarget::Unreachable)));
+        assert_eq!(own(&inside, OwnRoutes::Discards(&pools()), &BTreeMap::new()), None, "not a whole pool");
     }
 
     proptest::proptest! {
         #[test]
         fn reading_never_panics(kind in 0u16..120, bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
-            let _ = own(&bytes, &pools(), &BTreeMap::new());
+            let _ = own(&bytes, OwnRoutes::Slices(&pools()), &BTreeMap::new());
             let _ = (reached(&bytes), news(kind, &bytes));
         }
     }

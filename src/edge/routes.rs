@@ -21,7 +21,7 @@ impl SliceRoute {
     pub const fn via(&self) -> Option<IpAddr> {
         match self.to {
             RouteTarget::Via(via) => Some(via),
-            RouteTarget::Discard => None,
+            RouteTarget::Discard | RouteTarget::Unreachable => None,
         }
     }
 }
@@ -31,6 +31,8 @@ impl SliceRoute {
 pub enum RouteTarget {
     /// Nowhere: the slice is this host's, and the routes of its networks are more specific.
     Discard,
+    /// Nowhere, and the sender gets an ICMP error: no network of the pool has the address.
+    Unreachable,
     /// To the host that has the slice.
     Via(IpAddr),
 }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::difference::KernelObject;
 use super::kernel::{KernelSockets, News, Notice, is};
 use super::kind::{Agreed, Changes, Facts, KernelKind, KindWish, ObjectCalls, equalise};
-use super::route_messages::{Reach, news};
+use super::route_messages::{OwnRoutes, Reach, news};
 use super::routes::{SliceRoute, WantedRoutes};
 use crate::plan::prefix::Prefix;
 use crate::view::kernel::{KernelRow, KindName, UNMADE, UnmadeObject};
@@ -118,7 +118,7 @@ struct RouteCalls<'a> {
 
 impl ObjectCalls<SliceRoute> for RouteCalls<'_> {
     fn found(&mut self) -> io::Result<Vec<KernelObject<SliceRoute>>> {
-        self.kernel.routes(self.pools, self.reach)
+        self.kernel.routes(OwnRoutes::Slices(self.pools), self.reach)
     }
 
     fn add(&mut self, route: &SliceRoute) -> io::Result<()> {

@@ -87,6 +87,11 @@ impl Netlink {
         rustix::net::netdevice::index_to_name(&self.socket, index).unwrap_or_else(|_| format!("if{index}"))
     }
 
+    /// The number of the interface with this name, if there is one.
+    pub(crate) fn index_of(&self, name: &str) -> Option<u32> {
+        rustix::net::netdevice::name_to_index(&self.socket, name).ok()
+    }
+
     /// Lets the kernel check requests strictly and apply the fields of a dump's request as a filter; kernels before 4.20 do not
     /// know this and send everything.
     pub(crate) fn be_strict(&self) {

@@ -93,6 +93,7 @@ impl Writer {
                 Message::Ask { answer: None, .. }
                 | Message::Look(_)
                 | Message::Wants(_)
+                | Message::Follow(_)
                 | Message::Cannot { .. }
                 | Message::Stop => {}
             }

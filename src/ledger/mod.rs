@@ -15,6 +15,7 @@ mod parked;
 mod repeated;
 mod steps;
 mod timeline;
+mod touched;
 mod writer;
 mod youth;
 
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::meters::Meters;
+pub use self::touched::TouchedLeases;
 pub use self::writer::{Fatal, Writer};
 pub use self::youth::{YOUNG, Youth};
 use crate::plan::Plan;
@@ -105,6 +107,7 @@ enum Message {
     Alter(Alter),
     Look(PlanLook),
     Wants(mpsc::UnboundedSender<Want>),
+    Follow(mpsc::UnboundedSender<Vec<TouchedLeases>>),
     Cannot { want: Want, why: Box<str> },
     Stop,
 }
@@ -188,6 +191,13 @@ impl Ledger {
     pub fn wants(&self) -> mpsc::UnboundedReceiver<Want> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let _ = self.queue.send(Message::Wants(sender));
+        receiver
+    }
+
+    /// Receives what each commit may have changed about leases, from now on and instead of an earlier follower.
+    pub fn follow_leases(&self) -> mpsc::UnboundedReceiver<Vec<TouchedLeases>> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let _ = self.queue.send(Message::Follow(sender));
         receiver
     }
 

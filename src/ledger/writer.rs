@@ -18,6 +18,7 @@ use super::failing::stopped_by;
 use super::parked::{Parked, Wants};
 use super::repeated::Repeated;
 use super::timeline::Timeline;
+use super::touched::LeaseTeller;
 use super::{Alter, AlterOutcome, Altered, Answer, Granted, Ledger, Message, Meters, PlanLook, Ticket};
 use crate::clock::Clock;
 use crate::plan::Plan;
@@ -53,6 +54,8 @@ pub struct Writer {
     pub(super) parked: Vec<Parked>,
     /// The channel for the wants of requests; `None` if this host does not claim slices.
     pub(super) wants: Option<Wants>,
+    /// Learns which leases change.
+    follower: LeaseTeller,
     looks: VecDeque<PlanLook>,
     pub(super) deferred: Deferred,
     repeated: Repeated,
@@ -100,6 +103,7 @@ impl Writer {
             queue,
             parked: Vec::new(),
             wants: None,
+            follower: LeaseTeller::default(),
             looks: VecDeque::new(),
             deferred: Deferred::default(),
             repeated: Repeated::default(),
@@ -225,6 +229,7 @@ impl Writer {
                 Message::Alter(alter) => self.alter(alter, batch),
                 Message::Look(look) => self.looks.push_back(look),
                 Message::Wants(wants) => self.wants = Some(wants),
+                Message::Follow(follower) => self.follower.set(follower),
                 Message::Cannot { want, why } => self.cannot(want, &why, batch),
                 Message::Stop => self.stopping = true,
             }
@@ -312,6 +317,7 @@ impl Writer {
                 return;
             }
             self.plan.apply(change);
+            self.follower.note(&self.plan, change);
             batch.changed = true;
             if matches!(change, Change::SlicePut(_)) {
                 batch.slices.push(change.clone());
@@ -341,6 +347,7 @@ impl Writer {
             }
             batch.changed = true;
             self.plan.configure(settings);
+            self.follower.note_pools();
         }
         for (key, value) in meta {
             if let Err(error) = self.books.put_meta(&key, &value) {
@@ -372,9 +379,11 @@ impl Writer {
             Self::answer_all(batch);
             if changed {
                 self.meters.tell();
+                self.follower.tell();
             }
             return Ok(());
         };
+        self.follower.forget();
         self.give_up(batch, &error)
     }
 

@@ -16,6 +16,10 @@ pub enum KindName {
     Routes,
     /// The prefixes of pools that are translated.
     Translations,
+    /// The routes that discard packets to addresses of a pool that no network has.
+    Discards,
+    /// The addresses for which the host answers on an uplink.
+    Proxies,
 }
 
 impl KindName {
@@ -24,6 +28,8 @@ impl KindName {
         match self {
             Self::Routes => "routes",
             Self::Translations => "translations",
+            Self::Discards => "discards",
+            Self::Proxies => "proxies",
         }
     }
 
@@ -32,6 +38,8 @@ impl KindName {
         match self {
             Self::Routes => "route",
             Self::Translations => "translation",
+            Self::Discards => "discard route",
+            Self::Proxies => "proxy entry",
         }
     }
 
@@ -40,6 +48,8 @@ impl KindName {
         match self {
             Self::Routes => "routes of the plan",
             Self::Translations => "translations of prefixes",
+            Self::Discards => "discard routes",
+            Self::Proxies => "proxy entries",
         }
     }
 
@@ -48,6 +58,8 @@ impl KindName {
         match self {
             Self::Routes => "no route to",
             Self::Translations => "no translation of",
+            Self::Discards => "no discard route for",
+            Self::Proxies => "no proxy entry for",
         }
     }
 
@@ -60,6 +72,8 @@ impl KindName {
             Self::Translations => {
                 "mend outer of the pool, or get a prefix from the provider; gipam then translates by itself"
             }
+            Self::Discards => "remove the other route; gipam then makes its own by itself",
+            Self::Proxies => "remove the other entry, then run gipam reload",
         }
     }
 
@@ -68,6 +82,7 @@ impl KindName {
         match self {
             Self::Routes => "docs/many-hosts.md, section Routes",
             Self::Translations => "docs/ipv6.md",
+            Self::Discards | Self::Proxies => "docs/ipv6.md",
         }
     }
 }

@@ -20,6 +20,9 @@ pub use crate::plan::host_use::ROUTE_PROTOCOL as PROTOCOL;
 /// its route.
 pub const METRIC: u32 = 65_535;
 
+/// The metric of the discard routes for whole pools: a route to a slice that is the whole pool is preferred.
+pub const DISCARD_METRIC: u32 = METRIC + 1;
+
 /// A host, the addresses that lead to it, and its slices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoutedHost {

@@ -1,7 +1,7 @@
-//! THE ROUTES IN THE KERNEL: a daemon with `routes = "kernel"` in its own network namespace, while the plan, the links and other
-//! programs change.
+//! WHAT GIPAM KEEPS IN THE KERNEL: a daemon in its own network namespace, while the plan, the leases, the links and other programs
+//! change.
 //!
-//! Promises: compares the kernel's routes with those that `gipam routes` prints; packets between two hosts are real. The machine
+//! Promises: compares the kernel's objects with what gipam prints; packets between hosts, routers and containers are real. The machine
 //! itself is not changed, and each namespace ends with its processes. Without the tools, or the right to create namespaces, a test
 //! prints NOT RUN; if `CI` is set, it fails.
 
@@ -14,7 +14,10 @@ mod etcd;
 #[path = "../support/http.rs"]
 mod http;
 
+mod discards;
 mod hosts;
+mod proxies;
+mod router;
 mod routes;
 mod support;
 mod translate;

@@ -15,6 +15,7 @@
 )]
 
 mod adoption;
+mod at_edge;
 mod books;
 mod boots;
 #[path = "../support/certificates.rs"]

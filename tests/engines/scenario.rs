@@ -4,8 +4,9 @@
 use crate::engine::Engine;
 use crate::world::World;
 use crate::{
-    adoption, boots, choosing, compose, containers, covering, doors, down, faults, forgotten, guide, hidden,
-    ipv6, leaks, many_hosts, mixed, networks, plan_file, repair, restarts, swarm, takeover, three_hosts,
+    adoption, at_edge, boots, choosing, compose, containers, covering, doors, down, faults, forgotten, guide,
+    hidden, ipv6, leaks, many_hosts, mixed, networks, plan_file, repair, restarts, swarm, takeover,
+    three_hosts,
 };
 
 #[derive(Clone, Copy)]
@@ -70,6 +71,7 @@ fn all() -> Vec<Scenario> {
         adoption::scenarios(),
         leaks::scenarios(),
         many_hosts::scenarios(),
+        at_edge::scenarios(),
         three_hosts::scenarios(),
         swarm::scenarios(),
         forgotten::scenarios(),

@@ -42,6 +42,7 @@ fn a_scrape_has_every_metric_of_the_table_and_no_other() {
         "gipam_plan_store_up",
         "gipam_plan_store_stale_seconds",
         "gipam_plan_routes",
+        "gipam_kernel_objects",
     ];
     for metric in TABLE.iter().flat_map(|(_, metrics)| *metrics) {
         let family = metric.family();
