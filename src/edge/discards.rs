@@ -84,6 +84,7 @@ impl KernelKind for Discards {
     fn news(&self, notice: Notice<'_>) -> News {
         match notice {
             Notice::Changed(kind, payload) => news(kind, payload),
+            Notice::Table => News::Nothing,
             Notice::Lost => News::Doubtful,
         }
     }

@@ -122,7 +122,11 @@ impl KernelKind for Proxies {
     }
 
     fn news(&self, notice: Notice<'_>) -> News {
-        let Notice::Changed(kind, payload) = notice else { return News::Doubtful };
+        let (kind, payload) = match notice {
+            Notice::Changed(kind, payload) => (kind, payload),
+            Notice::Table => return News::Nothing,
+            Notice::Lost => return News::Doubtful,
+        };
         let interface = payload.get(4..8).and_then(|bytes| parse_u32(bytes).ok());
         let is_uplink = || interface.is_some_and(|index| self.links.values().any(|link| *link == index));
         let is_meant = match kind {
