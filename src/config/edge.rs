@@ -4,11 +4,23 @@
 //! may come later.
 
 use super::Config;
-use super::error::{ConfigError, problem};
+use super::error::{ConfigError, Problem, problem};
 use super::keys::PoolTable;
 use super::resolve::Resolver;
 use crate::plan::prefix::Family;
 use crate::plan::settings::PoolSettings;
+
+/// The name of a network interface.
+pub(super) fn interface(name: &str) -> Result<String, Problem> {
+    let refuse = || {
+        problem!("{name:?} cannot be an interface; give one name, such as \"eth0\", of at most 15 characters")
+    };
+    let is_byte = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':');
+    let fits = (1..=15).contains(&name.len()) && name.bytes().all(is_byte);
+    // These two are directories of /proc/sys/net that are not interfaces.
+    let is_taken = ["all", "default", ".", "..", "lo"].contains(&name);
+    (fits && !is_taken).then(|| name.to_owned()).ok_or_else(refuse)
+}
 
 /// What gipam keeps in the kernel for one pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use tracing::Level;
 
 use super::door::TcpAddress;
+use super::edge::interface;
 use super::error::{Problem, problem};
 use super::hooks::EVENTS;
 use super::origin::{At, Value};
@@ -288,17 +289,6 @@ pub fn plan_host(name: &str) -> Result<String, Problem> {
     let refuse = || problem!("{name:?} cannot be a host; use 1 to 253 letters, digits, '-', '_' and '.'");
     let fits = (1..=253).contains(&name.len()) && name.bytes().all(word_byte);
     fits.then(|| name.to_owned()).ok_or_else(refuse)
-}
-
-fn interface(name: &str) -> Result<String, Problem> {
-    let refuse = || {
-        problem!("{name:?} cannot be an interface; give one name, such as \"eth0\", of at most 15 characters")
-    };
-    let is_byte = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':');
-    let fits = (1..=15).contains(&name.len()) && name.bytes().all(is_byte);
-    // These two are directories of /proc/sys/net that are not interfaces.
-    let is_taken = ["all", "default", ".", "..", "lo"].contains(&name);
-    (fits && !is_taken).then(|| name.to_owned()).ok_or_else(refuse)
 }
 
 fn is_word(name: &str) -> bool {
