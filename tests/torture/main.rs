@@ -60,7 +60,7 @@ struct Row {
     run: fn(long: bool) -> Counts,
 }
 
-const ROWS: [Row; 27] = [
+const ROWS: [Row; 28] = [
     Row { name: "durable_and_unique_after_kill_9", run: kills::run },
     Row { name: "durable_when_the_nth_write_kills", run: writes::kill },
     Row { name: "durable_when_the_nth_write_fails", run: writes::fail },
@@ -86,6 +86,7 @@ const ROWS: [Row; 27] = [
     Row { name: "held_once_while_hosts_are_cut_off", run: cluster::cuts },
     Row { name: "held_once_while_members_fail", run: cluster::members },
     Row { name: "held_once_while_daemons_fail", run: cluster::daemons },
+    Row { name: "held_once_while_everything_fails", run: cluster::mixed },
     Row { name: "held_once_after_the_store_is_restored", run: cluster::restore },
     Row { name: "held_once_after_a_host_is_forgotten", run: cluster::forget },
 ];

@@ -27,7 +27,7 @@ use self::member::Store;
 use crate::Counts;
 use crate::wait::{until, until_every};
 
-pub use self::rows::{contract, cuts, daemons, forget, members, restore};
+pub use self::rows::{contract, cuts, daemons, forget, members, mixed, restore};
 
 pub const HOSTS: usize = 3;
 /// What the keys of the plan begin with.
@@ -109,6 +109,9 @@ impl Scene {
         }
         self.agree(when);
         self.history.happens("store and books agree");
+        // A release that waits for the disk would be carried out after the books were compared, and the journal would call its
+        // subnet held until somebody else gets it.
+        self.wait("no release waits for a disk", |scene| scene.hosts.iter().all(Host::accepts_writes));
         self.compared += self.hosts.iter().map(|host| host.compare(when)).sum::<u64>();
     }
 

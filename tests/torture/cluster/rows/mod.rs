@@ -5,6 +5,7 @@ mod cuts;
 mod daemons;
 mod forget;
 mod members;
+mod mixed;
 mod restore;
 
 pub use self::contract::run as contract;
@@ -12,4 +13,5 @@ pub use self::cuts::run as cuts;
 pub use self::daemons::run as daemons;
 pub use self::forget::run as forget;
 pub use self::members::run as members;
+pub use self::mixed::run as mixed;
 pub use self::restore::run as restore;
