@@ -122,6 +122,7 @@ fn settings() -> Settings {
             cooling: gipam::plan::settings::DEFAULT_COOLING,
             subnet_cooling: gipam::plan::settings::DEFAULT_SUBNET_COOLING,
             closed: false,
+            provenance: Default::default(),
         }
     };
     let pools = vec![pool("routed", routed(), 26), pool("lan", lan(), lan().base.length())];

@@ -77,6 +77,7 @@ fn settings(pools: u64, length: u8) -> Settings {
         cooling: gipam::plan::settings::DEFAULT_COOLING,
         subnet_cooling: gipam::plan::settings::DEFAULT_SUBNET_COOLING,
         closed: false,
+        provenance: Default::default(),
     };
     Settings { pools: (0..pools).map(pool).collect(), ..Settings::default() }
 }

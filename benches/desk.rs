@@ -50,6 +50,7 @@ pub fn settings(base: [&str; 2], sizes: [u8; 2]) -> Settings {
         cooling: gipam::plan::settings::DEFAULT_COOLING,
         subnet_cooling: gipam::plan::settings::DEFAULT_SUBNET_COOLING,
         closed: false,
+        provenance: Default::default(),
     };
     Settings { pools: vec![pool], ..Settings::default() }
 }

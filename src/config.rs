@@ -27,6 +27,7 @@ mod origin;
 mod plan;
 mod pools;
 mod resolve;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod translation;
@@ -43,6 +44,7 @@ pub use origin::{Origin, Shown};
 pub use plan::{EtcdEndpoint, EtcdSettings, PlanKeeper, PlanSource};
 pub use pools::PoolsOrigin;
 pub use resolve::{ClientConfig, check_file};
+pub use sources::PrefixSource;
 pub use translation::{OuterPrefix, PoolTranslation};
 pub use value::PlanRoutes;
 
@@ -62,6 +64,8 @@ pub struct Config {
     pub document: Option<PathBuf>,
     /// Where `settings.pools` come from; decides whether they override lease files and books, or the reverse (R70).
     pub pools_origin: PoolsOrigin,
+    /// Where the bases of pools come from that may change without this configuration.
+    pub sources: Vec<PrefixSource>,
     pub gc: Gc,
     /// Where it is written which slices of shared pools belong to this host; `None` if no pool is shared.
     pub plan: Option<PlanSource>,

@@ -57,6 +57,7 @@ pub mod ledger;
 pub mod plan;
 pub mod processes;
 pub mod reconcile;
+pub mod renumber;
 pub mod server;
 pub mod settle;
 pub mod store;

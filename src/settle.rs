@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::PoolsOrigin;
 use crate::plan::Plan;
-use crate::plan::prefix::{AddressRange, Family};
+use crate::plan::prefix::{AddressRange, Family, Prefix};
+use crate::plan::renumbering::BaseSource;
 use crate::plan::settings::{Base, Checked, PoolSettings, Settings, Shared};
 
 /// The source of the known pools, apart from the configuration.
@@ -31,7 +32,15 @@ pub fn settle(
     let mut settings = configured.clone();
     let mut warnings = Vec::new();
     match origin {
-        PoolsOrigin::Document(_) => keep_closed(&mut settings, known, plan, &mut warnings),
+        PoolsOrigin::Document(_) => {
+            keep_sourced(&mut settings, known);
+            keep_closed(&mut settings, known, plan, &mut warnings);
+            for pool in &mut settings.pools {
+                if let Some(before) = known.iter().find(|before| before.name == pool.name && !pool.closed) {
+                    pool.remember_former(before);
+                }
+            }
+        }
         PoolsOrigin::Nowhere | PoolsOrigin::Options { .. } => {
             if !known.is_empty() {
                 settings.pools = known.to_vec();
@@ -46,6 +55,87 @@ pub fn settle(
         }
     }
     (settings, warnings)
+}
+
+/// The prefixes that a source has now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourcedPrefix {
+    /// The most likely first.
+    pub prefixes: Vec<Prefix>,
+    /// The prefix that a pool has stays as long as it is one of them.
+    pub stays: bool,
+}
+
+/// The prefixes that sources have now, by the text of the source.
+pub type SourcedPrefixes = BTreeMap<String, SourcedPrefix>;
+
+/// These settings with the prefixes that the sources have now: for each pool the first of its family. A prefix that conflicts
+/// with another pool is not used, and the second value says why; then, and for a source without a prefix, the last
+/// one of `known` stays.
+pub fn with_sourced(
+    configured: Settings,
+    known: &[PoolSettings],
+    now: &SourcedPrefixes,
+) -> (Settings, Vec<String>) {
+    let mut settings = configured;
+    keep_sourced(&mut settings, known);
+    let mut moves = Vec::new();
+    for (at, pool) in settings.pools.iter().enumerate() {
+        for (family, source) in Family::BOTH.into_iter().zip(&pool.provenance.sources) {
+            let Some(source) = source else { continue };
+            let has = pool.base(family).map(|base| base.base);
+            let Some(sourced) = now.get(&source.text) else { continue };
+            if sourced.stays && has.is_some_and(|has| sourced.prefixes.contains(&has)) {
+                continue;
+            }
+            let found = sourced.prefixes.iter().find(|found| found.family() == family);
+            moves.extend(found.filter(|found| has != Some(**found)).map(|found| (at, family, *found)));
+        }
+    }
+    let moved = |settings: &Settings, moves: &[(usize, Family, Prefix)]| {
+        let mut moved = settings.clone();
+        for (at, family, prefix) in moves {
+            moved.pools[*at].set_sourced(*family, Some(*prefix));
+        }
+        moved.check().map(|()| moved)
+    };
+    // All together first: two pools may exchange their prefixes.
+    if let Ok(all) = moved(&settings, &moves) {
+        return (all, Vec::new());
+    }
+    let mut conflicts = Vec::new();
+    for one in moves {
+        match moved(&settings, &[one]) {
+            Ok(with) => settings = with,
+            Err(error) => {
+                let pool = &settings.pools[one.0];
+                let source = pool.provenance.sources[one.1 as usize].as_ref();
+                let stays = pool.base(one.1).map_or_else(
+                    || "it stays without a prefix".to_owned(),
+                    |base| format!("{} stays", base.base),
+                );
+                conflicts.push(format!(
+                    "pool {} does not get {} from {}: {error}; {stays}",
+                    pool.name,
+                    one.2,
+                    source.map_or("", |source| &source.text)
+                ));
+            }
+        }
+    }
+    (settings, conflicts)
+}
+
+/// Gives pools whose prefix comes from a source, and is not set, the last one that is known.
+fn keep_sourced(settings: &mut Settings, known: &[PoolSettings]) {
+    for pool in &mut settings.pools {
+        let awaited: Vec<Family> = pool.awaits().map(|(family, _)| family).collect();
+        let Some(before) = known.iter().find(|before| before.name == pool.name) else { continue };
+        for family in awaited {
+            let usable = before.base(family).filter(|base| base.shared.is_none());
+            pool.set_sourced(family, usable.map(|base| base.base));
+        }
+    }
 }
 
 /// Keeps pools that left the file but still have subnets, as closed pools, unless they conflict with another
@@ -199,15 +289,23 @@ fn bases(pool: &PoolSettings) -> String {
         let by_number = by_number.map_or_else(String::new, |part| format!(", {part} by number"));
         format!("{slices} shared{gateway}{by_number}")
     };
-    let bases: Vec<String> =
-        bases.map(|base| format!("{} in /{}{}", base.base, base.size, slices(base))).collect();
-    bases.join(", ")
+    let bases = bases.map(|base| format!("{} in /{}{}", base.base, base.size, slices(base)));
+    let awaited = pool.awaits().map(|(_, source)| format!("no prefix yet ({})", source.text));
+    bases.chain(awaited).collect::<Vec<String>>().join(", ")
 }
 
 fn changed_pool(old: &PoolSettings, new: &PoolSettings, lines: &mut Vec<String>) {
     let name = &new.name;
     if bases(old) != bases(new) {
         lines.push(format!("pool {name}: {} becomes {}", bases(old), bases(new)));
+    }
+    for (old, new) in old.provenance.sources.iter().zip(&new.provenance.sources) {
+        let text = |source: &Option<BaseSource>| {
+            source.as_ref().map_or_else(|| "the configuration".to_owned(), |source| source.text.clone())
+        };
+        if text(old) != text(new) {
+            lines.push(format!("pool {name}: its prefix comes from {} instead of {}", text(new), text(old)));
+        }
     }
     let orders = |pool: &PoolSettings| pool.v6.map(|base| base.addresses);
     if orders(old) != orders(new) && old.v6.is_some() && new.v6.is_some() {

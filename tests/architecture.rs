@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module and the modules that it may use, as ARCHITECTURE.md says.
-const MAY_USE: [(&str, &[&str]); 23] = [
+const MAY_USE: [(&str, &[&str]); 24] = [
     ("plan", &[]),
     ("server", &["processes"]),
     ("processes", &[]),
@@ -91,7 +91,23 @@ const MAY_USE: [(&str, &[&str]); 23] = [
         ],
     ),
     ("doctor", &["plan", "store", "server", "config", "clock", "host", "text", "view"]),
-    ("cli", &["daemon", "admin", "config", "reconcile", "claims", "web", "doctor", "text", "view"]),
+    ("renumber", &["plan", "server", "docker", "view"]),
+    (
+        "cli",
+        &[
+            "daemon",
+            "admin",
+            "server",
+            "config",
+            "reconcile",
+            "renumber",
+            "claims",
+            "web",
+            "doctor",
+            "text",
+            "view",
+        ],
+    ),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

@@ -42,7 +42,15 @@ fn settings() -> Settings {
         shared: None,
     };
     let name = "routed".to_owned();
-    let pool = PoolSettings { name, v4: Some(base), v6: None, cooling: 0, subnet_cooling: 0, closed: false };
+    let pool = PoolSettings {
+        name,
+        v4: Some(base),
+        v6: None,
+        cooling: 0,
+        subnet_cooling: 0,
+        closed: false,
+        provenance: Default::default(),
+    };
     Settings { pools: vec![pool], ..Settings::default() }
 }
 

@@ -79,6 +79,7 @@ fn settings() -> Settings {
         cooling: 0,
         subnet_cooling: 60_000,
         closed: false,
+        provenance: Default::default(),
     };
     Settings { pools: vec![pool], ..Settings::default() }
 }

@@ -48,6 +48,7 @@ fn settings() -> Settings {
         cooling: 3_600_000,
         subnet_cooling: 0,
         closed: false,
+        provenance: Default::default(),
     };
     let reserved = ["192.0.2.12-192.0.2.13", "192.0.2.128/25"].map(|text| AddressRange::parse(text).unwrap());
     Settings { pools: vec![pool], reserved: reserved.to_vec(), ..Settings::default() }

@@ -45,6 +45,7 @@ impl Host {
             cooling: 600_000,
             subnet_cooling: 0,
             closed: false,
+            provenance: Default::default(),
         };
         let settings = Settings { pools: vec![pool], ..Settings::default() };
         let (mut plan, mut books) = (Plan::new(settings.clone()), Books::open(&path).unwrap());

@@ -153,6 +153,7 @@ fn books(slices: &[(&str, SliceRequest)], subnets: usize) -> (tempfile::TempDir,
         cooling: 0,
         subnet_cooling: 0,
         closed: false,
+        provenance: Default::default(),
     };
     let settings = Settings { pools: vec![pool], ..Settings::default() };
     let (mut plan, mut books) = (Plan::new(settings.clone()), Books::open(&path).unwrap());

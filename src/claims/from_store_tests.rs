@@ -55,7 +55,15 @@ fn pool(base: &str, slice: Option<u8>) -> Settings {
     let base =
         Base { base: prefix(base), size: 24, addresses: AddressOrder::Sequential, slice, shared: None };
     let name = "routed".to_owned();
-    let pool = PoolSettings { name, v4: Some(base), v6: None, cooling: 0, subnet_cooling: 0, closed: false };
+    let pool = PoolSettings {
+        name,
+        v4: Some(base),
+        v6: None,
+        cooling: 0,
+        subnet_cooling: 0,
+        closed: false,
+        provenance: Default::default(),
+    };
     Settings { pools: vec![pool], ..Settings::default() }
 }
 

@@ -166,6 +166,18 @@ pub(super) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// move networks from an earlier prefix of their pool to the current one; without --yes, only print how
+    Renumber {
+        /// networks or Compose projects; without one, all that are on an earlier prefix
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+        /// do it: disconnect the containers, create the network again, connect them
+        #[arg(long)]
+        yes: bool,
+        /// the Engine's API socket (gc.engine)
+        #[arg(long, value_name = "PATH")]
+        engine: Option<std::path::PathBuf>,
+    },
     /// let this host take part in the plan that several hosts keep in etcd ([plan] etcd), with the networks that it has
     Join {
         /// create the plan first

@@ -12,10 +12,11 @@ use super::tables::escaped;
 use crate::reconcile::Finding;
 use crate::text::counted;
 use crate::view::digits;
-use crate::view::rows::{HookRow, KernelRow, KindName, Status, StoreRow};
+use crate::view::rows::{HookRow, KernelRow, KindName, SourceRow, Status, StoreRow};
 
 const FILLING: usize = 2;
 const HOOKS: usize = 1;
+const SOURCES: usize = 2;
 
 /// How many addresses are in each state, in words that need no explanation.
 pub(super) fn addresses(status: &Status) -> Vec<Line> {
@@ -71,6 +72,27 @@ pub(super) fn plan(status: &Status) -> Vec<Line> {
         .chain(store)
         .chain(status.routes.iter().flat_map(|row| kernel_row("", row)))
         .collect()
+}
+
+/// Pools whose prefix may change: what they wait for, and how many subnets are on earlier prefixes.
+pub(super) fn sources(status: &Status, frame: Frame) -> Vec<Line> {
+    let line = |row: &SourceRow| {
+        let name = short(&row.pool, NAME);
+        let from = row.source.as_ref().map(|source| format!(" from {source}")).unwrap_or_default();
+        let Some(base) = &row.base else {
+            let text = format!("pool {name} has no {} prefix yet{from}", row.family);
+            return entry("prefix", "").and(Ink::Yellow, short(&escaped(&text), frame.columns - 11));
+        };
+        if row.stale == 0 {
+            let text = format!("{base} is the prefix of pool {name}{from}");
+            return entry("prefix", &short(&escaped(&text), frame.columns - 11));
+        }
+        let text = format!("{} NOT IN {base} (pool {name}): gipam renumber", counted(row.stale, "subnet"));
+        entry("prefix", "").and(Ink::Yellow, escaped(&text))
+    };
+    let waiting = |row: &&SourceRow| row.stale > 0 || row.base.is_none();
+    let (first, then): (Vec<_>, Vec<_>) = status.sources.iter().partition(waiting);
+    first.into_iter().chain(then).take(SOURCES).map(line).collect()
 }
 
 /// What gipam keeps in the kernel besides the routes of the plan, which are in the plan's lines.

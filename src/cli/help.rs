@@ -38,6 +38,7 @@ Change:
   release SUBNET [ADDRESS] --force
                                   free a subnet or an address
   hosts forget NAME               let other hosts take the slices of a dead one
+  renumber [NAME] [--yes]         move networks to the current prefix of a pool
   reload [--dry-run]              read the configuration file again
   join [--new] [--dry-run]        take part in a plan of several hosts in etcd
 

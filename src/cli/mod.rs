@@ -34,6 +34,7 @@ mod paper;
 mod picture;
 mod plan_check;
 mod progress;
+mod renumber;
 mod screen;
 mod slices;
 mod tables;
@@ -127,6 +128,9 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), CliError> {
         Command::Pool(asked) => changing::change(&asking, "/v1/pool", asked),
         Command::Join { new, dry_run, restored } => actions::join(&asking, *new, *dry_run, *restored),
         Command::Reload { dry_run } => actions::reload(&asking, *dry_run),
+        Command::Renumber { names, yes, engine } => {
+            renumber::renumber(&asking, names, *yes, engine.as_deref())
+        }
         Command::Gc { apply, new_engine } => actions::gc(&asking, *apply, *new_engine),
         Command::Import(wanted) => listed::import(&asking, wanted, surroundings),
         Command::Backup { copy } => actions::backup(&asking, copy, surroundings),

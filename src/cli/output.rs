@@ -46,6 +46,11 @@ impl Asking {
         Ok(Self { config, json, width, colour, shown })
     }
 
+    /// The Engine's API socket, unless repair is off.
+    pub(super) fn engine(&self) -> Option<std::path::PathBuf> {
+        self.config.engine.clone()
+    }
+
     /// Starts a progress line for this work.
     pub(super) fn work(&self, what: impl Into<String>) -> Progress {
         self.shown.work(what)

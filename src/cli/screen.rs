@@ -6,7 +6,7 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use super::health::{addresses, books, engine, kernel, plan, repair, watched};
+use super::health::{addresses, books, engine, kernel, plan, repair, sources, watched};
 use super::paper::{Ink, Line, bar, clock, padded, short, span, wrapped};
 use super::tables::escaped;
 use crate::view::rows::{PoolRow, Status, SubnetUsage};
@@ -203,6 +203,7 @@ fn fullest(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
 fn state(status: &Status, frame: Frame) -> Vec<Line> {
     let mut lines = addresses(status);
     lines.push(books(status, frame));
+    lines.extend(sources(status, frame));
     lines.extend(plan(status));
     lines.extend(kernel(status));
     lines.extend(watched(status));

@@ -11,6 +11,7 @@ use super::output::{self, Asking};
 use super::screen::{self, Frame};
 use super::tables::{Width, escaped, optional, table};
 use super::terminal;
+use crate::text::counted;
 use crate::view::rows::{HistoryRow, LeaseRow, PoolRow, Status, SubnetRow};
 
 /// Requests a view, and prints it as JSON or as the text that `shown` returns.
@@ -98,7 +99,16 @@ pub(super) fn pools(asking: &Asking) -> Result<(), CliError> {
 pub(super) fn subnets(asking: &Asking) -> Result<(), CliError> {
     let width = asking.width;
     list(asking, "/v1/subnets", ("subnet", &[]), |rows: Vec<SubnetRow>| {
+        let stale = rows.iter().filter(|row| row.stale.is_some()).count();
+        let note = match stale {
+            0 => String::new(),
+            _ => format!("{} on an earlier prefix; to move them: gipam renumber\n", counted(stale, "subnet")),
+        };
         let row = |row: SubnetRow| {
+            let mut row = row;
+            if let (Some(pool), true) = (&mut row.pool, row.stale.is_some()) {
+                pool.push_str(" (stale)");
+            }
             let [network, pool, range, gateway] =
                 [row.network, row.pool, row.range, row.gateway].map(|value| optional(value.as_deref()));
             let (leases, since) = (row.leases.0.to_string(), width.time(row.since.as_deref()));
@@ -106,7 +116,7 @@ pub(super) fn subnets(asking: &Asking) -> Result<(), CliError> {
         };
         let headings =
             ["SUBNET", "NETWORK", "POOL", "=SPACE", "=RANGE", "GATEWAY", ">LEASES", "SINCE", "?ID"];
-        table(width, &headings, rows.into_iter().map(row))
+        table(width, &headings, rows.into_iter().map(row)) + &note
     })
 }
 

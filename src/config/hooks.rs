@@ -19,7 +19,7 @@ use super::value::Begin;
 use crate::plan::settings::Millis;
 
 /// Events that a hook can select, in addition to `gap`, which every hook gets.
-pub const EVENTS: [&str; 21] = [
+pub const EVENTS: [&str; 23] = [
     "leased",
     "released",
     "undone",
@@ -32,6 +32,8 @@ pub const EVENTS: [&str; 21] = [
     "subnet_undone",
     "subnet_adopted",
     "subnet_identified",
+    "subnet_stale",
+    "subnet_current",
     "pinned",
     "unpinned",
     "reserved",

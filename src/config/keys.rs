@@ -252,7 +252,7 @@ keys! {
     #[serde(expecting = "a prefix, or a table with base and size")]
     BaseTable BASE {
         base: At<String> = "must be given", &[], Reload,
-            "the prefix from which subnets are cut, without host bits";
+            "the prefix from which subnets are cut, without host bits; or where to find it, if it may change: `file:PATH` or `pd:INTERFACE/LENGTH`, see [ipv6.md](ipv6.md#a-prefix-that-changes)";
         size: Option<At<u8>> = "24 for v4, 64 for v6", &[V4AB, V6AB], Reload,
             "prefix length of a subnet, if the network does not request one";
         slice: Option<At<u8>> = "none", &[], Reload,

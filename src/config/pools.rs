@@ -13,8 +13,10 @@ use super::keys::{BaseTable, PoolTable, Top};
 use super::options::{Spelling, V4, V4AB, V6, V6AB};
 use super::origin::{At, DEFAULT, Origin};
 use super::resolve::Resolver;
+use super::sources::is_source;
 use super::value::{self, PoolName};
 use crate::plan::prefix::{AddressRange, Family, Prefix};
+use crate::plan::renumbering::Provenance;
 use crate::plan::settings::{AddressOrder, Base, PoolSettings, Settings, Shared, default_size};
 use crate::plan::written;
 
@@ -79,7 +81,11 @@ impl Resolver<'_> {
         })?;
         self.warnings.extend(remarks(&settings));
         for (pool, table) in settings.pools.iter().zip(tables) {
-            for family in Family::BOTH {
+            for (family, source) in Family::BOTH.into_iter().zip(&pool.provenance.sources) {
+                if let Some((source, table)) = source.as_ref().zip(base_of(table, family)) {
+                    let value = format!("{} cut into /{}", source.text, source.size);
+                    self.show(format!("pool.{}.{}", pool.name, family.name()), value, &table.base.place);
+                }
                 let Some((base, table)) = pool.base(family).zip(base_of(table, family)) else { continue };
                 let slices = base.slice.map_or_else(String::new, |slice| format!(", in slices of /{slice}"));
                 let value = format!("{} cut into /{}{slices}", base.base, base.size);
@@ -96,13 +102,26 @@ impl Resolver<'_> {
     }
 
     fn pool(&mut self, table: &PoolTable, top: &Top) -> Result<PoolSettings, ConfigError> {
+        let mut provenance = Provenance::default();
+        let mut bases = [None, None];
+        for (family, written) in Family::BOTH.into_iter().zip([&table.v4, &table.v6]) {
+            let at = family as usize;
+            match written {
+                Some(written) if is_source(&written.base) && self.document.has(&written.base.place) => {
+                    provenance.sources[at] = Some(self.source(written, family)?);
+                }
+                written => bases[at] = self.base(written.as_ref(), family, top)?,
+            }
+        }
+        let [v4, v6] = bases;
         let pool = PoolSettings {
             name: table.name.to_string(),
-            v4: self.base(table.v4.as_ref(), Family::V4, top)?,
-            v6: self.base(table.v6.as_ref(), Family::V6, top)?,
+            v4,
+            v6,
             cooling: ***table.cooling.as_ref().unwrap_or(&top.cooling),
             subnet_cooling: ***table.subnet_cooling.as_ref().unwrap_or(&top.subnet_cooling),
             closed: false,
+            provenance,
         };
         for written in &table.reserved {
             self.document.value(written, |range| reserved_in(&pool, range))?;
@@ -137,14 +156,7 @@ impl Resolver<'_> {
             let text = format!("{origin}: {} has host bits set; {base} is used", **written);
             self.warnings.push(text);
         }
-        let addresses = self.document.value(&table.addresses, |order| match (order, family) {
-            (AddressOrder::Eui64, Family::V4) => Err(problem!("eui64 addresses need IPv6")),
-            (AddressOrder::Stable, Family::V4) => Err(problem!("stable addresses need IPv6")),
-            (AddressOrder::Eui64, Family::V6) if size > 64 => {
-                Err(problem!("eui64 addresses need subnets of /64 or larger"))
-            }
-            (order, _) => Ok(*order),
-        })?;
+        let addresses = self.order(&table.addresses, family, size)?;
         let longest = if is_shared { family.bits() } else { size };
         let slice = self.slice(table, base, longest, top)?;
         let base = Base { slice, ..Base::new(base, size, addresses) };

@@ -11,6 +11,7 @@ use super::hooks::Files;
 use super::keys::{GcTable, Top};
 use super::options::{self, Options, Surroundings};
 use super::origin::{At, DEFAULT, Origin, Shown, Spot};
+use super::sources::PrefixSource;
 use super::value::{Mode, Text, UnknownSubnets};
 use super::{BooksFile, Config, Gc, Given, Http, PlanSource, PluginDirs, SocketAccess, books_file};
 
@@ -20,6 +21,8 @@ pub(super) struct Resolver<'a> {
     pub(super) surroundings: &'a Surroundings,
     pub(super) files: Files,
     pub(super) warnings: Vec<String>,
+    /// Where prefixes that may change come from.
+    pub(super) sources: Vec<PrefixSource>,
     shown: Vec<Shown>,
 }
 
@@ -106,7 +109,8 @@ pub(super) fn resolve(
 ) -> Result<Config, ConfigError> {
     let (document, top) = Document::read(flags, surroundings)?;
     let (warnings, shown) = (surroundings.unknown_variables(), Vec::new());
-    let mut resolver = Resolver { document, surroundings, files, warnings, shown };
+    let sources = Vec::new();
+    let mut resolver = Resolver { document, surroundings, files, warnings, sources, shown };
     let file = resolver.books_file(&top);
     let [sockets, specs] =
         [&top.socket_dir, &top.spec_dir].map(|directory| resolver.document.path(directory));
@@ -139,6 +143,7 @@ pub(super) fn resolve(
         document: resolver.document.path,
         keys: top,
         warnings: resolver.warnings,
+        sources: resolver.sources,
         shown: resolver.shown,
         given: Given { flags: flags.clone(), surroundings: surroundings.clone() },
     })
@@ -155,6 +160,8 @@ pub struct ClientConfig {
     pub books_belong: bool,
     /// Where the slices of shared pools are written down.
     pub plan: Option<PlanSource>,
+    /// The Engine's API socket; `None` if repair is off.
+    pub engine: Option<PathBuf>,
     /// Warnings for the user.
     pub warnings: Vec<String>,
 }
@@ -189,7 +196,14 @@ impl ClientConfig {
         };
         let books_belong = file_named || !admin_by_flag;
         let warnings = warnings.into_iter().collect();
-        Ok(Self { admin: config.admin, file, books_belong, plan: config.plan, warnings })
+        Ok(Self {
+            admin: config.admin,
+            file,
+            books_belong,
+            plan: config.plan,
+            engine: config.gc.engine,
+            warnings,
+        })
     }
 }
 

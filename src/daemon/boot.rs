@@ -7,13 +7,13 @@
 
 use std::path::PathBuf;
 
-use super::DaemonError;
+use super::{DaemonError, follow};
 use crate::admin::offline;
 use crate::clock;
 use crate::config::{BooksFile, Config, Content};
 use crate::plan::Plan;
 use crate::plan::settings::Settings;
-use crate::settle::{Below, settle};
+use crate::settle::{Below, settle, with_sourced};
 use crate::store::old_gipam::{self, Parsed};
 use crate::store::takeover::{EXPORTED_DIGEST, TAKEN_DIGEST};
 use crate::store::{Books, takeover};
@@ -104,6 +104,9 @@ pub fn boot(config: &Config) -> Result<Booted, DaemonError> {
     };
     let mut configured = config.settings.clone().with_books(&known);
     configured.secret = secret(&known);
+    let sourced = follow::read(&config.sources);
+    let (configured, conflicts) = with_sourced(configured, &known.pools, &sourced.prefixes);
+    warn(&conflicts);
     let settings = match take_over {
         Some(old) => take(&mut plan, &mut books, old, configured, config)?,
         None => {
@@ -120,6 +123,7 @@ pub fn boot(config: &Config) -> Result<Booted, DaemonError> {
     settings.check().map_err(unusable)?;
     if books.settings()? != settings {
         books.put_settings(&settings)?;
+        books.write_stale(&plan, &settings)?;
     }
     books.commit()?;
     plan.configure(settings);

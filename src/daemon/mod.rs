@@ -10,6 +10,7 @@ mod boot;
 mod docker_thread;
 mod doors;
 mod error;
+mod follow;
 mod later;
 mod reload;
 mod survey_thread;
@@ -25,6 +26,7 @@ use tokio::task::JoinHandle;
 
 use self::docker_thread::DockerThread;
 pub use self::error::DaemonError;
+use self::follow::PrefixFollower;
 use self::reload::Reloader;
 use crate::admin::{Admin, Reload, RunningDaemon};
 use crate::claims::books::{CLAIMS, HOSTS, read_rows};
@@ -138,7 +140,9 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
         plan: plan.clone(),
         edge: edge.clone(),
     };
-    let stop = stop(signals, end, reloader, reloads);
+    let mut follower = PrefixFollower::default();
+    follower.follow(&config.sources);
+    let stop = stop(signals, end, reloader, reloads, follower);
     configure_hooks(&hooks, &edge, config).await;
     let (counters, halves): (Arc<Counters>, Arc<Halves>) = Default::default();
     let (survey, questions) = Survey::new();
@@ -388,16 +392,22 @@ async fn stop(
     mut end: oneshot::Receiver<Result<(), Fatal>>,
     reloader: Reloader,
     mut reloads: mpsc::Receiver<Reload>,
+    mut follower: PrefixFollower,
 ) -> Result<Option<&'static str>, Fatal> {
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => return Ok(Some("SIGTERM")),
             _ = signals.interrupt.recv() => return Ok(Some("SIGINT")),
             outcome = &mut end => return outcome.unwrap_or(Ok(())).map(|()| None),
-            _ = signals.hang_up.recv() => drop(reloader.reload(false).await),
+            _ = signals.hang_up.recv() => {
+                drop(reloader.reload(false).await);
+                follower.follow(&reloader.sources());
+            }
             Some(asked) = reloads.recv() => {
                 let _ = asked.answer.send(reloader.reload(asked.rehearsal).await);
+                follower.follow(&reloader.sources());
             }
+            () = follower.changed() => reloader.follow().await,
         }
     }
 }

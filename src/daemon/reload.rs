@@ -8,15 +8,16 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{course, later};
+use super::{course, follow, later};
 use crate::claims::division::Division;
 use crate::claims::{self, HostsPlan, SharedPlan};
-use crate::config::{Config, ConfigError, Hook, PlanSource};
+use crate::config::{Config, ConfigError, Hook, PlanSource, PrefixSource};
 use crate::edge::Edge;
 use crate::hooks::Hooks;
 use crate::ledger::{Altered, Ledger};
 use crate::plan::Plan;
-use crate::settle::{Below, difference, settle};
+use crate::settle::{Below, difference, settle, with_sourced};
+use crate::text::counted;
 use crate::watch::Watch;
 
 /// The configuration in force, and the parts that a reload updates.
@@ -55,11 +56,12 @@ impl Reloader {
         let old = config.as_ref().clone();
         let new = tokio::task::spawn_blocking(move || {
             let new = old.reload()?;
+            let sourced = follow::read(&new.sources);
             let file = new.plan.as_ref().and_then(PlanSource::file).map(|path| Division::read(path));
-            Ok::<_, ConfigError>((new, file))
+            Ok::<_, ConfigError>((new, file, sourced))
         });
         let new = new.await.map_err(|error| error.to_string())?;
-        let (new, file) = new.map_err(|error| error.to_string())?;
+        let (new, file, sourced) = new.map_err(|error| error.to_string())?;
         let mut lines = new.warnings.clone();
         lines.extend(later::lines(&self.started, &new));
         let (configured, origin) = (new.settings.clone(), new.pools_origin.clone());
@@ -69,10 +71,16 @@ impl Reloader {
         if stays {
             lines.push("plan: who decides about slices changes at the next start".to_owned());
         }
+        lines.extend(unreadable(&sourced));
         let alter = move |plan: &Plan| {
             let known = plan.settings();
             let configured = configured.with_books(known);
+            let (configured, conflicts) = with_sourced(configured, &known.pools, &sourced.prefixes);
             let (settings, mut lines) = settle(&configured, &origin, &known.pools, Below::Books, plan);
+            if let Err(error) = settings.check() {
+                return Ok((Altered::default(), Err(error.to_string())));
+            }
+            lines.extend(conflicts);
             lines.extend(difference(known, &settings));
             if stays {
                 let settings = (!rehearsal).then_some(settings);
@@ -117,6 +125,54 @@ impl Reloader {
         }
         Ok(lines)
     }
+}
+
+impl Reloader {
+    /// The sources of prefixes in the configuration in force.
+    pub(super) fn sources(&self) -> Vec<PrefixSource> {
+        self.in_force.borrow().sources.clone()
+    }
+
+    /// Follows prefixes that have changed at their sources; the configuration stays the one in force.
+    pub(super) async fn follow(&self) {
+        let config = self.in_force.borrow().clone();
+        let sources = config.sources.clone();
+        let Ok(sourced) = tokio::task::spawn_blocking(move || follow::read(&sources)).await else { return };
+        let (configured, origin) = (config.settings.clone(), config.pools_origin.clone());
+        unreadable(&sourced).iter().for_each(|line| tracing::warn!("{line}"));
+        let alter = move |plan: &Plan| {
+            let known = plan.settings();
+            let configured = configured.with_books(known);
+            let (configured, conflicts) = with_sourced(configured, &known.pools, &sourced.prefixes);
+            let (settings, _) = settle(&configured, &origin, &known.pools, Below::Books, plan);
+            let lines = difference(known, &settings);
+            let stale = plan.stale_changes(&settings).iter().filter(|change| change.stale).count();
+            let changed = (settings != *known).then_some(settings);
+            let altered = Altered { settings: changed, ..Altered::default() };
+            Ok((altered, (conflicts, lines, stale)))
+        };
+        match self.ledger.alter(alter).await {
+            Ok((conflicts, lines, stale)) => {
+                conflicts.iter().for_each(|line| tracing::error!("{line}"));
+                lines.iter().for_each(|line| tracing::info!("{line}"));
+                if stale > 0 {
+                    let stale = counted(stale, "subnet");
+                    tracing::warn!(
+                        "{stale} on the earlier prefix stay in use and are stale; see: gipam renumber"
+                    );
+                }
+            }
+            Err(refusal) => tracing::error!("the prefixes of pools cannot change now: {refusal}"),
+        }
+    }
+}
+
+/// Why sources cannot be read, one line each.
+fn unreadable(sourced: &follow::SourcesRead) -> Vec<String> {
+    let line = |(source, why): (&String, &String)| {
+        format!("{source} cannot be used, so pools keep the prefix that they have: {why}")
+    };
+    sourced.errors.iter().map(line).collect()
 }
 
 /// Changes outside the ledger's settings.

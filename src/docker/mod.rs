@@ -8,6 +8,7 @@
 
 mod browsers;
 mod callers;
+pub mod control;
 pub mod counters;
 pub mod discovery;
 pub mod engine;

@@ -13,9 +13,11 @@
 //! Read in this order: `routes` (parses the kernel's messages), `netlink` (requests them), `kept` and `watch`
 //! (follow changes), [`nameservers`].
 
+pub mod delegated;
 mod kept;
 pub mod nameservers;
 pub(crate) mod netlink;
+pub mod prefix_file;
 pub(crate) mod routes;
 pub(crate) mod watch;
 

@@ -341,6 +341,7 @@ impl Writer {
         if let Some(settings) = settings {
             let written = self.books.put_settings(&settings);
             let written = written.and_then(|()| self.books.write_reservations(&self.plan, &settings));
+            let written = written.and_then(|()| self.books.write_stale(&self.plan, &settings));
             if let Err(error) = written {
                 batch.failed = Some(error);
                 return;

@@ -17,7 +17,7 @@ use super::place::PoolPlace;
 use super::pool_spaces::Vacancy;
 use super::prefix::Prefix;
 use super::request::{Space, SubnetRequest, Want, Wanted};
-use super::settings::{Millis, rfc3339};
+use super::settings::{Millis, PoolSettings, rfc3339};
 
 /// For this long after its release, a subnet is not given to another network (its bridge may still exist, P17).
 const YOUNGEST: Millis = 5_000;
@@ -33,12 +33,14 @@ pub(super) type SubnetWay = (&'static str, fn(&SubnetSearch<'_>) -> Option<Offer
 
 /// The ways to find a subnet, in the order in which they are tried.
 pub(super) const ORDER: &[SubnetWay] =
-    &[(KEY, keyed), (FREE, first_free), ("longest released", longest_released)];
+    &[(KEY, keyed), (FREE, first_free), ("longest released", longest_released), (STALE, number_of_stale)];
 
 /// The subnet that `key=WORD` had, if it is not held (it may be cooling).
 pub(super) const KEY: &str = "key";
 /// The best fit in the first pool with room.
 pub(super) const FREE: &str = "free";
+/// A number that is kept for a subnet outside the current base of its pool.
+const STALE: &str = "kept for a stale subnet";
 
 /// The result of a way.
 pub(super) enum Offer {
@@ -107,10 +109,18 @@ impl Plan {
             if !named.is_empty() {
                 return Ok(Some(named));
             }
+            if let Some(why) = Self::awaited(named_pools(self, options), family) {
+                return Err(Refusal::no_available_pool(why));
+            }
         }
         let open: Option<Vec<usize>> =
             request.pools.as_ref().map(|names| names.iter().filter_map(place).collect());
         if open.as_ref().map_or(self.spaces.count(family), Vec::len) == 0 {
+            let of_driver =
+                |pool: &&PoolSettings| request.pools.as_ref().is_none_or(|names| names.contains(&pool.name));
+            if let Some(why) = Self::awaited(self.settings.pools.iter().filter(of_driver), family) {
+                return Err(Refusal::no_available_pool(why));
+            }
             return Err(Refusal::no_available_pool(format!(
                 "no pool open to this driver has {family}; add one to the configuration, or give --subnet"
             )));
@@ -217,14 +227,20 @@ impl<'a> SubnetSearch<'a> {
     }
 }
 
+/// The pools that the options name.
+fn named_pools<'a>(plan: &'a Plan, options: &'a PoolOptions) -> impl Iterator<Item = &'a PoolSettings> {
+    options.pools.iter().flatten().filter_map(|name| plan.pool(name))
+}
+
 fn keyed(search: &SubnetSearch<'_>) -> Option<Offer> {
     let SubnetSearch { plan, request, options, .. } = search;
     let word = options.key.clone()?;
-    let (prefix, _) = *plan.keys.get(&(request.space, request.family, word))?;
+    let (known, _) = *plan.keys.get(&(request.space, request.family, word))?;
+    let prefix = plan.key_now(known, search.places().map(|place| place.pool));
     let at = plan.spaces.around(prefix)?.pool;
     let place = search.place(at).filter(|_| search.rank(at).is_some())?;
     let known = request.in_use.knows(place.base);
-    let free = plan.held_anywhere(prefix).is_none() && place.blocked_by(prefix).is_none();
+    let free = plan.held_anywhere(prefix).is_none() && place.blocked_or_kept(prefix).is_none();
     let free = free && plan.unowned_subnet(prefix).is_none();
     let good = known && free && place.hopeless().is_none() && prefix.length() == place.length;
     good.then_some(Offer::Free(prefix, None))
@@ -245,8 +261,21 @@ pub(super) fn free_in(place: &PoolPlace<'_>, search: &SubnetSearch<'_>) -> Optio
     if !search.request.in_use.knows(place.base) {
         return Some(Offer::Unknown);
     }
-    let prefix = place.space.part(Vacancy::Free).best_fit(place.length, |it| place.blocked_by(it))?;
+    let prefix = place.space.part(Vacancy::Free).best_fit(place.length, |it| place.blocked_or_kept(it))?;
     Some(Offer::Free(prefix, None))
+}
+
+/// When nothing else is left: a number that a stale subnet would get.
+fn number_of_stale(search: &SubnetSearch<'_>) -> Option<Offer> {
+    let stale = search.with_room(Vacancy::Free).filter(|place| !place.pool.provenance.former.is_empty());
+    stale.filter(|place| search.request.in_use.knows(place.base)).find_map(|place| {
+        let prefix = place.space.part(Vacancy::Free).best_fit(place.length, |it| place.blocked_by(it))?;
+        let warning = format!(
+            "pool {}: {prefix} is given although its number belongs to a subnet on an earlier prefix; nothing else is free",
+            place.pool.name
+        );
+        Some(Offer::Free(prefix, Some(warning)))
+    })
 }
 
 /// The place that the longest-cooled subnets would free.

@@ -187,7 +187,12 @@ impl Plan {
             previous: previous.map(|subnet| Box::new(subnet.state.clone())),
             key: None,
         };
+        let taken_along = match previous {
+            Some(_) => Vec::new(),
+            None => self.taken_along(request.space, prefix, serial),
+        };
         let mut changes = vec![Change::SubnetGranted(Box::new(state))];
+        changes.extend(taken_along);
         changes.extend(self.trim_remembered(0, &[serial]));
         Decision { reply: Ok(reply), changes, warnings: Vec::new(), undo: Some(undo) }
     }

@@ -42,6 +42,7 @@ pub mod prefix;
 mod prefix_index;
 mod records;
 mod release;
+pub mod renumbering;
 pub mod repair;
 mod repairs;
 pub mod request;

@@ -27,6 +27,7 @@ pub(super) struct PoolPlace<'a> {
     reserved: &'a Intervals,
     request: &'a SubnetRequest,
     slices: &'a Slices,
+    plan: &'a Plan,
 }
 
 impl<'a> PoolPlace<'a> {
@@ -49,6 +50,7 @@ impl<'a> PoolPlace<'a> {
             reserved,
             request,
             slices: &plan.slices,
+            plan,
         })
     }
 
@@ -84,6 +86,11 @@ impl<'a> PoolPlace<'a> {
         let inside = host.inside(part).filter(move |used| used.prefix != base);
         let used = host.over(part).filter(one_address).chain(inside).map(|used| used.text.clone());
         used.chain(strangers.texts(part, base))
+    }
+
+    /// Like [`PoolPlace::blocked_by`], but a number that is kept for a stale subnet of the pool also blocks.
+    pub(super) fn blocked_or_kept(&self, candidate: Prefix) -> Option<u128> {
+        self.blocked_by(candidate).max(self.plan.kept_for_stale(self.pool, candidate))
     }
 
     /// The last address that blocks this candidate: something in use that overlaps it, or reservations over all of

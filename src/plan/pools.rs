@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::Plan;
 use super::error::Refusal;
 use super::prefix::{Family, Prefix};
+use super::renumbering::Provenance;
 use super::settings::{AddressOrder, Base, PoolSettings, Settings, default_size};
 
 /// The requested settings for one family of a pool.
@@ -66,7 +67,16 @@ impl Plan {
                 if known.is_none() {
                     let Settings { cooling, subnet_cooling, .. } = self.settings;
                     let (name, v4, v6, closed) = (name.to_owned(), None, None, false);
-                    settings.pools.push(PoolSettings { name, v4, v6, cooling, subnet_cooling, closed });
+                    let provenance = Provenance::default();
+                    settings.pools.push(PoolSettings {
+                        name,
+                        v4,
+                        v6,
+                        cooling,
+                        subnet_cooling,
+                        closed,
+                        provenance,
+                    });
                 }
                 add_to(&mut settings.pools[at], *cuts)?;
             }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::prefix::{AddressRange, Family, Prefix, meeting};
+use super::renumbering::Provenance;
 use super::subnet::merged;
 use super::written::never_serves;
 
@@ -110,6 +111,8 @@ pub struct PoolSettings {
     pub subnet_cooling: Millis,
     /// A closed pool gives no new subnets: it was removed from the configuration while some of its subnets were held.
     pub closed: bool,
+    /// Where its bases come from if they can change, and its earlier ones.
+    pub provenance: Provenance,
 }
 
 impl PoolSettings {
@@ -248,7 +251,7 @@ impl<'a> Checked<'a> {
     /// Adds a pool, if it can be used together with the others.
     pub fn add(&mut self, pool: &'a PoolSettings) -> Result<(), SettingsError> {
         let name = &pool.name;
-        if pool.bases().next().is_none() {
+        if pool.bases().next().is_none() && pool.awaits().next().is_none() {
             return pool.refused(
                 None,
                 format!("pool {name} has neither v4 nor v6; give it a prefix of at least one of them"),

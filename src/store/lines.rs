@@ -23,6 +23,8 @@ pub const OF_PINS: [&str; 2] = ["pinned", "unpinned"];
 /// Events whose row names a slice, which applies to all spaces: this host holds it, is giving it back, lost
 /// it to another host, or no longer has it.
 pub const OF_SLICES: [&str; 4] = ["slice held", "slice leaving", "slice lost", "slice gone"];
+/// Events of held subnets that come to lie outside the base of their pool, or in it again; the column `why` has the base.
+pub const OF_STALE: [&str; 2] = ["subnet stale", "subnet current"];
 /// The reason in rows of changes that people make; other rows name Docker or repair.
 pub const BY_HAND: &str = "by hand";
 

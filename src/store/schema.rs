@@ -9,10 +9,11 @@
 pub const APPLICATION_ID: i32 = 0x6769_706d;
 
 /// The version that this program writes.
-pub const VERSION: i32 = 8;
+pub const VERSION: i32 = 9;
 
 /// Migration N turns version N into version N+1, counted from 0; the first one creates the books.
-pub const MIGRATIONS: [&str; 8] = [FIRST, NAMES, CALLERS, TAIL, BY_HAND, NETWORKS, FIND_NAMES, SLICES];
+pub const MIGRATIONS: [&str; 9] =
+    [FIRST, NAMES, CALLERS, TAIL, BY_HAND, NETWORKS, FIND_NAMES, SLICES, SOURCES];
 
 const FIRST: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -124,4 +125,13 @@ ALTER TABLE pools ADD COLUMN v6_slice INTEGER;
 ALTER TABLE pools ADD COLUMN v4_shared TEXT;
 ALTER TABLE pools ADD COLUMN v6_shared TEXT;
 CREATE TABLE slices (prefix TEXT PRIMARY KEY, state TEXT NOT NULL, claim TEXT NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// Where the bases of pools come from if they can change without the configuration, and the earlier bases of pools, the
+/// latest first.
+const SOURCES: &str = "
+CREATE TABLE sources (pool TEXT NOT NULL, family TEXT NOT NULL, source TEXT NOT NULL, size INTEGER NOT NULL,
+  addresses TEXT NOT NULL, PRIMARY KEY (pool, family)) STRICT, WITHOUT ROWID;
+CREATE TABLE former_bases (pool TEXT NOT NULL, position INTEGER NOT NULL, base TEXT NOT NULL,
+  PRIMARY KEY (pool, position)) STRICT, WITHOUT ROWID;
 ";

@@ -5,12 +5,15 @@
 
 use rusqlite::{Row, params};
 
+use super::lines::{Happening, OF_STALE};
 use super::load::{Clear, Unclear, number_in, parsed};
 use super::old_gipam::hexadecimal;
 use super::sqlite::{Books, CommitError, StoreError, Tables};
 use super::write::{Written, signed};
-use crate::plan::change::Change;
+use crate::plan::Plan;
+use crate::plan::change::{Change, Why};
 use crate::plan::prefix::{AddressRange, Family, Prefix};
+use crate::plan::renumbering::{BaseSource, Provenance, StaleChange};
 use crate::plan::settings::{AddressOrder, Base, PoolSettings, Settings, Shared};
 use crate::plan::shown::EngineIdentity;
 
@@ -56,6 +59,7 @@ impl Books {
     fn write_settings(&self, settings: &Settings) -> Written {
         self.connection
             .execute_batch("DELETE FROM pools; DELETE FROM reserved; DELETE FROM reserved_by_hand;")?;
+        self.connection.execute_batch("DELETE FROM sources; DELETE FROM former_bases;")?;
         for (position, pool) in settings.pools.iter().enumerate() {
             let base = |family| pool.base(family).map(|base| base.base.to_string());
             let size = |family| pool.base(family).map(|base| base.size);
@@ -78,6 +82,7 @@ impl Books {
                     pool.v6.and_then(|base| shared_text(&base))
                 ],
             )?;
+            self.write_provenance(pool)?;
         }
         for (table, ranges) in
             [("reserved", &settings.reserved), ("reserved_by_hand", &settings.reserved_by_hand)]
@@ -97,6 +102,39 @@ impl Books {
             ("secret", hexadecimal(&settings.secret)),
         ] {
             self.write_meta(key, &value)?;
+        }
+        Ok(())
+    }
+}
+
+impl Books {
+    fn write_provenance(&self, pool: &PoolSettings) -> Written {
+        let Provenance { sources, former } = &pool.provenance;
+        for (family, source) in Family::BOTH.into_iter().zip(sources) {
+            let Some(source) = source else { continue };
+            let addresses = source.addresses.name();
+            self.execute(
+                "INSERT INTO sources VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![pool.name, family.name(), source.text, source.size, addresses],
+            )?;
+        }
+        for (position, base) in former.iter().enumerate() {
+            let row = params![pool.name, position, base.to_string()];
+            self.execute("INSERT INTO former_bases VALUES (?1, ?2, ?3)", row)?;
+        }
+        Ok(())
+    }
+
+    /// Records in the history which held subnets become stale under `settings`, and which are no longer stale. `plan` is the
+    /// plan before the change.
+    pub fn write_stale(&mut self, plan: &Plan, settings: &Settings) -> Result<(), CommitError> {
+        for StaleChange { serial, stale, why } in plan.stale_changes(settings) {
+            let Some(subnet) = plan.subnet(serial) else { continue };
+            let [becomes, no_longer] = OF_STALE;
+            let event = if stale { becomes } else { no_longer };
+            self.begin()?;
+            let line = Happening::of(&subnet.state, plan.now(), event);
+            self.history(line.because(&Why::Repair(why.into())))?;
         }
         Ok(())
     }
@@ -135,10 +173,34 @@ impl Tables {
             settings.pools.push(pool(row).map_err(|Unclear(what)| Unclear(format!("pool {name}: {what}")))?);
             Ok(())
         })?;
+        self.provenance(&mut settings.pools)?;
         settings.reserved = self.ranges("reserved")?;
         settings.reserved_by_hand = self.ranges("reserved_by_hand")?;
         settings.reserved_by_hand.sort_unstable();
         Ok(settings)
+    }
+
+    fn provenance(&self, pools: &mut [PoolSettings]) -> Result<(), StoreError> {
+        self.table("sources", "SELECT * FROM sources", |row| {
+            let (name, family): (String, String) = (row.get("pool")?, row.get("family")?);
+            let order: String = row.get("addresses")?;
+            let unclear = || Unclear(format!("the source of pool {name} cannot be read"));
+            let family = Family::BOTH.into_iter().find(|known| known.name() == family).ok_or_else(unclear)?;
+            let addresses = AddressOrder::parse(&order).ok_or_else(unclear)?;
+            let source = BaseSource { text: row.get("source")?, size: row.get("size")?, addresses };
+            if let Some(pool) = pools.iter_mut().find(|pool| pool.name == name) {
+                pool.provenance.sources[family as usize] = Some(source);
+            }
+            Ok(())
+        })?;
+        self.table("former_bases", "SELECT * FROM former_bases ORDER BY pool, position", |row| {
+            let name: String = row.get("pool")?;
+            let base = super::load::prefix(row.get_ref("base")?.as_str()?)?;
+            if let Some(pool) = pools.iter_mut().find(|pool| pool.name == name) {
+                pool.provenance.former.push(base);
+            }
+            Ok(())
+        })
     }
 
     /// Reads a value of the `meta` table if it is set.
@@ -196,6 +258,7 @@ fn pool(row: &Row<'_>) -> Clear<PoolSettings> {
         cooling: row.get("cooling")?,
         subnet_cooling: row.get("subnet_cooling")?,
         closed: row.get("closed")?,
+        provenance: Provenance::default(),
     })
 }
 

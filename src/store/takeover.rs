@@ -32,6 +32,7 @@ pub fn pools(books: &OldBooks, settings: &Settings) -> Option<PoolSettings> {
         cooling: settings.cooling,
         subnet_cooling: settings.subnet_cooling,
         closed: false,
+        provenance: Default::default(),
     })
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::rows::{PoolRow, SubnetRow};
 use super::source::{HASTE, Source};
+use super::sources::{SourceRow, StaleCounts, source_rows, stale_of};
 use super::subnets::{pool_rows, subnet_row};
 use super::{COUNTABLE, Fullness, Refusal};
 use crate::ledger::Ledger;
@@ -58,6 +59,8 @@ pub struct Census {
     pub shown: ShownCounts,
     /// The slices of this host.
     pub slices: SliceCounts,
+    /// Pools whose base comes from a source or that have stale subnets.
+    pub sources: Vec<SourceRow>,
     /// Numbers of pools in the settings, and of reservations in the configuration.
     pub settings: [u64; 2],
     /// How long the counting took.
@@ -89,10 +92,15 @@ impl Census {
             let counts = || plan.count_addresses(subnet);
             let held = subnet.is_held().then(|| Counted { serial, prefix, space, counts: counts() });
             let is_cooling = held.is_none() && cool_until > plan.now();
-            Some((plan.count_shown(subnet), held, is_cooling.then_some(prefix.family())))
+            let cooling = is_cooling.then_some(prefix.family());
+            Some((plan.count_shown(subnet), held, cooling, stale_of(plan, subnet)))
         };
-        source.each_subnet(count, |(shown, held, cooling)| {
+        let mut stale = StaleCounts::new();
+        source.each_subnet(count, |(shown, held, cooling, of_stale)| {
             census.shown += shown;
+            if let Some(pool) = of_stale {
+                *stale.entry(pool).or_default() += 1;
+            }
             if let Some(family) = cooling {
                 census.subnets[family as usize][1] += 1;
             }
@@ -106,6 +114,7 @@ impl Census {
             }
             Ok(())
         })?;
+        census.sources = source.look(move |plan| source_rows(plan, &stale))?;
         cut(&mut fullest, most);
         let labelled = |plan: &Plan, counted: &Counted| {
             let (serial, generation, row) = subnet_row(plan, plan.subnet(counted.serial)?);

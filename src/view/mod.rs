@@ -22,6 +22,7 @@ pub mod rows;
 pub mod sink;
 pub mod slices;
 pub mod source;
+pub mod sources;
 mod status;
 mod subnets;
 mod usage;

@@ -19,6 +19,7 @@ pub use super::hosts::{HostRow, StoreRow};
 pub use super::kernel::{KernelRow, KindName, UnmadeObject};
 pub use super::routes::RouteRow;
 pub use super::slices::{PlanRow, SliceRow};
+pub use super::sources::{SourceRow, StaleRow};
 pub use super::status::{RefusalRow, Status, SubnetUsage};
 pub use crate::view::Count;
 
@@ -92,6 +93,8 @@ pub struct SubnetRow {
     /// Addresses of a subnet of several hosts that lie in no slice of this host.
     #[serde(default)]
     pub others: Count,
+    /// Set if it lies outside the current base of its pool.
+    pub stale: Option<StaleRow>,
 }
 
 /// One address.

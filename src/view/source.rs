@@ -139,7 +139,15 @@ mod tests {
         let base = Prefix::parse("10.0.0.0/8").unwrap();
         let v4 = Some(Base::new(base, 24, AddressOrder::Sequential));
         let name = "lan".to_owned();
-        let pool = PoolSettings { name, v4, v6: None, cooling: 0, subnet_cooling: 0, closed: false };
+        let pool = PoolSettings {
+            name,
+            v4,
+            v6: None,
+            cooling: 0,
+            subnet_cooling: 0,
+            closed: false,
+            provenance: Default::default(),
+        };
         let mut plan = Plan::new(Settings { pools: vec![pool], storm_limit: 0, ..Settings::default() });
         for random in 0..20_000 {
             let request = Request::Subnet(SubnetRequest {

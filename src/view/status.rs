@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::census::{Census, CountedSubnet, FULLEST};
 use super::query::Query;
-use super::rows::{Count, FillingRow, HistoryRow, HookRow, KernelRow, PlanRow, PoolRow};
+use super::rows::{Count, FillingRow, HistoryRow, HookRow, KernelRow, PlanRow, PoolRow, SourceRow};
 use super::views::View;
 use crate::plan::error::Refusal;
 use crate::plan::settings::{Millis, parse_rfc3339, rfc3339};
@@ -111,6 +111,8 @@ pub struct Status {
     /// Number of grants undone because their answer was not delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undone: Option<u64>,
+    /// Pools whose base comes from a source or that have stale subnets, one row for each family.
+    pub sources: Vec<SourceRow>,
     /// The plan of several hosts; `null` if pools belong to this host alone.
     pub plan: Option<PlanRow>,
     /// The routes in the kernel of this host; `null` if gipam does not keep them. The same row is in `kernel`.
@@ -205,6 +207,7 @@ impl View {
             synced: Some(written.max(logged)).filter(|at| *at != 0).map(rfc3339),
             books_bytes,
             log_bytes,
+            sources: census.sources.clone(),
             plan: PlanRow::new(&census.slices, self.known_hosts().as_deref()),
             ..Status::default()
         })

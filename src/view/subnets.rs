@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::listing::Listing;
 use super::places::{ListedPlace, PlaceFilter};
 use super::query::Query;
-use super::rows::{Count, PoolRow, SubnetRow};
+use super::rows::{Count, PoolRow, StaleRow, SubnetRow};
 use super::sink::Sink;
 use super::source::Source;
 use super::views::View;
@@ -82,6 +82,7 @@ pub(super) fn subnet_row(plan: &Plan, subnet: &Subnet) -> (Serial, u64, SubnetRo
         share,
         full: share.to_string(),
         others: Count(counts.others),
+        stale: StaleRow::of(plan, subnet),
     };
     (state.serial, state.generation, row)
 }

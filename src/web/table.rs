@@ -126,6 +126,10 @@ metrics! {
             "How full a pool is, 0 to 1: the fraction of its space that subnets occupy, or that is too small for a subnet of the pool's size"
             |scrape| scrape.pools().filter(|pool| !pool.closed)
                 .map(|pool| (vec![pool.pool.clone(), pool.family.clone()], pool.share.0)).collect();
+        "gipam_stale_subnets" Gauge "" ["pool", "family"]
+            "Held subnets that lie outside the current base of their pool, because its prefix changed; pools whose prefix may change have a sample even if it is 0"
+            |scrape| scrape.census.iter().flat_map(|census| &census.sources)
+                .map(|row| (vec![row.pool.clone(), row.family.clone()], row.stale as f64)).collect();
         "gipam_slices" Gauge "" ["state"]
             "Slices of pools that several hosts divide: held by this host, leaving (given back) and lost (another host has them)"
             |scrape| scrape.census.iter().flat_map(|census| each([

@@ -93,7 +93,7 @@ fn of_version(version: i32) -> (tempfile::TempDir, PathBuf) {
     let connection = rusqlite::Connection::open(&path).unwrap();
     connection
         .execute_batch(
-            "DROP TABLE slices; ALTER TABLE pools DROP COLUMN v4_slice; ALTER TABLE pools DROP COLUMN v6_slice;
+            "DROP TABLE sources; DROP TABLE former_bases; DROP TABLE slices; ALTER TABLE pools DROP COLUMN v4_slice; ALTER TABLE pools DROP COLUMN v6_slice;
              ALTER TABLE pools DROP COLUMN v4_shared; ALTER TABLE pools DROP COLUMN v6_shared",
         )
         .unwrap();

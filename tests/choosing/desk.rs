@@ -42,6 +42,7 @@ pub fn pool(name: &str, v4: &str, v6: &str) -> PoolSettings {
         cooling: 10 * MINUTE,
         subnet_cooling: MINUTE,
         closed: false,
+        provenance: Default::default(),
     }
 }
 

@@ -22,6 +22,7 @@ mod orders;
 mod pools;
 mod proofs;
 mod releases;
+mod renumbering;
 mod requested;
 mod restarts;
 mod routes;

@@ -73,6 +73,7 @@ pub fn settings() -> Settings {
         cooling: 4_000,
         subnet_cooling: 2_000,
         closed: false,
+        provenance: Default::default(),
     };
     let pools = vec![pool("routed", private(), private6()), pool("lan", shared(), shared6())];
     Settings { pools, storm_limit: 0, ..Settings::default() }

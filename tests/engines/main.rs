@@ -47,6 +47,7 @@ mod plan_file;
 mod proxy;
 #[path = "../support/pty.rs"]
 mod pty;
+mod renumber;
 mod repair;
 mod restarts;
 mod scenario;

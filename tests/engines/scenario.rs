@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::world::World;
 use crate::{
     adoption, at_edge, boots, choosing, compose, containers, covering, doors, down, faults, forgotten, guide,
-    hidden, ipv6, leaks, many_hosts, mixed, networks, plan_file, repair, restarts, swarm, takeover,
+    hidden, ipv6, leaks, many_hosts, mixed, networks, plan_file, renumber, repair, restarts, swarm, takeover,
     three_hosts,
 };
 
@@ -58,6 +58,7 @@ pub fn in_order() -> Vec<Scenario> {
 fn all() -> Vec<Scenario> {
     [
         networks::scenarios(),
+        renumber::scenarios(),
         containers::scenarios(),
         choosing::scenarios(),
         covering::scenarios(),

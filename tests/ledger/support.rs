@@ -39,6 +39,7 @@ pub fn settings(base: &str, size: u8) -> Settings {
         cooling: 600_000,
         subnet_cooling: 60_000,
         closed: false,
+        provenance: Default::default(),
     };
     Settings { pools: vec![lan], storm_limit: 0, ..Settings::default() }
 }

@@ -165,6 +165,7 @@ pub fn pool() -> Settings {
         cooling: 0,
         subnet_cooling: 0,
         closed: false,
+        provenance: Default::default(),
     };
     Settings { pools: vec![pool], ..Settings::default() }
 }

@@ -38,6 +38,7 @@ fn settings() -> Settings {
         cooling: 1_000,
         subnet_cooling: 1_000,
         closed: false,
+        provenance: Default::default(),
     };
     Settings {
         pools: vec![

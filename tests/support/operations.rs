@@ -159,7 +159,15 @@ fn base(text: &str, size: u8, addresses: AddressOrder) -> Option<Base> {
 }
 
 fn pool(name: &str, v4: Option<Base>, v6: Option<Base>) -> PoolSettings {
-    PoolSettings { name: name.to_owned(), v4, v6, cooling: 600_000, subnet_cooling: 60_000, closed: false }
+    PoolSettings {
+        name: name.to_owned(),
+        v4,
+        v6,
+        cooling: 600_000,
+        subnet_cooling: 60_000,
+        closed: false,
+        provenance: Default::default(),
+    }
 }
 
 /// The settings that the plan may get; number 0 is used first.

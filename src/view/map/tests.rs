@@ -19,8 +19,15 @@ fn plan(base: &str, size: u8, reserved: &[&str]) -> Plan {
         Some(Family::V4) => (base, None),
         _ => (None, base),
     };
-    let pool =
-        PoolSettings { name: "lan".to_owned(), v4, v6, cooling: 60_000, subnet_cooling: 0, closed: false };
+    let pool = PoolSettings {
+        name: "lan".to_owned(),
+        v4,
+        v6,
+        cooling: 60_000,
+        subnet_cooling: 0,
+        closed: false,
+        provenance: Default::default(),
+    };
     let reserved = reserved.iter().map(|range| AddressRange::of(prefix(range))).collect();
     Plan::new(Settings { pools: vec![pool], reserved, storm_limit: 0, ..Settings::default() })
 }
