@@ -110,7 +110,7 @@ name = "home"
 v4 = { base = "10.65.0.0/16" }
 v6 = { base = "fd00:8::/56", size = 64 }
 translate = "nptv6"
-outer = "2001:db8:a1:100::/56"
+outer = "pd:eth0/56"
 LINES
 }
 
@@ -189,13 +189,13 @@ until_gone() {
   fail "there is still an entry for $ADDRESS"
 }
 
-# The provider sends this prefix to the host from now on, and the host learns it.
+# The provider sends this prefix to the host from now on. The host's DHCP client leaves a route for it, as systemd-networkd does.
 delegate() { # PREFIX
   [ -z "$LAST" ] || provider ip -6 route del "$LAST"
   provider ip -6 route add "$1" via 2001:db8:b::10
+  show ip -6 route add unreachable "$1" proto dhcp
+  [ -z "$LAST" ] || show ip -6 route del unreachable "$LAST" proto dhcp
   LAST=$1
-  show sed -i "s|^outer.*|outer = \"$1\"|" /etc/gipam/gipam.toml
-  show gipam reload
 }
 
 # The outer address of the container.

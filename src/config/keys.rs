@@ -239,7 +239,7 @@ keys! {
         translate: Option<At<Translate>> = "none", &[], Reload,
             "\"nptv6\": the v6 base is translated 1:1 to `outer` (RFC 6296), so that containers keep their addresses when the provider's prefix changes; needs CAP_NET_ADMIN; see [ipv6.md](ipv6.md)";
         outer: Option<At<String>> = "none", &[], Reload,
-            "with `translate`: the prefix by which the provider reaches this host, at least as large as the v6 base";
+            "with `translate`: the prefix by which the provider reaches this host, at least as large as the v6 base; or where it comes from: `file:PATH` or `pd:INTERFACE/LENGTH`";
         ndp_proxy: Option<At<Interface>> = "none", &[], Reload,
             "an interface, such as \"eth0\": gipam lets the host answer there for the IPv6 address of each container of this pool, which a provider's on-link /64 needs; see [ipv6.md](ipv6.md)";
         arp_proxy: Option<At<Interface>> = "none", &[], Reload,

@@ -37,6 +37,17 @@ pub(super) fn is_source(text: &str) -> bool {
     text.starts_with("file:") || text.starts_with("pd:")
 }
 
+/// The source that a text names.
+pub(super) fn parse(text: &str, family: Family) -> Result<PrefixSource, Problem> {
+    match text.split_once(':') {
+        Some(("file", path)) if path.starts_with('/') => Ok(PrefixSource::File(path.into())),
+        Some(("file", path)) => {
+            Err(problem!("{path:?} is not an absolute path; write it like file:/run/gipam/prefix"))
+        }
+        _ => delegated(text.strip_prefix("pd:").unwrap_or(text), family),
+    }
+}
+
 fn delegated(text: &str, family: Family) -> Result<PrefixSource, Problem> {
     if family == Family::V4 {
         return Err(problem!("only IPv6 prefixes are delegated; write it in v6, or use file:PATH"));
@@ -65,13 +76,7 @@ impl Resolver<'_> {
         for written in gateway.iter().chain(by_number) {
             self.document.value(written, |_| Err::<(), _>(problem!("this also needs shared = true")))?;
         }
-        let source = self.document.value(written, |text| match text.split_once(':') {
-            Some(("file", path)) if path.starts_with('/') => Ok(PrefixSource::File(path.into())),
-            Some(("file", path)) => {
-                Err(problem!("{path:?} is not an absolute path; write it like file:/run/gipam/prefix"))
-            }
-            _ => delegated(text.strip_prefix("pd:").unwrap_or(text), family),
-        })?;
+        let source = self.document.value(written, |text| parse(text, family))?;
         let least = match source {
             PrefixSource::Delegated { length, .. } => length,
             PrefixSource::File(_) => 0,

@@ -7,6 +7,7 @@ use super::keys::{PoolTable, Top};
 use super::origin::At;
 use super::pools::PoolsOrigin;
 use super::resolve::Resolver;
+use super::sources::{self, PrefixSource};
 use super::value;
 use crate::plan::prefix::{Family, Prefix};
 use crate::plan::settings::{Base, Settings};
@@ -24,12 +25,15 @@ pub struct PoolTranslation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OuterPrefix {
     Fixed(Prefix),
+    /// The one that this source has now.
+    From(PrefixSource),
 }
 
 impl std::fmt::Display for OuterPrefix {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Fixed(prefix) => prefix.fmt(formatter),
+            Self::From(source) => source.fmt(formatter),
         }
     }
 }
@@ -53,6 +57,9 @@ impl Resolver<'_> {
             let outer = self.document.value(written, |text| outer(text, inner))?;
             self.document.value(written, |_| apart(&all, &outer))?;
             self.show(format!("pool.{}.translate", pool.name), format!("nptv6 to {outer}"), &written.place);
+            if let OuterPrefix::From(source) = &outer {
+                self.sources.push(source.clone());
+            }
             all.push(PoolTranslation { pool: pool.name.clone(), inner, outer });
         }
         Ok(all)
@@ -89,6 +96,14 @@ impl Resolver<'_> {
 }
 
 fn outer(text: &str, inner: Prefix) -> Result<OuterPrefix, Problem> {
+    if sources::is_source(text) {
+        return match sources::parse(text, Family::V6)? {
+            PrefixSource::Delegated { length, .. } if length > inner.length() => Err(problem!(
+                "a /{length} is smaller than the v6 base {inner}; give a base of length /{length}"
+            )),
+            source => Ok(OuterPrefix::From(source)),
+        };
+    }
     match value::base(text, Family::V6)? {
         (prefix, true) => Err(problem!("{text} has host bits set; write {prefix}")),
         (prefix, false) if prefix.length() > inner.length() => Err(problem!(
@@ -104,9 +119,9 @@ fn outer(text: &str, inner: Prefix) -> Result<OuterPrefix, Problem> {
 
 /// Refuses a prefix that an earlier pool has.
 fn apart(earlier: &[PoolTranslation], outer: &OuterPrefix) -> Result<(), Problem> {
-    let OuterPrefix::Fixed(prefix) = outer;
-    let meets = |other: &&PoolTranslation| match &other.outer {
-        OuterPrefix::Fixed(other) => other.overlaps(*prefix),
+    let meets = |other: &&PoolTranslation| match (&other.outer, outer) {
+        (OuterPrefix::Fixed(other), OuterPrefix::Fixed(prefix)) => other.overlaps(*prefix),
+        (other, outer) => other == outer,
     };
     match earlier.iter().find(meets) {
         Some(other) => {

@@ -14,8 +14,10 @@ use tokio::net::UnixDatagram;
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::PrefixSource;
+use crate::edge::OuterNow;
 use crate::host::delegated::{self, DelegationWatch};
 use crate::host::prefix_file::{self, FileWatch};
+use crate::plan::prefix::Family;
 use crate::settle::{SourcedPrefix, SourcedPrefixes};
 
 /// How long a source must be quiet after a change.
@@ -28,6 +30,18 @@ const LONGEST: Duration = Duration::from_secs(2);
 pub(super) struct SourcesRead {
     pub(super) prefixes: SourcedPrefixes,
     pub(super) errors: BTreeMap<String, String>,
+}
+
+impl SourcesRead {
+    /// The outer prefix of translated pools that this source gives.
+    pub(super) fn outer(&self, source: &PrefixSource) -> OuterNow {
+        let Some(SourcedPrefix { prefixes, stays }) = self.prefixes.get(&source.to_string()) else {
+            return OuterNow::Unknown;
+        };
+        let all = prefixes.iter().copied().filter(|prefix| prefix.family() == Family::V6);
+        // Of a file the first prefix counts; the kernel may show the last one and the next one for some time.
+        OuterNow::OneOf(all.take(if *stays { usize::MAX } else { 1 }).collect())
+    }
 }
 
 /// Reads the sources. Blocking, for milliseconds.

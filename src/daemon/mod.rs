@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 
 use self::docker_thread::DockerThread;
 pub use self::error::DaemonError;
-use self::follow::PrefixFollower;
+use self::follow::{PrefixFollower, SourcesRead};
 use self::reload::Reloader;
 use crate::admin::{Admin, Reload, RunningDaemon};
 use crate::claims::books::{CLAIMS, HOSTS, read_rows};
@@ -129,7 +129,7 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     let (publish, in_force) = watch::channel(started.clone());
     let watch = Watch::new(config.warn_at.clone());
     let Claims { plan, handle, answering, compares } = slices(&ledger, config, kept).await?;
-    let (edge, edge_thread) = edge::start(ledger.clone(), &plan, hooks.clone(), course(config), at_edge)
+    let (edge, edge_thread) = edge::start(ledger.clone(), &plan, hooks.clone(), first(config), at_edge)
         .map_err(DaemonError::start)?;
     let reloader = Reloader {
         started,
@@ -228,15 +228,21 @@ fn end_edge(edge: &Edge, thread: std::thread::JoinHandle<()>, is_orderly: bool) 
     }
 }
 
+/// What the thread of the kernel's objects is to do from the start on.
+fn first(config: &Config) -> EdgeCourse {
+    course(config, &follow::read(&config.sources))
+}
+
 /// What the thread of the kernel's objects is to do with this configuration.
-fn course(config: &Config) -> EdgeCourse {
+fn course(config: &Config, sourced: &SourcesRead) -> EdgeCourse {
     let routes = config.plan.as_ref().is_some_and(|plan| plan.routes == PlanRoutes::Kernel);
     let translations = config.translations.iter().map(|it| TranslatedPool {
         pool: it.pool.clone(),
         inner: it.inner,
         source: it.outer.to_string(),
-        outer: match it.outer {
-            OuterPrefix::Fixed(prefix) => OuterNow::OneOf(vec![prefix]),
+        outer: match &it.outer {
+            OuterPrefix::Fixed(prefix) => OuterNow::OneOf(vec![*prefix]),
+            OuterPrefix::From(source) => sourced.outer(source),
         },
     });
     EdgeCourse::Keep(EdgeSettings { routes, pools: config.edge(), translations: translations.collect() })

@@ -72,6 +72,7 @@ impl Reloader {
             lines.push("plan: who decides about slices changes at the next start".to_owned());
         }
         lines.extend(unreadable(&sourced));
+        let course = course(&new, &sourced);
         let alter = move |plan: &Plan| {
             let known = plan.settings();
             let configured = configured.with_books(known);
@@ -115,7 +116,7 @@ impl Reloader {
         lines.extend(told_lines(&config, &new));
         if !rehearsal {
             self.plan.set(hosts);
-            self.edge.steer(course(&new));
+            self.edge.steer(course);
             self.watch.configure(new.warn_at.clone());
             if let Err(error) = self.hooks.configure(new.hooks.clone()).await {
                 lines.push(format!("hooks stay unchanged: {error}"));
@@ -140,6 +141,7 @@ impl Reloader {
         let Ok(sourced) = tokio::task::spawn_blocking(move || follow::read(&sources)).await else { return };
         let (configured, origin) = (config.settings.clone(), config.pools_origin.clone());
         unreadable(&sourced).iter().for_each(|line| tracing::warn!("{line}"));
+        self.edge.steer(course(&config, &sourced));
         let alter = move |plan: &Plan| {
             let known = plan.settings();
             let configured = configured.with_books(known);

@@ -1,7 +1,7 @@
 //! The kind `translations`: gipam's nftables table, which translates the prefixes of pools.
 //!
-//! Promises: as for all kinds; the table is replaced in one transaction. If the outer prefix of a pool cannot be read, the last one that
-//! was known stays; after a restart, the table stays as it is. A host on which gipam may not read tables has none of gipam's.
+//! Promises: as for all kinds; the table is replaced in one transaction. If the outer prefix of a pool cannot be read, or there is none
+//! any more, the last one that was known stays; after a restart, the table stays as it is. A host on which gipam may not read tables has none of gipam's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -27,7 +27,7 @@ pub struct TranslatedPool {
 /// The outer prefix of a pool at this moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OuterNow {
-    /// The first of these, or the one that was last used if it is among them. None of them if the host has none now.
+    /// The first of these, or the one that was last used if it is among them, or if there is none now.
     OneOf(Vec<Prefix>),
     /// It cannot be read.
     Unknown,
@@ -40,7 +40,7 @@ pub(super) struct TranslationTable {
     wanted: BTreeSet<Translation>,
     /// Pools that cannot be translated now.
     unmade: Vec<UnmadeObject>,
-    /// The outer prefix that was last known of each pool; `None` if the host had none.
+    /// The outer prefix that was last known of each pool; `None` if the host never had one.
     known: BTreeMap<String, Option<Prefix>>,
     /// Whether the kernel was made equal to `wanted`.
     is_made: bool,
@@ -70,8 +70,9 @@ impl TranslationTable {
         self.known.retain(|pool, _| pools.iter().any(|other| other.pool == *pool));
         for TranslatedPool { pool, inner, source, outer } in pools {
             if let OuterNow::OneOf(all) = outer {
-                let last = self.known.get(pool).copied().flatten().filter(|last| all.contains(last));
-                self.known.insert(pool.clone(), last.or(all.first().copied()));
+                let last = self.known.get(pool).copied().flatten();
+                let stays = last.filter(|last| all.is_empty() || all.contains(last));
+                self.known.insert(pool.clone(), stays.or(all.first().copied()));
             }
             let why = match self.known.get(pool)? {
                 Some(outer) => match translation(&wanted, *inner, *outer) {
@@ -217,12 +218,12 @@ mod tests {
         };
         let is = |text: &str| Some(Some(text.to_owned()));
         assert_eq!(outer(OuterNow::Unknown), None, "after a start");
+        assert_eq!(outer(one_of(&[])), Some(None));
         assert_eq!(outer(one_of(&["2001:db8:a::/56"])), is("2001:db8:a::/56"));
         assert_eq!(outer(OuterNow::Unknown), is("2001:db8:a::/56"));
         assert_eq!(outer(one_of(&["2001:db8:b::/56", "2001:db8:a::/56"])), is("2001:db8:a::/56"));
         assert_eq!(outer(one_of(&["2001:db8:b::/56"])), is("2001:db8:b::/56"));
-        assert_eq!(outer(one_of(&[])), Some(None));
-        assert_eq!(outer(OuterNow::Unknown), Some(None));
+        assert_eq!(outer(one_of(&[])), is("2001:db8:b::/56"));
         assert!(table.derive(&[]).unwrap().0.is_empty());
         assert_eq!(
             table.derive(&[pool("a", "fd00::/56", OuterNow::Unknown)]),

@@ -67,7 +67,7 @@ pub fn prefixes(interface: &str, length: u8) -> Result<Vec<Prefix>, String> {
     };
     let mut netlink = Netlink::open().map_err(failed("anything"))?;
     let index = netlink
-        .index(interface)
+        .index_of(interface)
         .ok_or_else(|| format!("interface {interface} does not exist on this host"))?;
     let (mut routes, mut addresses) = (Vec::new(), Vec::new());
     let family = AddressFamily::Inet6.into();

@@ -110,6 +110,48 @@ fn containers_are_reached_through_a_change_of_the_providers_prefix() {
 }
 
 #[test]
+fn the_outer_prefix_may_come_from_a_file_or_from_the_kernel() {
+    inside(|| {
+        world();
+        let house = House::with_toml("");
+        let file = house.path("prefix");
+        house.configure(&pool(&format!("file:{}", file.display())));
+        let daemon = house.start();
+        let unmade = until("the status says what is missing", || {
+            let row = daemon.view("/v1/status")["kernel"][0].clone();
+            row["unmade"][0]["why"].as_str().map(ToOwned::to_owned)
+        });
+        assert!(unmade.contains("has no prefix now"), "{unmade}");
+        for outer in [ONE, TWO] {
+            delegate(outer);
+            std::fs::write(house.path("new"), format!("{outer}\n")).unwrap();
+            std::fs::rename(house.path("new"), &file).unwrap();
+            until_translated(&house, outer);
+            let [one, two] = ["1::10", "2::10"].map(|end| outer.replace(":/56", end));
+            all_reach([&one, &two]);
+        }
+        // A file that cannot be used changes nothing, and neither does its end.
+        let before = table();
+        std::fs::write(&file, "unset\n").unwrap();
+        until("the log says so", || house.log().contains("is not a prefix").then_some(()));
+        assert_eq!(table(), before);
+        std::fs::remove_file(&file).unwrap();
+        house.json(&["reload"]);
+        assert_eq!(table(), before);
+        house.configure(&pool("pd:eth7/56"));
+        ip(&format!("-6 route add unreachable {ONE} proto dhcp"));
+        house.json(&["reload"]);
+        until_translated(&house, ONE);
+        ip(&format!("-6 route add unreachable {TWO} proto dhcp"));
+        ip(&format!("-6 route del unreachable {ONE} proto dhcp"));
+        until_translated(&house, TWO);
+        all_reach(["2001:db8:b:1::10", "2001:db8:b:2::10"]);
+        daemon.stop();
+        assert_eq!(table(), "");
+    });
+}
+
+#[test]
 fn addresses_of_the_host_in_the_outer_prefix_are_not_translated() {
     inside(|| {
         world();
