@@ -209,7 +209,11 @@ pub(super) enum Command {
         id: String,
     },
     /// check whether the driver can work on this host, and say how to fix problems
-    Doctor,
+    Doctor {
+        /// in which way the provider gives IPv6 prefixes to this host, and the lines of a pool that suit it
+        #[arg(long)]
+        edge: bool,
+    },
     /// check, show or document the configuration
     #[command(subcommand)]
     Config(Configuration),

@@ -112,6 +112,23 @@ pub(super) fn doctor(flags: &Options, json: bool, surroundings: &Surroundings) -
     if wrong > 0 { Err(CliError::Unfit(wrong)) } else { Ok(()) }
 }
 
+/// `gipam doctor --edge`.
+pub(super) fn doctor_edge(json: bool) -> Result<(), CliError> {
+    let cases = doctor::edge_cases()
+        .map_err(|source| CliError::Read { path: "the addresses and routes of this host".into(), source })?;
+    if json {
+        return output::text(&output::json_text(&serde_json::to_value(&cases).unwrap_or_default()));
+    }
+    let texts: Vec<String> = cases.iter().map(doctor::EdgeFinding::text).collect();
+    match texts.is_empty() {
+        true => output::text(
+            "# No IPv6 prefix leads to this host: it has no default route, or no global address by which to tell.\n\
+             # Ask the provider for a prefix; see docs/ipv6.md.\n",
+        ),
+        false => output::text(&texts.join("\n")),
+    }
+}
+
 /// The verdicts, the worst first, and the words for them.
 const VERDICTS: [(Verdict, &str); 4] = [
     (Verdict::Wrong, "WRONG"),

@@ -93,13 +93,16 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), CliError> {
         let flags = cli.options(&cli.serve);
         return plan_check::run(plan, host.as_deref(), &flags, cli.common.json, surroundings);
     }
-    if matches!(command, Command::Doctor) {
+    if let Command::Doctor { edge: true } = command {
+        return looks::doctor_edge(cli.common.json);
+    }
+    if matches!(command, Command::Doctor { .. }) {
         return looks::doctor(&cli.options(&cli.serve), cli.common.json, surroundings);
     }
     cli.refuse_serve_options()?;
     let asking = output::Asking::new(&cli.options(&cli.serve), cli.common.json, surroundings)?;
     match command {
-        Command::Serve(_) | Command::Config(_) | Command::Plan(_) | Command::Doctor => Ok(()),
+        Command::Serve(_) | Command::Config(_) | Command::Plan(_) | Command::Doctor { .. } => Ok(()),
         Command::Status => views::status(&asking),
         Command::Top => top::run(asking),
         Command::Pools => views::pools(&asking),

@@ -5,12 +5,15 @@
 
 mod daemon_json;
 mod docker;
+mod edge;
 mod gipam;
 mod machine;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::edge::{EdgeCase, EdgeFinding, edge_cases};
 
 use crate::config::{Config, Options, Surroundings};
 use crate::plan::prefix::{Family, Prefix};

@@ -14,6 +14,7 @@ mod etcd;
 #[path = "../support/http.rs"]
 mod http;
 
+mod cases;
 mod discards;
 mod hosts;
 mod proxies;
