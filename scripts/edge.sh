@@ -87,7 +87,7 @@ start_gipam() {
   local root
   root=/proc/$(cat "$BASE/e/$HOST/pid1")/root
   install -m 755 "$GIPAM" "$root/usr/local/bin/gipam"
-  mkdir -p "$root/etc/gipam" "$root/var/lib/gipam"
+  mkdir -p "$root/etc/gipam" "$root/var/lib/gipam" "$root/run/prefix"
   configuration | tee "$root/etc/gipam/gipam.toml"
   on setsid sh -c 'exec >>/var/log/gipam.log 2>&1 </dev/null; gipam &'
   for _ in $(seq 100); do
@@ -110,7 +110,7 @@ name = "home"
 v4 = { base = "10.65.0.0/16" }
 v6 = { base = "fd00:8::/56", size = 64 }
 translate = "nptv6"
-outer = "pd:eth0/56"
+outer = "file:/run/prefix/56"
 LINES
 }
 
@@ -189,12 +189,11 @@ until_gone() {
   fail "there is still an entry for $ADDRESS"
 }
 
-# The provider sends this prefix to the host from now on. The host's DHCP client leaves a route for it, as systemd-networkd does.
+# The provider sends this prefix to the host from now on. A hook of the host's DHCP client writes it down.
 delegate() { # PREFIX
   [ -z "$LAST" ] || provider ip -6 route del "$LAST"
   provider ip -6 route add "$1" via 2001:db8:b::10
-  show ip -6 route add unreachable "$1" proto dhcp
-  [ -z "$LAST" ] || show ip -6 route del unreachable "$LAST" proto dhcp
+  show sh -euc "echo $1 >/run/prefix/new; mv /run/prefix/new /run/prefix/56"
   LAST=$1
 }
 

@@ -236,7 +236,12 @@ fn first(config: &Config) -> EdgeCourse {
 /// What the thread of the kernel's objects is to do with this configuration.
 fn course(config: &Config, sourced: &SourcesRead) -> EdgeCourse {
     let routes = config.plan.as_ref().is_some_and(|plan| plan.routes == PlanRoutes::Kernel);
+    let bases = |but: &str| {
+        let others = config.settings.pools.iter().filter(|pool| pool.name != but);
+        others.filter_map(|pool| Some(pool.v6.as_ref()?.base)).collect()
+    };
     let translations = config.translations.iter().map(|it| TranslatedPool {
+        others: bases(&it.pool),
         pool: it.pool.clone(),
         inner: it.inner,
         source: it.outer.to_string(),

@@ -22,6 +22,8 @@ pub struct TranslatedPool {
     /// Where the outer prefix comes from, as it is configured.
     pub source: String,
     pub outer: OuterNow,
+    /// The bases of the other pools. Packets to them are not translated.
+    pub others: Vec<Prefix>,
 }
 
 /// The outer prefix of a pool at this moment.
@@ -68,14 +70,14 @@ impl TranslationTable {
     fn derive(&mut self, pools: &[TranslatedPool]) -> Option<(BTreeSet<Translation>, Vec<UnmadeObject>)> {
         let (mut wanted, mut unmade): (BTreeMap<Translation, &str>, Vec<UnmadeObject>) = Default::default();
         self.known.retain(|pool, _| pools.iter().any(|other| other.pool == *pool));
-        for TranslatedPool { pool, inner, source, outer } in pools {
+        for TranslatedPool { pool, inner, source, outer, others } in pools {
             if let OuterNow::OneOf(all) = outer {
                 let last = self.known.get(pool).copied().flatten();
                 let stays = last.filter(|last| all.is_empty() || all.contains(last));
                 self.known.insert(pool.clone(), stays.or(all.first().copied()));
             }
             let why = match self.known.get(pool)? {
-                Some(outer) => match translation(&wanted, *inner, *outer) {
+                Some(outer) => match translation(&wanted, *inner, *outer, others) {
                     Ok(possible) => {
                         wanted.insert(possible, pool);
                         continue;
@@ -99,10 +101,17 @@ fn translation(
     others: &BTreeMap<Translation, &str>,
     inner: Prefix,
     outer: Prefix,
+    bases: &[Prefix],
 ) -> Result<Translation, String> {
     let wrong =
         || format!("the outer prefix {outer} is not an IPv6 prefix of length /{} or shorter", inner.length());
     let possible = Translation::new(inner, outer).ok_or_else(wrong)?;
+    if let Some(base) = bases.iter().find(|base| base.overlaps(possible.outer)) {
+        let outer = possible.outer;
+        return Err(format!(
+            "the outer prefix {outer} overlaps {base} of another pool; give outer by file:PATH"
+        ));
+    }
     match others.iter().find(|(other, _)| other.outer.overlaps(possible.outer)) {
         Some((other, pool)) => {
             Err(format!("pool {pool} is translated to {}; give this pool another outer prefix", other.outer))
@@ -206,7 +215,7 @@ mod tests {
 
     fn pool(name: &str, inner: &str, outer: OuterNow) -> TranslatedPool {
         let (pool, source) = (name.to_owned(), "pd:eth0/56".to_owned());
-        TranslatedPool { pool, inner: prefix(inner), source, outer }
+        TranslatedPool { pool, inner: prefix(inner), source, outer, others: vec![prefix("2001:db8:9::/48")] }
     }
 
     #[test]
@@ -240,6 +249,7 @@ mod tests {
             pool("b", "fd00:b::/56", one_of(&["2001:db8:0:80::/60"])),
             pool("c", "fd00:c::/56", one_of(&[])),
             pool("d", "fd00:d::/64", one_of(&["2001:db8::/56"])),
+            pool("e", "fd00:e::/64", one_of(&["2001:db8:9:1::/64"])),
         ];
         let (wanted, unmade) = table.derive(&pools).unwrap();
         assert_eq!(wanted.into_iter().map(|it| it.outer).collect::<Vec<_>>(), [prefix("2001:db8::/56")]);
@@ -250,6 +260,7 @@ mod tests {
                 "fd00:b::/56: the outer prefix 2001:db8:0:80::/60 is not an IPv6 prefix of length /56 or shorter",
                 "fd00:c::/56: pd:eth0/56 has no prefix now; gipam translates when it has one",
                 "fd00:d::/64: pool a is translated to 2001:db8::/56; give this pool another outer prefix",
+                "fd00:e::/64: the outer prefix 2001:db8:9:1::/64 overlaps 2001:db8:9::/48 of another pool; give outer by file:PATH",
             ]
         );
     }
