@@ -55,7 +55,8 @@
 //! Not covered, and said by the commands: a forgotten host that is alive, and a host with older books, go on by their books until
 //! they reach the store. A host whose books were set back while the store was restored, too, may lack a slice that neither knows
 //! any more, with networks in it: once repair has found them, the slice is claimed ([`Need::Around`](event::Need)), or lost if
-//! another host has it by then. A host that joined after the backup was taken, and that nobody has seen, is not awaited.
+//! another host has it by then. Such a host may also take its own former beat for that of a copy of its books, and stop until a
+//! person lets it join as a new one. A host that joined after the backup was taken, and that nobody has seen, is not awaited.
 //!
 //! # Found by the simulator
 //!
