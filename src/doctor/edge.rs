@@ -203,7 +203,8 @@ fn lines(case: EdgeCase, prefix: Prefix, uplink: &str, taken: &[IpAddr], inner: 
             let length = prefix.length().max(48);
             format!(
                 "{pool}v6 = {{ base = \"fd{a:02x}:{b:02x}{c:02x}:{d:02x}{e:02x}::/{length}\", size = 64 }}\n\
-                 translate = \"nptv6\"\nouter = \"{prefix}\"\n"
+                 translate = \"nptv6\"\nouter = \"pd:{uplink}/{}\"\n",
+                prefix.length()
             )
         }
     }
@@ -286,7 +287,7 @@ mod tests {
         assert_eq!(found, [(EdgeCase::Routed, lines.to_owned())]);
         let delegated = route("2001:db8:c1::/56", true, "lo", None, true);
         let lines = "[[pool]]\nname = \"public\"\nv6 = { base = \"fd01:0203:0405::/56\", size = 64 }\ntranslate = \"nptv6\"\n\
-                     outer = \"2001:db8:c1::/56\"\n";
+                     outer = \"pd:eth0/56\"\n";
         assert_eq!(shown(&[link], &[default, delegated]), [(EdgeCase::Changing, lines.to_owned())]);
         assert_eq!(shown(&[own("2001:db8:1::2/64", "eth0", false)], &[]), [], "without a default route");
     }

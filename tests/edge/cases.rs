@@ -48,6 +48,6 @@ fn doctor_edge_tells_a_routed_prefix_and_a_changing_one() {
         ip("-6 route add unreachable 2001:db8:c1::/56 proto dhcp");
         let text = printed();
         assert!(text.starts_with("# 2001:db8:c1::/56 leads to this host by eth0, and may change."), "{text}");
-        assert!(text.ends_with("translate = \"nptv6\"\nouter = \"2001:db8:c1::/56\"\n"), "{text}");
+        assert!(text.ends_with("translate = \"nptv6\"\nouter = \"pd:eth0/56\"\n"), "{text}");
     });
 }
