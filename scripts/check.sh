@@ -1,7 +1,8 @@
 #!/bin/bash
 # check.sh [build|run] - format, lints, and the tests that do not need a Docker Engine; without an argument, it does both.
 #
-#   check.sh build   checks format and lints (a warning is an error), and compiles the test programs
+#   check.sh build   checks format and lints (a warning is an error), and compiles the test programs; as root, it installs nft
+#                    if that is missing, and leaves it installed
 #   check.sh run     runs the test programs, two at a time, because many only wait; prints a line for each and the output of failures
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
@@ -9,8 +10,17 @@ CARGO=${CARGO:-cargo}
 # Scenarios are compiled here, but other steps run them.
 SCENARIOS=(--test engines --test units --test torture --test page --test packages)
 
+# The tests of what gipam keeps in the kernel compare it with what nft shows. Without nft they say that they did not run.
+install_nft() {
+  PATH=$PATH:/usr/sbin:/sbin command -v nft >/dev/null && return
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 0
+  apt-get update -q >/dev/null
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends nftables >/dev/null
+}
+
 build() {
   scripts/protoc.sh
+  install_nft
   "$CARGO" fmt --check
   "$CARGO" clippy --locked --quiet --all-targets -- -D warnings
   "$CARGO" clippy --locked --quiet "${SCENARIOS[@]}" -- -D warnings
