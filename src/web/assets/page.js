@@ -39,7 +39,8 @@ const tag = (text) => [" ", h("span", { class: "tag warn" }, text)];
 
 function poolName(row) {
   const full = status.filling.find((found) => !found.subnet && found.pool === row.pool && found.family === row.family);
-  return [h("b", {}, row.pool), h("span", { class: "sub" }, map.onMap(row.base)), row.closed ? tag("closed") : null, row.unusable ? tag(`unusable: ${row.unusable}`) : null, full ? tag(`${full.percent}\u00a0% full`) : null];
+  const moved = status.sources.find((found) => found.pool === row.pool && found.family === row.family);
+  return [h("b", {}, row.pool), h("span", { class: "sub" }, map.onMap(row.base)), row.closed ? tag("closed") : null, row.unusable ? tag(`unusable: ${row.unusable}`) : null, moved?.stale ? tag(`${moved.stale} on an earlier prefix`) : null, full ? tag(`${full.percent}\u00a0% full`) : null];
 }
 
 function trend(row) {
@@ -62,7 +63,7 @@ const POOLS = [
 function pools(rows) {
   usage.offer(rows.map((row) => row.pool));
   const lines = () => h("tbody", {}, ...rows.map((row) => line(POOLS, row, { class: "pool" })));
-  redraw($("#pool-list"), [rows, status.filling], () => rows.length
+  redraw($("#pool-list"), [rows, status.filling, status.sources], () => rows.length
     ? h("div", { class: "panel sheet" }, scroll("Pools", heads(POOLS), lines(), "plain")) : noPools("panel empty"));
 }
 

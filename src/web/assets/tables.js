@@ -9,7 +9,7 @@ const swatch = (state) => s("svg", { viewBox: "0 0 12 12", "aria-hidden": "true"
 
 // A column has a sort key as its last element if the daemon can sort by it.
 const SUBNETS = [
-  ["Subnet", "mono", (row) => [onMap(row.prefix), below(row.network, row.pool ? `pool ${row.pool}` : "outside all pools", row.gateway && `gateway ${row.gateway}`)], "address"],
+  ["Subnet", "mono", (row) => [onMap(row.prefix), below(row.network, row.pool ? `pool ${row.pool}` : "outside all pools", row.gateway && `gateway ${row.gateway}`, row.stale && "on an earlier prefix of its pool")], "address"],
   ["Network", "wide", (row) => about(row.network), "network"],
   ["Pool", "wide", (row) => [row.pool ?? dash(), row.space === "local" ? "" : h("span", { class: "tag" }, row.space)], "pool"],
   ["Gateway", "mono wide", (row) => about(row.gateway)],
