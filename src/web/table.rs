@@ -127,9 +127,12 @@ metrics! {
             |scrape| scrape.pools().filter(|pool| !pool.closed)
                 .map(|pool| (vec![pool.pool.clone(), pool.family.clone()], pool.share.0)).collect();
         "gipam_stale_subnets" Gauge "" ["pool", "family"]
-            "Held subnets that lie outside the current base of their pool, because its prefix changed; pools whose prefix may change have a sample even if it is 0"
-            |scrape| scrape.census.iter().flat_map(|census| &census.sources)
-                .map(|row| (vec![row.pool.clone(), row.family.clone()], row.stale as f64)).collect();
+            "Held subnets that lie outside the current base of their pool, because its prefix has changed"
+            |scrape| scrape.pools().map(|pool| {
+                let rows = scrape.census.iter().flat_map(|census| &census.sources);
+                let mut own = rows.filter(|row| row.pool == pool.pool && row.family == pool.family);
+                (vec![pool.pool.clone(), pool.family.clone()], own.next().map_or(0.0, |row| row.stale as f64))
+            }).collect();
         "gipam_slices" Gauge "" ["state"]
             "Slices of pools that several hosts divide: held by this host, leaving (given back) and lost (another host has them)"
             |scrape| scrape.census.iter().flat_map(|census| each([
