@@ -40,7 +40,7 @@ pub(super) const KEY: &str = "key";
 /// The best fit in the first pool with room.
 pub(super) const FREE: &str = "free";
 /// A number that is kept for a subnet outside the current base of its pool.
-const STALE: &str = "kept for a stale subnet";
+pub(super) const STALE: &str = "kept for a stale subnet";
 
 /// The result of a way.
 pub(super) enum Offer {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Plan;
 use super::choose_address::{AddressSearch, Choice, Miss};
-use super::choose_subnet::{FREE, KEY, ORDER, Offer, SubnetSearch, free_in};
+use super::choose_subnet::{FREE, KEY, ORDER, Offer, STALE, SubnetSearch, free_in};
 use super::grant_address::never_given_name;
 use super::holder::holder_text;
 use super::options::PoolOptions;
@@ -188,6 +188,7 @@ impl Plan {
             match (*name, &options.key) {
                 (FREE, _) => explain_pools(&search, steps),
                 (KEY, None) => {}
+                (STALE, _) if search.places().all(|place| place.pool.provenance.former.is_empty()) => {}
                 (KEY, Some(word)) => steps.way(&format!("key={word}"), found_text(&search, find(&search))),
                 (name, _) => steps.way(name, found_text(&search, find(&search))),
             }
