@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use gipam::plan::prefix::{Family, Prefix};
 
@@ -132,7 +132,7 @@ pub struct Judged {
 
 impl Default for History {
     fn default() -> Self {
-        let day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let day = u128::from(gipam::clock::now());
         let events = Events { began: Instant::now(), day, all: Vec::new(), suspects: Vec::new() };
         Self(Arc::new(Mutex::new(events)))
     }
