@@ -95,7 +95,7 @@ impl World {
 
     fn granted(&mut self, host: usize, reply: Reply) {
         match reply {
-            Reply::Subnet { id, prefix } if prefix == lan().base => self.hosts[host].lan = id,
+            Reply::Subnet { id, prefix, .. } if prefix == lan().base => self.hosts[host].lan = id,
             Reply::Subnet { .. } => {
                 self.hosts[host].networks += 1;
                 self.counts.networks += 1;

@@ -190,6 +190,7 @@ impl Desk {
             dead: self.dead.clone(),
             half: None,
             cannot: Default::default(),
+            probed: Default::default(),
         })
     }
 

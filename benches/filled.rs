@@ -77,7 +77,7 @@ async fn fill_through(ledger: &Ledger, count: usize, each: usize) -> io::Result<
                 let wanted = (0..20.min(count - subnets.len())).map(|number| subnet(number % 2 == 1));
                 let mut leases = Vec::with_capacity(20 * each);
                 for reply in ask_all(ledger, wanted.collect()).await? {
-                    let Reply::Subnet { id, prefix } = reply else { continue };
+                    let Reply::Subnet { id, prefix, .. } = reply else { continue };
                     for number in 0..each {
                         holder += 1;
                         leases.push(lease(&id, number == 0, holder));

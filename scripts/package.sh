@@ -157,7 +157,7 @@ deb() {
   install -m 644 README.md docs/*.md packaging/debian/copyright "$OUT/papers/gipam.cdx.json" "$doc/"
   install -m 644 packaging/gipam.toml examples/compose.yaml "$doc/examples/"
   install -m 644 packaging/systemd/docker.service.d/gipam.conf "$doc/examples/docker.service.d/"
-  install -m 644 packaging/systemd/gipam.service.d/kernel-routes.conf "$doc/examples/gipam.service.d/"
+  install -m 644 packaging/systemd/gipam.service.d/{kernel-routes,lan-probes}.conf "$doc/examples/gipam.service.d/"
   install -m 755 examples/hooks/*.sh "$doc/examples/hooks/"
   gzip -9n <"$OUT/papers/THIRD-PARTY.txt" >"$doc/THIRD-PARTY.txt.gz"
   gzip -9n <packaging/debian/changelog >"$doc/changelog.gz"

@@ -26,6 +26,7 @@ mod options;
 mod origin;
 mod plan;
 mod pools;
+mod probe_on;
 mod resolve;
 mod sources;
 #[cfg(test)]
@@ -74,6 +75,8 @@ pub struct Config {
     pub warn_at: WarnAt,
     /// The pools whose addresses are translated.
     pub translations: Vec<PoolTranslation>,
+    /// The pools whose addresses are probed, each with its interface if one is named.
+    pub probed: BTreeMap<String, Option<String>>,
     pub hooks: Vec<Hook>,
     /// The keys as they are written in the file or set by options, or their defaults.
     pub keys: keys::Top,

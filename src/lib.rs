@@ -35,6 +35,7 @@
 //! 11. [`hooks`] sends events from the books to programs and web addresses.
 //! 12. [`claims`] knows which slices of shared pools belong to this host, and reports them to the ledger.
 //!     [`edge`] keeps the routes to the slices of other hosts in the kernel.
+//!     [`probe`] asks LANs whether strangers have the addresses that come next.
 //! 13. [`view`] prepares what people see from the ledger's plan; [`watch`] warns when a pool or subnet fills
 //!     up.
 //! 14. [`daemon`] assembles all of it; [`clock`] is its only clock; [`processes`] identifies processes;
@@ -55,6 +56,7 @@ pub mod host;
 pub mod json;
 pub mod ledger;
 pub mod plan;
+pub mod probe;
 pub mod processes;
 pub mod reconcile;
 pub mod renumber;

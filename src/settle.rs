@@ -284,8 +284,9 @@ fn bases(pool: &PoolSettings) -> String {
     let bases = pool.bases();
     let slices = |base: &Base| {
         let slices = base.slice.map_or_else(String::new, |slice| format!(" (slices of /{slice})"));
-        let Some(Shared { gateway, by_number }) = base.shared else { return slices };
-        let gateway = gateway.map_or_else(String::new, |at| format!(", gateway {}", base.base.address(at)));
+        let gateway =
+            base.gateway.map_or_else(String::new, |at| format!(", gateway {}", base.base.address(at)));
+        let Some(Shared { by_number }) = base.shared else { return format!("{slices}{gateway}") };
         let by_number = by_number.map_or_else(String::new, |part| format!(", {part} by number"));
         format!("{slices} shared{gateway}{by_number}")
     };

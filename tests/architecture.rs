@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module and the modules that it may use, as ARCHITECTURE.md says.
-const MAY_USE: [(&str, &[&str]); 24] = [
+const MAY_USE: [(&str, &[&str]); 25] = [
     ("plan", &[]),
     ("server", &["processes"]),
     ("processes", &[]),
@@ -26,8 +26,9 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ("claims", &["plan", "ledger", "config", "clock"]),
     ("view", &["plan", "store", "ledger", "config", "clock", "reconcile", "claims", "text"]),
     ("edge", &["plan", "ledger", "config", "clock", "claims", "host", "hooks", "text", "view"]),
+    ("probe", &["plan", "ledger", "clock", "host", "view"]),
     ("watch", &["plan", "store", "ledger", "config", "clock", "hooks", "view"]),
-    ("docker", &["plan", "ledger", "server", "config", "clock", "processes", "json", "text"]),
+    ("docker", &["plan", "ledger", "server", "config", "clock", "probe", "processes", "json", "text"]),
     ("reconcile", &["plan", "store", "ledger", "docker", "clock", "text"]),
     (
         "admin",
@@ -44,6 +45,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
             "claims",
             "edge",
             "hooks",
+            "probe",
             "watch",
             "text",
             "view",
@@ -85,6 +87,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
             "claims",
             "edge",
             "hooks",
+            "probe",
             "watch",
             "web",
             "text",

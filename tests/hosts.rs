@@ -39,6 +39,8 @@ fn settings() -> Settings {
         size: 24,
         addresses: AddressOrder::Sequential,
         slice: Some(20),
+        gateway: None,
+        probe: false,
         shared: None,
     };
     let name = "routed".to_owned();

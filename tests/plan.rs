@@ -117,7 +117,10 @@ impl Trial {
         if self.plan != before {
             return Err("deciding changed the plan".to_owned());
         }
-        explained(&before, &request, &decision)?;
+        // A question does not probe.
+        if !matches!(decision.reply, Ok(gipam::plan::request::Reply::Probe(_))) {
+            explained(&before, &request, &decision)?;
+        }
         self.model
             .follow(&request, &decision)
             .map_err(|why| format!("{request:#?}\ngave {decision:#?}\n{why}"))?;

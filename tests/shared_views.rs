@@ -131,12 +131,10 @@ fn divided() -> Base {
 
 /// One LAN in slices of /28, with a router and four addresses by number.
 fn lan() -> Base {
-    let shared = Shared {
-        gateway: Some(number("10.8.6.1".parse().unwrap())),
-        by_number: Some(prefix("10.8.6.240/30")),
-    };
+    let shared = Some(Shared { by_number: Some(prefix("10.8.6.240/30")) });
+    let gateway = Some(number("10.8.6.1".parse().unwrap()));
     let base = Base::new(prefix("10.8.6.0/24"), 24, AddressOrder::Sequential);
-    Base { slice: Some(28), shared: Some(shared), ..base }
+    Base { slice: Some(28), gateway, shared, ..base }
 }
 
 /// Host a on the LAN, with a slice and an address by number, and this many containers.
@@ -187,7 +185,7 @@ fn a_map_of_one_lan_tells_other_hosts_addresses_from_reserved_ones() {
     let host = on_lan(3);
     let expected = [
         "10.8.6.0 10.8.6.0 never -",
-        "10.8.6.1 10.8.6.1 slot -",
+        "10.8.6.1 10.8.6.1 gateway -",
         "10.8.6.2 10.8.6.15 unclaimed -",
         "10.8.6.16 10.8.6.18 used -",
         "10.8.6.32 10.8.6.47 others b",
@@ -200,18 +198,18 @@ fn a_map_of_one_lan_tells_other_hosts_addresses_from_reserved_ones() {
     assert_eq!(host.segments("10.8.6.0%2F24"), expected, "an own address by number is given only by number");
     assert_eq!(
         host.legend("10.8.6.0%2F24"),
-        "used 3, kept for the gateway 1, reserved 1, of another host 17, never given 2, of no host yet 219, free 13"
+        "used 3, gateway 1, reserved 1, of another host 17, never given 2, of no host yet 219, free 13"
     );
 }
 
 #[test]
 fn only_the_own_slices_count_for_how_full_a_lan_is() {
-    for (containers, free, full) in [(0, 16, "0%"), (4, 12, "25%"), (16, 0, "100%")] {
+    for (containers, free, full) in [(0, 16, "5%"), (4, 12, "29%"), (16, 0, "100%")] {
         let host = on_lan(containers);
         let [subnet, pool] = ["/v1/subnets", "/v1/pools"].map(|path| host.view(path)[0].clone());
         let counts = ["leases", "reserved", "others", "free"].map(|key| subnet[key].as_u64().unwrap());
-        // Network, broadcast and the router are not given; the address by number only if it is requested.
-        assert_eq!(counts, [containers as u64, 4, 236, free]);
+        // The router is leased; network and broadcast are not given; the address by number only if it is requested.
+        assert_eq!(counts, [containers as u64 + 1, 3, 236, free]);
         assert_eq!(
             (counts.iter().sum::<u64>(), &subnet["full"], &pool["full"]),
             (256, &json!(full), &json!(full))

@@ -13,6 +13,7 @@ use crate::edge::Edge;
 use crate::hooks::Hooks;
 use crate::ledger::Meters;
 use crate::plan::settings::{Millis, rfc3339};
+use crate::probe::ProbeState;
 use crate::reconcile::RepairMeters;
 use crate::view::rows::{KindName, RefusalRow, Status};
 use crate::watch::{Watch, WatchFound};
@@ -35,6 +36,7 @@ pub struct RunningDaemon {
     /// Takes what people ask of the plan's store.
     pub claims: ClaimsHandle,
     pub edge: Edge,
+    pub probes: ProbeState,
 }
 
 impl RunningDaemon {
@@ -50,6 +52,7 @@ impl RunningDaemon {
         status.hooks = self.hooks.rows();
         status.routes = self.edge.state.row(KindName::Routes);
         status.kernel = self.edge.state.rows();
+        status.probes = self.probes.row();
         if to_everybody {
             status.hooks.iter_mut().for_each(|hook| hook.target.clear());
         }

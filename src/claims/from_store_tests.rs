@@ -52,8 +52,7 @@ impl Records {
 }
 
 fn pool(base: &str, slice: Option<u8>) -> Settings {
-    let base =
-        Base { base: prefix(base), size: 24, addresses: AddressOrder::Sequential, slice, shared: None };
+    let base = Base { slice, ..Base::new(prefix(base), 24, AddressOrder::Sequential) };
     let name = "routed".to_owned();
     let pool = PoolSettings {
         name,

@@ -235,7 +235,7 @@ pub(super) struct Leases {
     #[arg(long, value_name = "NAME")]
     pub(super) holder: Option<String>,
     /// only addresses in this state
-    #[arg(long, value_parser = ["leased", "cooling", "pinned"])]
+    #[arg(long, value_parser = ["leased", "quarantined", "cooling", "pinned"])]
     pub(super) state: Option<String>,
     /// only leases that began after this time: a time, or a span before now such as 10m, 2h, 3d
     #[arg(long, value_name = "WHEN")]

@@ -95,6 +95,22 @@ pub(super) fn sources(status: &Status, frame: Frame) -> Vec<Line> {
     first.into_iter().chain(then).take(SOURCES).map(line).collect()
 }
 
+/// What was found on LANs, and why a pool is not probed.
+pub(super) fn probes(status: &Status) -> Vec<Line> {
+    let Some(row) = &status.probes else { return Vec::new() };
+    let text = format!(
+        "{} in quarantine (see gipam leases --state quarantined)",
+        counted(row.quarantined, "address")
+    );
+    let ink = if row.quarantined > 0 { Ink::Yellow } else { Ink::Plain };
+    let errors = row
+        .pools
+        .iter()
+        .filter_map(|pool| Some(format!("pool {} IS NOT PROBED: {}", pool.pool, pool.error.as_ref()?)));
+    let errors = errors.map(|text| entry("", "").and(Ink::Red, escaped(&text)));
+    std::iter::once(entry("probes", "").and(ink, text)).chain(errors).collect()
+}
+
 /// What gipam keeps in the kernel besides the routes of the plan, which are in the plan's lines.
 pub(super) fn kernel(status: &Status) -> Vec<Line> {
     let rows = status.kernel.iter().filter(|row| row.kind != KindName::Routes);

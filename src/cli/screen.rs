@@ -6,7 +6,7 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use super::health::{addresses, books, engine, kernel, plan, repair, sources, watched};
+use super::health::{addresses, books, engine, kernel, plan, probes, repair, sources, watched};
 use super::paper::{Ink, Line, bar, clock, padded, short, span, wrapped};
 use super::tables::escaped;
 use crate::view::rows::{PoolRow, Status, SubnetUsage};
@@ -206,6 +206,7 @@ fn state(status: &Status, frame: Frame) -> Vec<Line> {
     lines.extend(sources(status, frame));
     lines.extend(plan(status));
     lines.extend(kernel(status));
+    lines.extend(probes(status));
     lines.extend(watched(status));
     if status.running {
         lines.push(engine(status));

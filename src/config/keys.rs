@@ -16,6 +16,7 @@ use super::hooks::{Connect, Url};
 use super::options::{ADDRESS, ADMIN, FILE, HTTP, LOG, NAME, SOCKET, Spelling, UNIX, V4, V4AB, V6, V6AB};
 use super::origin::{At, Spot};
 use super::plan::{EtcdEndpoint, KeyPrefix};
+use super::probe_on::ProbeOn;
 use super::value::{
     Begin, DriverName, EventName, HookName, HostName, Interface, LogLevel, Mode, PageAddress, PlanHost,
     PlanRoutes, PoolName, Share, Text, Time, Translate, UnknownSubnets,
@@ -190,6 +191,8 @@ keys! {
             "how long a released subnet is not given to others";
         restart_window: At<Time> = "\"15s\"", &[], Reload,
             "for Engines that do not send container names (before 29): if only one address of a subnet was released within this time, the next container without a known MAC gets it, so that a restart keeps the address; \"0\" = off";
+        quarantine: At<Time> = "\"5m\"", &[], Reload,
+            "how often an address in quarantine is probed again (`probe` of a pool); it is free again when it did not answer twice";
         storm_limit: At<u32> = "64", &[], Reload,
             "how many subnets Docker may request one right after another within a minute, without using them, before gipam refuses the next; 16 times as many if they are requested one by one or in parallel; 0 = off";
         history: At<u32> = "10000", &[], Start,
@@ -246,6 +249,8 @@ keys! {
             "the same for IPv4 addresses";
         discard: Option<At<bool>> = "false", &[], Reload,
             "gipam keeps an unreachable route for the base, so that packets to addresses without a network do not loop between router and host";
+        probe: Option<At<ProbeOn>> = "false", &[], Reload,
+            "for networks on a LAN (macvlan, ipvlan): gipam probes an address before its first use (ARP, NDP), and quarantines it if a machine answers; true: on the interface that has an address in the network; or the name of an interface. Needs CAP_NET_RAW";
     }
 
     /// One family of a pool.
@@ -260,7 +265,7 @@ keys! {
         shared: Option<At<bool>> = "false", &[], Reload,
             "the base is one subnet that networks of several hosts share (macvlan, ipvlan): slices contain addresses; with `slice`";
         gateway: Option<At<String>> = "none", &[], Reload,
-            "with `shared`: the gateway on every host, usually the router; never given to a container";
+            "the gateway of each subnet that contains it, usually the router of a LAN (macvlan, ipvlan): gipam returns it to Docker and never gives it to a container";
         by_number: Option<At<String>> = "none", &[], Reload,
             "with `shared`: in this part every address is a slice of its own, given only to a container that requests it (`--ip`)";
         addresses: At<AddressOrder> = "\"sequential\"", &[], Reload,
@@ -377,7 +382,7 @@ macro_rules! plain {
 }
 
 plain!(
-    name log cooling subnet_cooling restart_window storm_limit history max_connections metrics_subnets
+    name log cooling subnet_cooling restart_window quarantine storm_limit history max_connections metrics_subnets
     requires_mac_address socket_mode admin_mode warn_at
 );
 

@@ -12,10 +12,11 @@ use super::error::{ConfigError, Problem, problem};
 use super::keys::{BaseTable, PoolTable, Top};
 use super::options::{Spelling, V4, V4AB, V6, V6AB};
 use super::origin::{At, DEFAULT, Origin};
+use super::probe_on::ProbeOn;
 use super::resolve::Resolver;
 use super::sources::is_source;
 use super::value::{self, PoolName};
-use crate::plan::prefix::{AddressRange, Family, Prefix};
+use crate::plan::prefix::{AddressRange, Family, Prefix, number};
 use crate::plan::renumbering::Provenance;
 use crate::plan::settings::{AddressOrder, Base, PoolSettings, Settings, Shared, default_size};
 use crate::plan::written;
@@ -102,6 +103,8 @@ impl Resolver<'_> {
     }
 
     fn pool(&mut self, table: &PoolTable, top: &Top) -> Result<PoolSettings, ConfigError> {
+        let probe = probed(table).is_some();
+        let probed = |base: Option<Base>| base.map(|base| Base { probe, ..base });
         let mut provenance = Provenance::default();
         let mut bases = [None, None];
         for (family, written) in Family::BOTH.into_iter().zip([&table.v4, &table.v6]) {
@@ -110,7 +113,7 @@ impl Resolver<'_> {
                 Some(written) if is_source(&written.base) && self.document.has(&written.base.place) => {
                     provenance.sources[at] = Some(self.source(written, family)?);
                 }
-                written => bases[at] = self.base(written.as_ref(), family, top)?,
+                written => bases[at] = probed(self.base(written.as_ref(), family, top)?),
             }
         }
         let [v4, v6] = bases;
@@ -160,14 +163,28 @@ impl Resolver<'_> {
         let longest = if is_shared { family.bits() } else { size };
         let slice = self.slice(table, base, longest, top)?;
         let base = Base { slice, ..Base::new(base, size, addresses) };
+        let gateway = table.gateway.as_ref().map(|written| self.gateway(written, &base)).transpose()?;
+        let base = Base { gateway, ..base };
         Ok(Some(Base { shared: self.shared(table, &base)?, ..base }))
+    }
+
+    /// The gateway of the subnets that contain it.
+    fn gateway(&self, written: &At<String>, base: &Base) -> Result<u128, ConfigError> {
+        self.document.value(written, |text| {
+            let address = text.parse().map_err(|_| problem!("{text:?} is not an IP address"))?;
+            let lies_outside = || problem!("{address} lies outside {}", base.base);
+            let inside =
+                base.base.contains_address(address).then(|| number(address)).ok_or_else(lies_outside)?;
+            let wrong = Base { gateway: Some(inside), ..*base }.wrong_gateway();
+            wrong.map_or(Ok(inside), |why| Err(problem!("{why}")))
+        })
     }
 
     /// How the base is shared with other hosts as one subnet, if it is.
     fn shared(&self, table: &BaseTable, base: &Base) -> Result<Option<Shared>, ConfigError> {
-        let BaseTable { shared, gateway, by_number, .. } = table;
+        let BaseTable { shared, by_number, .. } = table;
         let Some(written) = shared.as_ref().filter(|shared| ***shared) else {
-            for written in gateway.iter().chain(by_number) {
+            if let Some(written) = by_number {
                 self.document.value(written, |_| Err::<(), _>(problem!("this also needs shared = true")))?;
             }
             return Ok(None);
@@ -176,16 +193,11 @@ impl Resolver<'_> {
             true => Ok(part),
             false => Err(problem!("{part} lies outside {}", base.base)),
         };
-        let address = |text: &String| match text.parse() {
-            Ok(address) => inside(Prefix::host(address)).map(Prefix::first),
-            Err(_) => Err(problem!("{text:?} is not an IP address")),
-        };
         let part = |text: &String| match value::base(text, base.base.family())? {
             (part, true) => Err(problem!("{text} has host bits set; write {part}")),
             (part, false) => inside(part),
         };
         let read = Shared {
-            gateway: gateway.as_ref().map(|written| self.document.value(written, address)).transpose()?,
             by_number: by_number.as_ref().map(|written| self.document.value(written, part)).transpose()?,
         };
         self.document.value(written, |_| read.wrong(base).map_or(Ok(()), |why| Err(problem!("{why}"))))?;
@@ -218,7 +230,7 @@ impl Resolver<'_> {
         let v4 = self.base_of_options(Family::V4, V4, V4AB)?;
         let v6 = self.base_of_options(Family::V6, V6, V6AB)?;
         let name = At::new(PoolName(DEFAULT_POOL.to_owned()), DEFAULT);
-        let (reserved, cooling, subnet_cooling, warn_at) = (Vec::new(), None, None, None);
+        let (reserved, cooling, subnet_cooling, warn_at, probe) = (Vec::new(), None, None, None, None);
         let any = v4.is_some() || v6.is_some();
         let (ndp_proxy, arp_proxy, discard) = (None, None, None);
         Ok(any.then_some(PoolTable {
@@ -234,6 +246,7 @@ impl Resolver<'_> {
             ndp_proxy,
             arp_proxy,
             discard,
+            probe,
         }))
     }
 
@@ -267,6 +280,15 @@ impl Resolver<'_> {
             by_number: None,
             addresses: At::new(AddressOrder::default(), DEFAULT),
         }))
+    }
+}
+
+/// The interface on which the addresses of a pool are probed; `None` if they are not.
+pub(super) fn probed(table: &PoolTable) -> Option<Option<String>> {
+    match &**table.probe.as_ref()? {
+        ProbeOn::Nowhere => None,
+        ProbeOn::Suitable => Some(None),
+        ProbeOn::Interface(name) => Some(Some(name.clone())),
     }
 }
 

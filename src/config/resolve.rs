@@ -137,6 +137,11 @@ pub(super) fn resolve(
         http,
         warn_at,
         translations,
+        probed: top
+            .pool
+            .iter()
+            .filter_map(|table| Some((table.name.to_string(), super::pools::probed(table)?)))
+            .collect(),
         hooks,
         settings,
         pools_origin,

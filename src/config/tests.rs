@@ -397,16 +397,17 @@ fn a_shared_pool_is_one_subnet_in_slices_of_addresses() {
     let base = good(&pool(good_keys), &[], &[]).settings.pools[0].v4.unwrap();
     let shared = base.shared.unwrap();
     assert_eq!((base.size, base.slice), (24, Some(28)));
-    assert_eq!(base.base.address(shared.gateway.unwrap()).to_string(), "192.0.2.1");
+    assert_eq!(base.base.address(base.gateway.unwrap()).to_string(), "192.0.2.1");
     assert_eq!(shared.by_number.unwrap().to_string(), "192.0.2.240/29");
     for (keys, expected) in [
         ("shared = true", "it also needs slice = LENGTH"),
         ("slice = 28, shared = true, size = 26", "so it is one subnet"),
-        ("slice = 24, gateway = \"192.0.2.1\"", "this also needs shared = true"),
         ("slice = 24, by_number = \"192.0.2.240/29\"", "this also needs shared = true"),
+        ("slice = 28, shared = true, gateway = \"198.51.100.1\"", "198.51.100.1 lies outside 192.0.2.0/24"),
+        ("gateway = \"2001:db8::1\"", "2001:db8::1 lies outside 192.0.2.0/24"),
         (
-            "slice = 28, shared = true, gateway = \"198.51.100.1\"",
-            "198.51.100.1/32 lies outside 192.0.2.0/24",
+            "size = 26, gateway = \"192.0.2.64\"",
+            "the gateway 192.0.2.64 is the network address of 192.0.2.64/26; choose another one",
         ),
         ("slice = 28, shared = true, gateway = \"router\"", "\"router\" is not an IP address"),
         ("slice = 28, shared = true, by_number = \"192.0.2.241/29\"", "write 192.0.2.240/29"),

@@ -42,6 +42,7 @@ use crate::hooks::{self, Hooks};
 use crate::ledger::{Fatal, Ledger, Writer};
 use crate::plan::Caller;
 use crate::plan::prefix::Prefix;
+use crate::probe::{self, ProbeSettings, Prober};
 use crate::processes;
 use crate::reconcile::{self, Reconciler, RepairMeters};
 use crate::server::{Drained, Limits, LocalAddress, Server};
@@ -131,6 +132,7 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     let Claims { plan, handle, answering, compares } = slices(&ledger, config, kept).await?;
     let (edge, edge_thread) = edge::start(ledger.clone(), &plan, hooks.clone(), first(config), at_edge)
         .map_err(DaemonError::start)?;
+    let prober = probe::start(ledger.clone(), probe_settings(config)).map_err(DaemonError::start)?;
     let reloader = Reloader {
         started,
         in_force: publish,
@@ -139,6 +141,7 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
         watch: watch.clone(),
         plan: plan.clone(),
         edge: edge.clone(),
+        prober: prober.clone(),
     };
     let mut follower = PrefixFollower::default();
     follower.follow(&config.sources);
@@ -153,7 +156,7 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     let names: Vec<String> = config.drivers.iter().map(|driver| driver.name.clone()).collect();
     let (repair, reconciler) = repairing(config, &names, &ledger, &books, &callers);
     let _ = compares.set(repair.meters().clone());
-    let shared = (&callers, &halves, &counters, &survey);
+    let shared = (&callers, &halves, &counters, &survey, &prober);
     let listeners = listeners(doors.drivers, &limits, &ledger, &repair, shared);
     let mut server = Server::new();
     let running = RunningDaemon {
@@ -168,6 +171,7 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
         plan: plan.clone(),
         claims: handle,
         edge: edge.clone(),
+        probes: prober.state.clone(),
     };
     let (ledger_of, books_of) = (ledger.clone(), books.clone());
     let admin = Arc::new(Admin::new(ledger_of, books_of, in_force, running, repair, survey, ask_reload));
@@ -253,6 +257,11 @@ fn course(config: &Config, sourced: &SourcesRead) -> EdgeCourse {
     EdgeCourse::Keep(EdgeSettings { routes, pools: config.edge(), translations: translations.collect() })
 }
 
+/// Which pools are probed with this configuration.
+fn probe_settings(config: &Config) -> ProbeSettings {
+    ProbeSettings { pools: config.probed.clone(), again: **config.keys.quarantine }
+}
+
 /// What the daemon has to do with pools that several hosts share.
 struct Claims {
     /// What is known about all hosts.
@@ -333,7 +342,7 @@ fn repair_settings(config: &Config) -> reconcile::RepairSettings {
 }
 
 /// What the handlers of all drivers use.
-type DriverParts<'a> = (&'a Arc<Callers>, &'a Arc<Halves>, &'a Arc<Counters>, &'a Survey);
+type DriverParts<'a> = (&'a Arc<Callers>, &'a Arc<Halves>, &'a Arc<Counters>, &'a Survey, &'a Prober);
 
 /// Docker's listeners, each with the handler of its driver.
 fn listeners(
@@ -356,7 +365,7 @@ fn driver(
     configured: config::DriverSettings,
     ledger: &Ledger,
     repair: &reconcile::Handle,
-    (callers, halves, counters, survey): DriverParts<'_>,
+    (callers, halves, counters, survey, prober): DriverParts<'_>,
 ) -> Driver {
     tracing::info!("driver {} listens on {}", configured.name, configured.door);
     let names = match &configured.door {
@@ -372,6 +381,7 @@ fn driver(
         pools: configured.pools.map(Into::into),
         requires_mac_address: configured.requires_mac_address,
         survey: survey.clone(),
+        prober: prober.clone(),
         streak: Streak::default(),
         proofs: repair.proofs(),
         asked: repair.asked(),

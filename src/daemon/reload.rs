@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{course, follow, later};
+use super::{course, follow, later, probe_settings};
 use crate::claims::division::Division;
 use crate::claims::{self, HostsPlan, SharedPlan};
 use crate::config::{Config, ConfigError, Hook, PlanSource, PrefixSource};
@@ -16,6 +16,7 @@ use crate::edge::Edge;
 use crate::hooks::Hooks;
 use crate::ledger::{Altered, Ledger};
 use crate::plan::Plan;
+use crate::probe::Prober;
 use crate::settle::{Below, difference, settle, with_sourced};
 use crate::text::counted;
 use crate::watch::Watch;
@@ -30,6 +31,7 @@ pub(super) struct Reloader {
     pub(super) watch: Watch,
     pub(super) plan: SharedPlan,
     pub(super) edge: Edge,
+    pub(super) prober: Prober,
 }
 
 impl Reloader {
@@ -117,6 +119,7 @@ impl Reloader {
         if !rehearsal {
             self.plan.set(hosts);
             self.edge.steer(course);
+            self.prober.configure(probe_settings(&new));
             self.watch.configure(new.warn_at.clone());
             if let Err(error) = self.hooks.configure(new.hooks.clone()).await {
                 lines.push(format!("hooks stay unchanged: {error}"));
@@ -192,6 +195,12 @@ pub(super) fn told_lines(old: &Config, new: &Config) -> Vec<String> {
         lines.push(format!("translations: {} becomes {}", shown(old), shown(new)));
     }
     lines.extend(new.edge_lines(old));
+    if new.probed != old.probed || new.keys.quarantine != old.keys.quarantine {
+        let pools: Vec<&str> = new.probed.keys().map(String::as_str).collect();
+        let pools = if pools.is_empty() { "none".to_owned() } else { pools.join(", ") };
+        lines
+            .push(format!("pools whose addresses are probed: {pools}; again after {}", *new.keys.quarantine));
+    }
     if new.plan != old.plan {
         let shown = |config: &Config| match &config.plan {
             Some(plan) => format!("{} as host {}, routes {}", plan.keeper, plan.host, plan.routes.name()),

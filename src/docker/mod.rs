@@ -35,6 +35,7 @@ use crate::clock;
 use crate::ledger::{Granted, Ledger, Refusal};
 use crate::plan::error::ErrorKind;
 use crate::plan::request::{Dead, Reply, Request, SubnetRequest, Wanted};
+use crate::probe::Prober;
 use crate::server::{DoorRefusal, Handler, HttpRequest, Response};
 use crate::text;
 
@@ -60,6 +61,8 @@ pub struct Driver {
     pub names: HostNames,
     /// The survey of this host, consulted when gipam chooses a subnet.
     pub survey: Survey,
+    /// Probes addresses before their first use, in pools that want this.
+    pub prober: Prober,
     /// Distinguishes Docker's overlap loop from requests for separate networks.
     pub streak: Streak,
     /// The leases and subnets that repair has proven dead, for explicit requests.
@@ -183,6 +186,7 @@ impl Driver {
             Request::Subnet(request) if matches!(request.wanted, Wanted::Any { .. }) => {
                 self.ask_for_any(request).await
             }
+            Request::Address(request) => self.prober.ask(&self.ledger, request).await,
             asked => self.ledger.ask(asked).await,
         };
         match answer {

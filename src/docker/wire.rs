@@ -22,7 +22,7 @@ use crate::text;
 
 /// Option of RequestAddress that says what the address is for.
 const ADDRESS_TYPE: &str = "RequestAddressType";
-/// Its value for a gateway.
+/// Its value for a gateway, and the key of a gateway in the answer to RequestPool.
 const GATEWAY: &str = "com.docker.network.gateway";
 /// The endpoint's name (Engine 29+).
 const ENDPOINT_NAME: &str = "com.docker.network.endpoint.name";
@@ -208,6 +208,7 @@ impl<'a> Body<'a> {
             serial: is(SERIAL, "true"),
             dead,
             half: None,
+            probed: Arc::default(),
         }))
     }
 
@@ -267,14 +268,21 @@ pub fn tidy_name(name: &str) -> Option<SmolStr> {
 /// The body of a successful answer.
 pub fn reply(reply: &Reply) -> String {
     match reply {
-        Reply::Subnet { id, prefix } => {
-            json!({ "PoolID": id, "Pool": prefix.to_string(), "Data": {} }).to_string()
+        Reply::Subnet { id, prefix, gateway } => {
+            let data = match gateway {
+                // Docker refuses a gateway without a length (P11).
+                Some(gateway) => {
+                    json!({ GATEWAY: format!("{}/{}", prefix::text(*gateway), prefix.length()) })
+                }
+                None => json!({}),
+            };
+            json!({ "PoolID": id, "Pool": prefix.to_string(), "Data": data }).to_string()
         }
         Reply::Address { address, length } => {
             // The characters of an address do not need escaping.
             format!(r#"{{"Address":"{}/{length}","Data":{{}}}}"#, prefix::text(*address))
         }
-        Reply::Done | Reply::Wait(_) | Reply::Look(_) | Reply::Claim(_) => "{}".to_owned(),
+        Reply::Done | Reply::Wait(_) | Reply::Look(_) | Reply::Probe(_) | Reply::Claim(_) => "{}".to_owned(),
     }
 }
 

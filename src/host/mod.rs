@@ -15,6 +15,7 @@
 
 pub mod delegated;
 mod kept;
+pub(crate) mod links;
 pub mod nameservers;
 pub(crate) mod netlink;
 pub mod prefix_file;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::change::Record;
+use super::change::{Kind, Record};
 use super::intervals::{Fixed, Intervals};
 use super::records::Records;
 use super::request::Mac;
@@ -101,6 +101,10 @@ impl Addresses {
     /// Whether the address is held.
     pub fn is_leased(&self, address: u128) -> bool {
         self.lease(address).is_some()
+    }
+    /// Whether the address is held, and not by a stranger.
+    pub fn is_ours(&self, address: u128) -> bool {
+        self.lease(address).is_some_and(|record| record.kind != Kind::Stranger)
     }
     /// How many addresses are held.
     pub const fn leased(&self) -> usize {
@@ -281,6 +285,20 @@ impl Addresses {
         };
         let outside = if anywhere { first(false) } else { None };
         first(true).into_iter().chain(outside).min()
+    }
+
+    /// The addresses in the range in the order in which they would be given to holders that the books do not know: never used
+    /// ones from `start` on, then the longest released.
+    pub fn in_order(&self, start: Option<u128>) -> impl Iterator<Item = u128> {
+        let Bounds { first, last, .. } = self.bounds;
+        let begin = start.and_then(|start| start.checked_add(1)).map_or(first, |next| next.max(first));
+        let mut next = Some(begin);
+        let unused = std::iter::from_fn(move || {
+            let found = self.taken.first_absent(next?, last);
+            next = found.and_then(|found| found.checked_add(1));
+            found
+        });
+        unused.chain(self.queues[Self::queue_of(true, false)].iter().map(|(_, address)| *address))
     }
 
     /// The only address released after this time that its holder may get back; `None` if there are several, or if too many

@@ -48,6 +48,7 @@ impl Plan {
             }
             Change::AddressGranted { serial, address, record }
             | Change::AddressRestored { serial, address, record }
+            | Change::AddressQuarantined { serial, address, record }
             | Change::AddressLearned { serial, address, record, .. } => {
                 self.put_address(*serial, *address, record.clone());
             }
@@ -59,7 +60,7 @@ impl Plan {
                 let record = Record { leased: false, since: *at, withheld, ..record.clone() };
                 subnet.addresses.put(*address, record);
             }
-            Change::AddressForgotten { serial, address } => {
+            Change::AddressForgotten { serial, address } | Change::QuarantineEnded { serial, address } => {
                 if let Some(subnet) = self.subnets.get_mut(serial) {
                     subnet.addresses.forget(*address);
                 }

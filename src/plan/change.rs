@@ -29,6 +29,8 @@ pub enum Kind {
     Auxiliary,
     /// For a container.
     Endpoint,
+    /// Of a machine on the LAN that gipam does not know, and that answered a probe.
+    Stranger,
     /// Read from an old lease file; the kind is not known yet.
     Unknown,
 }
@@ -40,6 +42,7 @@ impl Kind {
             Self::Gateway => Some("gateway"),
             Self::Auxiliary => Some("auxiliary"),
             Self::Endpoint => Some("endpoint"),
+            Self::Stranger => Some("stranger"),
             Self::Unknown => None,
         }
     }
@@ -56,6 +59,7 @@ impl Kind {
             Some("gateway") => Some(Self::Gateway),
             Some("auxiliary") => Some(Self::Auxiliary),
             Some("endpoint") => Some(Self::Endpoint),
+            Some("stranger") => Some(Self::Stranger),
             Some(_) => None,
         }
     }
@@ -223,6 +227,10 @@ pub enum Change {
     SubnetListed { serial: Serial },
     /// The Engine's name and ids for a holder. The plan uses only a changed name.
     AddressNamed { serial: Serial, address: u128, generation: u64, shown: ShownHolder },
+    /// A stranger answered a probe of the address.
+    AddressQuarantined { serial: Serial, address: u128, record: Record },
+    /// The stranger no longer answers.
+    QuarantineEnded { serial: Serial, address: u128 },
     /// The record of an address was deleted.
     AddressForgotten { serial: Serial, address: u128 },
     /// A person pinned an address to a holder, for every future subnet of this prefix.

@@ -272,7 +272,7 @@ fn others_pin(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
 /// The place where the gateway is, or would be.
 fn free_slot(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let slot = search.subnet.slot();
-    if search.subnet.addresses.is_leased(slot) {
+    if search.subnet.addresses.is_ours(slot) {
         return Err(Miss::But(slot, "it is leased".into()));
     }
     Ok(Choice::of(search.unshared(slot)?, None))
@@ -281,8 +281,14 @@ fn free_slot(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
 /// Gives the gateway's place to a container when no other address is left.
 fn gateways_place(search: &AddressSearch<'_>) -> Result<Choice, Miss> {
     let slot = free_slot(search)?.address;
+    if search.subnet.addresses.is_leased(slot) {
+        return Err(Miss::But(slot, "a stranger has it".into()));
+    }
     if search.subnet.shared_in(&search.plan.spaces).is_some() {
         return Err(Miss::But(slot, "it is the gateway on every host".into()));
+    }
+    if search.subnet.router() == Some(slot) {
+        return Err(Miss::But(slot, "it is the gateway of the pool".into()));
     }
     let bounds = search.subnet.addresses.bounds();
     if slot < bounds.first || bounds.last < slot {

@@ -70,6 +70,8 @@ impl Steps {
 impl Plan {
     /// What this request would get now. Only for addresses and subnets.
     pub fn explain(&self, request: &Request) -> Explanation {
+        // A question does not send packets.
+        let request = &request.unprobed();
         let decision = self.decide(request, 0);
         let given = matches!(decision.reply, Ok(Reply::Subnet { .. } | Reply::Address { .. }));
         let mut steps = Steps { decided: !given, ..Steps::default() };
@@ -94,6 +96,9 @@ impl Plan {
             (Ok(Reply::Address { address, length }), _) => given(format!("{address}/{length}")),
             (Ok(Reply::Wait(until)), _) => {
                 given(format!("an answer at {}, when something has cooled", rfc3339(until)))
+            }
+            (Ok(Reply::Probe(address)), _) => {
+                unsaid(format!("whether a machine on the LAN answers at {address}"))
             }
             (Ok(Reply::Look(_)), _) => {
                 unsaid("which addresses of a pool the host uses, which was not checked".to_owned())

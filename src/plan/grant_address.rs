@@ -66,7 +66,11 @@ impl AddressSearch<'_> {
                 (Some(_), Some(_)) => {}
             }
         }
-        choice.map(|choice| self.grant(choice)).ok_or_else(|| plan.exhausted(subnet))
+        let Some(choice) = choice else { return Err(plan.exhausted(subnet)) };
+        if choice.cleared.is_none() && self.must_probe(choice.address) {
+            return Ok(Decision::unchanged(Reply::Probe(prefix.address(choice.address))));
+        }
+        Ok(self.grant(choice))
     }
 
     /// The answer to a request for a new address in a network whose slice this host has lost: the slice has to become its own again,
@@ -93,19 +97,32 @@ impl AddressSearch<'_> {
         if let Some(why) = never_given_name(subnet.state.prefix, address) {
             return Err(Refusal::out_of_range(asked, why));
         }
-        let own = subnet.addresses.lease(address);
+        let sets_up = !request.gateway && self.may_set_up();
+        // Whoever sets up a network names the other machines of its LAN.
+        let known = |record: &&Record| record.kind != Kind::Stranger || !(sets_up || request.gateway);
+        let own = subnet.addresses.lease(address).filter(known);
         if own.is_some() && subnet.state.space == Space::Global {
             return Ok(Decision::unchanged(self.answer(address)));
         }
-        let sets_up = !request.gateway && self.may_set_up();
+        let is_router = subnet.router() == Some(address);
+        if is_router && request.gateway && own.is_some_and(|it| it.kind == Kind::Gateway) {
+            return Ok(Decision::unchanged(self.answer(address)));
+        }
         if own.is_some_and(|it| it.kind == Kind::Gateway) && sets_up && !marks.gateway_is_auxiliary {
             let marks = Marks { gateway_is_auxiliary: true, ..marks.clone() };
             let changes = vec![Change::SubnetMarked { serial: subnet.state.serial, marks }];
             return Ok(Decision { changes, ..Decision::unchanged(self.answer(address)) });
         }
-        let of_sibling =
-            || siblings.lease(address).filter(|_| !request.gateway || !siblings.is_router(address));
+        let of_sibling = || {
+            siblings
+                .lease(address)
+                .filter(|(_, record)| known(record))
+                .filter(|_| !request.gateway || !siblings.is_router(address))
+        };
         let Some((holder, record)) = own.map(|record| (*subnet, record)).or_else(of_sibling) else {
+            if is_router && !request.gateway && !sets_up {
+                return Err(plan.is_router(subnet, asked));
+            }
             if let Some(want) = plan.unowned_address(subnet, address).filter(|_| !self.is_common(address)) {
                 return match request.cannot.why(want) {
                     Some(why) => Err(Refusal::no_available_addresses(format!(
@@ -117,10 +134,16 @@ impl AddressSearch<'_> {
             if let Some(slice) = self.lost.filter(|_| !request.gateway && !self.had(address)) {
                 return self.in_lost(slice);
             }
+            if !sets_up && self.must_probe(address) {
+                return Ok(Decision::unchanged(Reply::Probe(asked)));
+            }
             return Ok(self.grant(Choice::of(address, None)));
         };
         let given_up = || (self.other_half() == Some(address)).then(|| self.given_up(address));
         let cleared = self.clear(holder, address).or_else(given_up);
+        if is_router && record.kind == Kind::Gateway && !request.gateway {
+            return Err(plan.is_router(subnet, asked));
+        }
         let cleared = cleared.ok_or_else(|| plan.in_use(holder, address, record, &request.dead))?;
         Ok(self.grant(Choice::replacing(address, cleared)))
     }
@@ -128,8 +151,7 @@ impl AddressSearch<'_> {
     /// Whether every host that shares the subnet may record this address: the common gateway, or a reserved address that
     /// sets up a network.
     fn is_common(&self, address: u128) -> bool {
-        let shared = self.subnet.shared_in(&self.plan.spaces);
-        let gateway = self.request.gateway && shared.is_some_and(|shared| shared.gateway == Some(address));
+        let gateway = self.request.gateway && self.subnet.router() == Some(address);
         gateway || (!self.request.gateway && self.may_set_up() && self.subnet.reserved().contains(address))
     }
 
@@ -158,7 +180,13 @@ impl AddressSearch<'_> {
             previous: previous.cloned().map(Box::new),
             gateway: subnet.state.marks.gateway,
         };
-        let mut changes = vec![Change::AddressGranted { serial, address, record }];
+        // A person named another gateway than the configured one, which Docker then does not use.
+        let replaced = subnet.gateway_lease().filter(|(before, _)| {
+            kind == Kind::Gateway && *before != address && subnet.router() == Some(*before)
+        });
+        let replaced = replaced.map(|(address, _)| Change::AddressForgotten { serial, address });
+        let mut changes: Vec<Change> = replaced.into_iter().collect();
+        changes.push(Change::AddressGranted { serial, address, record });
         let marks = self.marks_after(kind, address);
         if marks != subnet.state.marks {
             changes.push(Change::SubnetMarked { serial, marks });

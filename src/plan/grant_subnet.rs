@@ -5,7 +5,7 @@
 //! nothing except the marks of a storm. Does not read routes: they are passed in with the request.
 
 use super::Plan;
-use super::change::{Change, Marks, Serial, SubnetState};
+use super::change::{Change, Kind, Marks, Record, Serial, SubnetState};
 use super::choose_subnet::{Offer, SubnetSearch};
 use super::error::Refusal;
 use super::options::PoolOptions;
@@ -52,6 +52,7 @@ impl Plan {
             let mut decision = Decision::unchanged(Reply::Subnet {
                 id: subnet.state.id.clone(),
                 prefix: subnet.state.prefix,
+                gateway: None,
             });
             if subnet.state.options != request.options || subnet.state.range != request.range {
                 decision.warnings.push(format!(
@@ -164,6 +165,7 @@ impl Plan {
         let memory = || self.memory_for(request.space, Part::asked(request, prefix));
         let previous = heir.or_else(memory);
         let serial = previous.map_or(self.next_serial, |subnet| subnet.state.serial);
+        let router = self.router_for(request, prefix);
         let state = SubnetState {
             serial,
             id: self.new_id(request, prefix, random),
@@ -176,11 +178,12 @@ impl Plan {
             granted_at: self.now,
             generation: self.next_generation,
             start_beyond: None,
-            marks: Marks { set_up_at: self.now, ..Marks::default() },
+            marks: Marks { set_up_at: self.now, gateway: router, ..Marks::default() },
             released_at: None,
             cool_until: 0,
         };
-        let reply = Reply::Subnet { id: state.id.clone(), prefix };
+        let gateway = router.map(|router| prefix.address(router));
+        let reply = Reply::Subnet { id: state.id.clone(), prefix, gateway };
         let undo = Undo::Subnet {
             serial,
             generation: state.generation,
@@ -193,8 +196,25 @@ impl Plan {
         };
         let mut changes = vec![Change::SubnetGranted(Box::new(state))];
         changes.extend(taken_along);
+        changes.extend(router.map(|address| self.gateway_granted(serial, address)));
         changes.extend(self.trim_remembered(0, &[serial]));
         Decision { reply: Ok(reply), changes, warnings: Vec::new(), undo: Some(undo) }
+    }
+
+    /// The configured gateway for a new subnet, unless a container in another network of the prefix has it.
+    fn router_for(&self, request: &SubnetRequest, prefix: Prefix) -> Option<u128> {
+        let router = self.spaces.router(request.space, prefix)?;
+        let others = self.siblings_of(request.space, Part::asked(request, prefix));
+        others.is_router(router).then_some(router)
+    }
+
+    /// The lease of the gateway that is granted together with its subnet, and has the next generation.
+    fn gateway_granted(&self, serial: Serial, address: u128) -> Change {
+        let generation = self.next_generation.saturating_add(1);
+        let (leased, kind, name, mac, since) = (true, Kind::Gateway, None, None, self.now);
+        let (asked_by_number, withheld) = (false, false);
+        let record = Record { leased, kind, name, mac, asked_by_number, withheld, since, generation };
+        Change::AddressGranted { serial, address, record }
     }
 
     /// Makes a key point to the prefix of this grant, unless the subnet that it points to is held.

@@ -17,6 +17,10 @@ pub(super) fn holder_text(record: &Record) -> String {
     match (record.kind, &record.name, record.mac) {
         (Kind::Gateway, ..) => "the gateway".to_owned(),
         (Kind::Auxiliary, ..) => "an auxiliary address of the network".to_owned(),
+        (Kind::Stranger, _, mac) => {
+            let mac = mac.map_or_else(String::new, |mac| format!("{mac}, "));
+            format!("{mac}a machine on the LAN that is not a container of this host")
+        }
         (_, Some(name), _) => name.to_string(),
         (_, None, Some(mac)) => format!("an endpoint with MAC {}", mac),
         (Kind::Endpoint, None, None) => {
@@ -64,6 +68,9 @@ impl Plan {
         let shown = known.holder(state.serial, address, record.generation);
         let (holder, remedy) = match (record.kind, shown, &record.name) {
             (Kind::Gateway, ..) => (in_network, "choose another address".to_owned()),
+            (Kind::Stranger, ..) => {
+                (holder_text(record), format!("choose another address; see: gipam who {number}"))
+            }
             (Kind::Auxiliary, ..) => {
                 (in_network, "choose another address, or recreate the network without it".to_owned())
             }
@@ -84,6 +91,12 @@ impl Plan {
             ),
         };
         Refusal::in_use(number, &holder, &remedy)
+    }
+
+    /// Why the configured gateway is refused to a container.
+    pub(super) fn is_router(&self, subnet: &Subnet, address: IpAddr) -> Refusal {
+        let pool = subnet.state.pool.as_deref().unwrap_or("this subnet");
+        Refusal::in_use(address, &format!("the gateway of pool {pool}"), "choose another address")
     }
 
     /// Why a subnet requested by number is refused.

@@ -40,6 +40,7 @@ mod pool_spaces;
 pub mod pools;
 pub mod prefix;
 mod prefix_index;
+pub mod quarantine;
 mod records;
 mod release;
 pub mod renumbering;
@@ -162,6 +163,7 @@ impl Plan {
             Request::Undo(undo) => self.decide_undo(undo),
             Request::Slice(request) => self.decide_slice(request),
             Request::Repair(repair) => Decision::done(self.decide_repair(repair)),
+            Request::Probed(result) => Decision::done(Ok(self.decide_probed(result))),
         }
     }
 

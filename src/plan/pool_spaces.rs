@@ -10,8 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::COOLING;
 use super::change::Serial;
 use super::free_space::{FreeSpace, Standing};
+use super::grant_address::never_given_name;
 use super::prefix::{Family, Prefix, meeting};
 use super::prefix_index::PrefixIndex;
+use super::request::Space;
 use super::settings::{PoolSettings, Shared};
 use super::slices::{Occupied, Slices};
 
@@ -37,6 +39,8 @@ pub(super) struct PoolSpace {
     closed: bool,
     /// The length of a slice, if the base is divided among several hosts.
     slice: Option<u8>,
+    gateway: Option<u128>,
+    probe: bool,
     /// The base is one subnet of several hosts.
     shared: Option<Shared>,
     /// The free parts, by vacancy.
@@ -139,6 +143,10 @@ pub(super) struct PoolSpaces {
     counts: [usize; 2],
     /// Whether any base is divided among several hosts.
     divided: bool,
+    /// Whether any base has a configured gateway.
+    routed: bool,
+    /// Whether addresses of any base are probed.
+    probed: bool,
     /// The open pools whose subnets are cut from slices, by family.
     sliced: [BTreeSet<usize>; 2],
     rooms: Rooms,
@@ -159,6 +167,8 @@ impl PoolSpaces {
                     size: base.size,
                     closed: pool.closed,
                     slice: base.slice,
+                    gateway: base.gateway,
+                    probe: base.probe,
                     shared: base.shared,
                     parts: [free(&standing[..]), free(held)],
                     held: held.iter().map(|held| held.all_inside(base.base).count() as u64).sum(),
@@ -169,6 +179,8 @@ impl PoolSpaces {
                 let family = base.base.family() as usize;
                 all.counts[family] += 1;
                 all.divided |= base.slice.is_some();
+                all.routed |= base.gateway.is_some();
+                all.probed |= base.probe;
                 if owned.is_some() && !pool.closed {
                     all.sliced[family].insert(number);
                 }
@@ -215,6 +227,20 @@ impl PoolSpaces {
             return None;
         }
         self.around(prefix).filter(|space| space.slice.is_some())
+    }
+
+    /// The configured gateway of a subnet of this host, if it contains one.
+    pub(super) fn router(&self, space: Space, prefix: Prefix) -> Option<u128> {
+        if !self.routed || space != Space::Local {
+            return None;
+        }
+        let router = self.around(prefix)?.gateway.filter(|router| prefix.contains_number(*router))?;
+        never_given_name(prefix, router).is_none().then_some(router)
+    }
+
+    /// Whether the addresses of a subnet of this host are probed.
+    pub(super) fn probes(&self, space: Space, prefix: Prefix) -> bool {
+        self.probed && space == Space::Local && self.around(prefix).is_some_and(|space| space.probe)
     }
 
     /// The open pools of a family whose subnets are cut from slices, in order.

@@ -134,21 +134,27 @@ impl Plan {
         key: Option<&KeyBefore>,
         not_later: Shift,
     ) -> Vec<Change> {
+        // The configured gateway was leased together with the subnet.
+        let router = |record: &Record| record.kind == Kind::Gateway && record.generation == generation + 1;
         let untouched = |subnet: &&Subnet| {
-            subnet.is_held() && subnet.state.generation == generation && subnet.addresses.leased() == 0
+            subnet.is_held()
+                && subnet.state.generation == generation
+                && subnet.addresses.leases().all(|(_, record)| router(record))
         };
         let Some(subnet) = self.subnet(serial).filter(untouched) else { return Vec::new() };
         let (space, prefix) = (subnet.state.space, subnet.state.prefix);
         // A copy of the prefix may have left a newer memory in the meantime: one is enough.
         let newer = |previous: &&SubnetState| !self.replaced_memories(space, Part::of(previous)).is_empty();
-        let mut changes = vec![match previous.filter(|previous| !newer(previous)) {
+        let mut changes = match previous.filter(|previous| !newer(previous)) {
             Some(previous) => {
                 let mut previous = previous.clone();
                 not_later.subnet(&mut previous);
-                Change::SubnetRestored(Box::new(previous))
+                let leased = subnet.addresses.leases().map(|(address, _)| address);
+                let forgotten = leased.map(|address| Change::AddressForgotten { serial, address });
+                forgotten.chain([Change::SubnetRestored(Box::new(previous))]).collect()
             }
-            None => Change::SubnetForgotten { serial },
-        }];
+            None => vec![Change::SubnetForgotten { serial }],
+        };
         if let Some((word, before)) = key {
             let family = prefix.family();
             let known = self.keys.get(&(space, family, word.clone()));

@@ -94,7 +94,9 @@ impl Plan {
         });
         let Some(subnet) = known else { return Ok(Vec::new()) };
         let old = subnet.addresses.get(address);
-        if old.is_some_and(|old| old.leased || old.generation >= read.generation) {
+        // A container that the Engine shows is not a stranger.
+        let is_leased = |old: &Record| old.leased && old.kind != Kind::Stranger;
+        if old.is_some_and(|old| is_leased(old) || old.generation >= read.generation) {
             return Ok(Vec::new());
         }
         if old.is_some_and(|old| old.since.saturating_add(SETTLING) > read.at) {
@@ -152,7 +154,7 @@ impl Plan {
             Kind::Unknown => kind != Kind::Unknown,
             Kind::Endpoint => kind == Kind::Auxiliary && anonymous,
             Kind::Auxiliary => kind == Kind::Endpoint,
-            Kind::Gateway => false,
+            Kind::Gateway | Kind::Stranger => false,
         };
         if !open {
             return Vec::new();

@@ -14,6 +14,7 @@ use super::error::Refusal;
 use super::host_use::HostUse;
 pub use super::mac::Mac;
 use super::prefix::{Family, Prefix};
+pub use super::quarantine::{ProbeResult, Probed};
 pub use super::repairs::{Adoption, Dead, Fence, Gone, Repair, ShownLease};
 use super::settings::Millis;
 pub use super::slices::{Cannot, SliceRequest, Want};
@@ -124,6 +125,8 @@ pub struct AddressRequest {
     pub half: Option<Half>,
     /// What cannot be claimed, and why: the search goes on without it.
     pub cannot: Cannot,
+    /// Which addresses did not answer when they were probed; only for pools that are probed.
+    pub probed: Arc<Probed>,
 }
 
 impl AddressRequest {
@@ -171,6 +174,8 @@ pub enum Request {
     Repair(Box<Repair>),
     /// Records the outcome of a claim of a slice.
     Slice(Box<SliceRequest>),
+    /// Records the outcome of a probe.
+    Probed(ProbeResult),
 }
 
 impl Request {
@@ -206,10 +211,11 @@ pub enum Undo {
 /// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// A subnet: its PoolID and its prefix.
+    /// A subnet: its PoolID, its prefix, and the gateway that the configuration names (Docker then requests none).
     Subnet {
         id: String,
         prefix: Prefix,
+        gateway: Option<IpAddr>,
     },
     /// An address and the length of its subnet (P11: never another length).
     Address {
@@ -222,6 +228,9 @@ pub enum Reply {
     /// The request lacks the prefixes that the host uses in some pool. Survey the host for these prefixes,
     /// the bases of all pools, and repeat the request.
     Look(Box<[Prefix]>),
+    /// The address would be given next, but it is not known whether a stranger has it. Probe it, and repeat the request with the
+    /// result.
+    Probe(IpAddr),
     /// The request needs space that no slice of this host contains. Claim the space, or record in `cannot`
     /// why the claim is impossible, and repeat the request.
     Claim(Want),

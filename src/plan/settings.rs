@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::prefix::{AddressRange, Family, Prefix, meeting};
+use super::grant_address::never_given_name;
+use super::prefix::{AddressRange, Family, Prefix, meeting, number};
 use super::renumbering::Provenance;
 use super::subnet::merged;
 use super::written::never_serves;
@@ -55,6 +56,10 @@ pub struct Base {
     pub addresses: AddressOrder,
     /// The pool is divided among several hosts in slices of this length, and this host gives only from its own slices.
     pub slice: Option<u8>,
+    /// The gateway of each subnet that contains it, usually the router of a LAN; never given to a container.
+    pub gateway: Option<u128>,
+    /// Addresses are probed before their first use, because machines that gipam does not know may have them.
+    pub probe: bool,
     /// The whole base is one subnet that networks of several hosts share, so slices contain addresses instead of subnets.
     pub shared: Option<Shared>,
 }
@@ -62,8 +67,6 @@ pub struct Base {
 /// A subnet that networks of several hosts share: one LAN, with macvlan or ipvlan networks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shared {
-    /// The gateway on every host, usually the LAN's router; never given to a container.
-    pub gateway: Option<u128>,
     /// In this part, every address is its own slice and is given only by number, so that a service can move
     /// between hosts.
     pub by_number: Option<Prefix>,
@@ -73,7 +76,6 @@ impl Shared {
     /// Why a base cannot be shared in this way.
     pub fn wrong(self, base: &Base) -> Option<String> {
         let Base { base, size, addresses, slice, .. } = *base;
-        let outside = |part: Prefix| (!base.contains(part)).then(|| format!("{part} lies outside {base}"));
         if slice.is_none() {
             return Some(format!("{base} is shared among hosts, so it also needs slice = LENGTH"));
         }
@@ -86,15 +88,27 @@ impl Shared {
         if addresses != AddressOrder::Sequential {
             return Some(format!("{base} is shared, so its addresses must be sequential"));
         }
-        let gateway = self.gateway.map(|gateway| Prefix::host(base.address(gateway)));
-        gateway.and_then(outside).or_else(|| self.by_number.and_then(outside))
+        let outside = self.by_number.filter(|part| !base.contains(*part));
+        outside.map(|part| format!("{part} lies outside {base}"))
     }
 }
 
 impl Base {
     /// A base that belongs to this host alone.
     pub const fn new(base: Prefix, size: u8, addresses: AddressOrder) -> Self {
-        Self { base, size, addresses, slice: None, shared: None }
+        Self { base, size, addresses, slice: None, gateway: None, probe: false, shared: None }
+    }
+
+    /// Why no subnet can have the gateway.
+    pub fn wrong_gateway(&self) -> Option<String> {
+        let Self { base, size, gateway, .. } = *self;
+        let gateway = base.address(gateway?);
+        if !base.contains_address(gateway) {
+            return Some(format!("{gateway} lies outside {base}"));
+        }
+        let subnet = Prefix::new(base.family(), number(gateway), size);
+        let why = never_given_name(subnet, number(gateway))?;
+        Some(format!("the gateway {gateway} {why}"))
     }
 }
 
@@ -277,7 +291,9 @@ impl<'a> Checked<'a> {
                 );
                 return pool.refused(None, text);
             }
-            if let Some(text) = shared.and_then(|shared| shared.wrong(pool.base(family)?)) {
+            let wrong =
+                |base: &Base| base.wrong_gateway().or_else(|| shared.and_then(|shared| shared.wrong(base)));
+            if let Some(text) = pool.base(family).and_then(wrong) {
                 return pool.refused(Some(*base), format!("pool {name}: {text}"));
             }
             if let Some((never, what)) = never_serves(*base) {

@@ -89,9 +89,14 @@ impl Plan {
         if state.range.is_none() {
             return Siblings(Vec::new());
         }
-        let part = Part::of(state);
-        let others = self.grants_of(state.space, state.prefix);
-        let others = others.filter(|other| other.state.serial != state.serial);
+        let mut siblings = self.siblings_of(state.space, Part::of(state));
+        siblings.0.retain(|other| other.state.serial != state.serial);
+        siblings
+    }
+
+    /// The held subnets that share the prefix with this part of it.
+    pub(super) fn siblings_of(&self, space: Space, part: Part) -> Siblings<'_> {
+        let others = self.grants_of(space, part.prefix);
         Siblings(others.filter(|other| part.is_apart_from(Part::of(&other.state))).collect())
     }
 

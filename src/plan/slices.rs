@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Plan;
-use super::change::{Change, Record, Serial};
+use super::change::{Change, Kind, Record, Serial};
 use super::error::{ErrorKind, Refusal};
 use super::free_space::Standing;
 use super::intervals::Intervals;
@@ -333,8 +333,9 @@ impl Plan {
         subnets.into_iter().find_map(|subnet| {
             let (state, addresses) = (&subnet.state, &subnet.addresses);
             let common = |address: u128| addresses.is_leased(address) && address == subnet.slot();
+            let stranger = |record: &Record| record.leased && record.kind == Kind::Stranger;
             let inside = addresses.records_from(prefix.first()).take_while(|(at, _)| *at <= prefix.last());
-            let mut inside = inside.filter(|(at, _)| !common(*at));
+            let mut inside = inside.filter(|(at, record)| !common(*at) && !stranger(record));
             let cools =
                 |record: &Record| cooling && record.since.saturating_add(self.cooling_of(subnet)) > self.now;
             let (at, record) = inside.find(|(_, record)| record.leased || cools(record))?;

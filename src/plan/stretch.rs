@@ -123,7 +123,7 @@ impl Plan {
         match (record.leased, record.kind) {
             (true, Kind::Gateway) => Some(Shade::Gateway),
             (true, Kind::Auxiliary) => Some(Shade::Auxiliary),
-            (true, Kind::Endpoint | Kind::Unknown) => Some(Shade::Used),
+            (true, Kind::Endpoint | Kind::Stranger | Kind::Unknown) => Some(Shade::Used),
             (false, _) if subnet.is_held() && cools => Some(Shade::Cooling),
             (false, _) => record.asked_by_number.then_some(Shade::Pinned),
         }

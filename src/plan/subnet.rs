@@ -39,6 +39,10 @@ pub struct Subnet {
     foreign: Intervals,
     /// The address where the gateway is, or would be.
     slot: u128,
+    /// The gateway that the pool's configuration names, if this subnet contains it.
+    router: Option<u128>,
+    /// Its addresses are probed before their first use.
+    probes: bool,
 }
 
 /// The lowest and the highest never-given address of a prefix: network or all-zero host part, and broadcast.
@@ -70,9 +74,9 @@ pub(super) fn reserved_inside(prefix: Prefix, reserved: &Reserved) -> Intervals 
 impl Subnet {
     /// A subnet without records.
     pub(super) fn new(state: SubnetState, limits: &Confines<'_>, pins: Pins) -> Self {
-        let (addresses, slot) = (Addresses::default(), 0);
+        let (addresses, slot, router) = (Addresses::default(), 0, None);
         let (reserved, foreign) = (Intervals::default(), Intervals::default());
-        let mut subnet = Self { state, addresses, pins, reserved, foreign, slot };
+        let mut subnet = Self { state, addresses, pins, reserved, foreign, slot, router, probes: false };
         subnet.bound(limits);
         subnet
     }
@@ -106,20 +110,34 @@ impl Subnet {
         self.slot
     }
 
+    /// Whether its addresses are probed before their first use.
+    pub const fn probes(&self) -> bool {
+        self.probes
+    }
+
+    /// The gateway that the pool's configuration names, if this subnet contains it.
+    pub const fn router(&self) -> Option<u128> {
+        self.router
+    }
+
     /// Updates the gateway's slot and the bounds of dynamic choice, after a change of the state, the pins or the reservations.
     pub(super) fn bound(&mut self, limits: &Confines<'_>) {
         let (prefix, range) = (self.state.prefix, self.state.range);
         self.reserved = reserved_inside(prefix, limits.reserved);
         let shared = self.shared_in(limits.spaces);
         self.foreign = shared.map_or_else(Intervals::default, |shared| limits.foreign(prefix, shared));
-        let common = shared.and_then(|shared| shared.gateway).filter(|it| prefix.contains_number(*it));
-        // The requested gateway, else the first usable address that is not reserved: in the range, as with Docker's own driver
+        self.probes = limits.spaces.probes(self.state.space, prefix);
+        self.router = limits.spaces.router(self.state.space, prefix);
+        // The requested gateway, else the configured one, else the first usable address that is not reserved: in the range, as with Docker's own driver
         // (P31), or in the whole subnet if the range has none.
         let (first, last) = usable(prefix);
         let open = |first: u128, last: u128| self.reserved.first_absent(first, last);
         let in_range = |range: Prefix| open(first.max(range.first()), last.min(range.last()));
-        let gateway = self.state.marks.gateway.or(common).or_else(|| range.and_then(in_range));
+        let gateway = self.state.marks.gateway.or(self.router).or_else(|| range.and_then(in_range));
         self.slot = gateway.or_else(|| open(first, last)).unwrap_or(first);
+        if let Some(router) = self.router.filter(|router| *router != self.slot) {
+            self.reserved.insert(router, router);
+        }
         let mut excluded = self.excluded_with(Some(self.slot));
         for pinned in self.pins.keys() {
             excluded.insert(*pinned, *pinned);
@@ -136,7 +154,7 @@ impl Subnet {
     fn excluded_with(&self, gateway: Option<u128>) -> Intervals {
         let mut excluded = self.reserved.clone();
         let (low, high) = never_given(self.state.prefix);
-        for address in [low, high, gateway].into_iter().flatten() {
+        for address in [low, high, gateway, self.router].into_iter().flatten() {
             excluded.insert(address, address);
         }
         excluded
@@ -167,8 +185,8 @@ impl Subnet {
     /// Whether the range has an address that may be given dynamically if the gateway is at this address.
     pub(super) fn has_room_with(&self, gateway: Option<u128>) -> bool {
         let range = self.state.range.unwrap_or(self.state.prefix);
-        // Network, broadcast and gateway do not fill a range of more than three addresses.
-        if range.size() > 3 && self.reserved.overlapping(range.first(), range.last()).next().is_none() {
+        // Network, broadcast, gateway and router do not fill a range of more than four addresses.
+        if range.size() > 4 && self.reserved.overlapping(range.first(), range.last()).next().is_none() {
             return true;
         }
         !self.excluded_with(gateway).covers(range.first(), range.last())

@@ -279,8 +279,7 @@ impl Sighting {
                 // other.
                 let lacks = |address: u128| {
                     let mut grants = plan.grants_of(Space::Local, shown.prefix);
-                    !grants
-                        .any(|it| (it.state.serial == serial || !copied) && it.addresses.is_leased(address))
+                    !grants.any(|it| (it.state.serial == serial || !copied) && it.addresses.is_ours(address))
                 };
                 let auxiliary = shown.auxiliary.iter().filter(|_| e == 0);
                 let lives = network.endpoints.iter().skip(e).take(STEP).flat_map(|it| &it.addresses);

@@ -9,11 +9,11 @@
 pub const APPLICATION_ID: i32 = 0x6769_706d;
 
 /// The version that this program writes.
-pub const VERSION: i32 = 9;
+pub const VERSION: i32 = 10;
 
 /// Migration N turns version N into version N+1, counted from 0; the first one creates the books.
-pub const MIGRATIONS: [&str; 9] =
-    [FIRST, NAMES, CALLERS, TAIL, BY_HAND, NETWORKS, FIND_NAMES, SLICES, SOURCES];
+pub const MIGRATIONS: [&str; 10] =
+    [FIRST, NAMES, CALLERS, TAIL, BY_HAND, NETWORKS, FIND_NAMES, SLICES, SOURCES, LANS];
 
 const FIRST: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -134,4 +134,17 @@ CREATE TABLE sources (pool TEXT NOT NULL, family TEXT NOT NULL, source TEXT NOT 
   addresses TEXT NOT NULL, PRIMARY KEY (pool, family)) STRICT, WITHOUT ROWID;
 CREATE TABLE former_bases (pool TEXT NOT NULL, position INTEGER NOT NULL, base TEXT NOT NULL,
   PRIMARY KEY (pool, position)) STRICT, WITHOUT ROWID;
+";
+
+/// The gateways of pools, which only shared bases had before, in the same text as the part that is given by number; and
+/// whether their addresses are probed.
+const LANS: &str = "
+ALTER TABLE pools ADD COLUMN v4_gateway TEXT;
+ALTER TABLE pools ADD COLUMN v6_gateway TEXT;
+ALTER TABLE pools ADD COLUMN v4_probe INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE pools ADD COLUMN v6_probe INTEGER NOT NULL DEFAULT 0;
+UPDATE pools SET v4_gateway = nullif(substr(v4_shared, 1, instr(v4_shared, ' ') - 1), '-'),
+  v4_shared = substr(v4_shared, instr(v4_shared, ' ') + 1) WHERE v4_shared IS NOT NULL;
+UPDATE pools SET v6_gateway = nullif(substr(v6_shared, 1, instr(v6_shared, ' ') - 1), '-'),
+  v6_shared = substr(v6_shared, instr(v6_shared, ' ') + 1) WHERE v6_shared IS NOT NULL;
 ";

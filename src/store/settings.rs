@@ -64,7 +64,7 @@ impl Books {
             let base = |family| pool.base(family).map(|base| base.base.to_string());
             let size = |family| pool.base(family).map(|base| base.size);
             self.execute(
-                "INSERT INTO pools VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                "INSERT INTO pools VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
                 params![
                     position,
                     pool.name,
@@ -79,7 +79,11 @@ impl Books {
                     pool.v4.and_then(|base| base.slice),
                     pool.v6.and_then(|base| base.slice),
                     pool.v4.and_then(|base| shared_text(&base)),
-                    pool.v6.and_then(|base| shared_text(&base))
+                    pool.v6.and_then(|base| shared_text(&base)),
+                    pool.v4.and_then(|base| gateway_text(&base)),
+                    pool.v6.and_then(|base| gateway_text(&base)),
+                    pool.v4.is_some_and(|base| base.probe),
+                    pool.v6.is_some_and(|base| base.probe)
                 ],
             )?;
             self.write_provenance(pool)?;
@@ -244,11 +248,13 @@ fn pool(row: &Row<'_>) -> Clear<PoolSettings> {
         base(Family::V4, row.get("v4_base")?, row.get("v4_size")?, AddressOrder::default())?,
         base(Family::V6, row.get("v6_base")?, row.get("v6_size")?, order)?,
     ];
-    for (base, slice, shared) in [(&mut v4, "v4_slice", "v4_shared"), (&mut v6, "v6_slice", "v6_shared")] {
+    for (family, base) in [("v4", &mut v4), ("v6", &mut v6)] {
         if let Some(base) = base {
-            let text: Option<String> = row.get(shared)?;
-            (base.slice, base.shared) =
-                (row.get(slice)?, text.map(|text| self::shared(base, &text)).transpose()?);
+            let text = |what: &str| row.get::<_, Option<String>>(&*format!("{family}_{what}"));
+            base.slice = row.get(&*format!("{family}_slice"))?;
+            base.shared = text("shared")?.map(|text| shared(&text)).transpose()?;
+            base.probe = row.get(&*format!("{family}_probe"))?;
+            base.gateway = text("gateway")?.map(|text| number_in(base.base, &text)).transpose()?;
         }
     }
     Ok(PoolSettings {
@@ -262,22 +268,18 @@ fn pool(row: &Row<'_>) -> Clear<PoolSettings> {
     })
 }
 
-/// How a base is shared, as text: the gateway and the part that is given by number, `-` for none.
+/// How a base is shared, as text: the part that is given by number, `-` for none.
 fn shared_text(base: &Base) -> Option<String> {
-    let Shared { gateway, by_number } = base.shared?;
-    let gateway = gateway.map_or_else(|| NONE.to_owned(), |gateway| base.base.address(gateway).to_string());
-    let by_number = by_number.map_or_else(|| NONE.to_owned(), |part| part.to_string());
-    Some(format!("{gateway} {by_number}"))
+    let Shared { by_number } = base.shared?;
+    Some(by_number.map_or_else(|| NONE.to_owned(), |part| part.to_string()))
 }
 
-fn shared(base: &Base, text: &str) -> Clear<Shared> {
-    let (gateway, by_number) = text
-        .split_once(' ')
-        .ok_or_else(|| Unclear(format!("{text:?} does not say how {} is shared", base.base)))?;
-    Ok(Shared {
-        gateway: (gateway != NONE).then(|| number_in(base.base, gateway)).transpose()?,
-        by_number: (by_number != NONE).then(|| super::load::prefix(by_number)).transpose()?,
-    })
+fn shared(by_number: &str) -> Clear<Shared> {
+    Ok(Shared { by_number: (by_number != NONE).then(|| super::load::prefix(by_number)).transpose()? })
+}
+
+fn gateway_text(base: &Base) -> Option<String> {
+    base.gateway.map(|gateway| base.base.address(gateway).to_string())
 }
 
 const NONE: &str = "-";

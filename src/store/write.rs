@@ -57,6 +57,14 @@ impl Books {
                     Some(Happening::of(&subnet.state, now, "restored").holding(*address, record))
                 })
             }
+            Change::AddressQuarantined { serial, address, record } => self.tell(plan, *serial, |subnet| {
+                Some(Happening::of(&subnet.state, now, "quarantined").holding(*address, record))
+            }),
+            Change::QuarantineEnded { serial, address } => self.tell(plan, *serial, |subnet| {
+                let line = Happening::of(&subnet.state, now, "quarantine ended");
+                let line = line.holding(*address, subnet.addresses.get(*address)?);
+                Some(Happening { known: None, ..line })
+            }),
             Change::AddressForgotten { serial, address } => {
                 self.tell(plan, *serial, |subnet| ended(subnet, *address, now, Some("forgotten")))
             }
@@ -149,6 +157,8 @@ impl Books {
             | Change::AddressRestored { .. }
             | Change::AddressForgotten { .. }
             | Change::AddressLearned { .. }
+            | Change::AddressQuarantined { .. }
+            | Change::QuarantineEnded { .. }
             | Change::AddressesLoaded { .. }
             | Change::Counted { .. } => Ok(()),
         }

@@ -27,7 +27,7 @@ use crate::plan::{Plan, Subnet};
 use crate::store::names::NamesOfSubnet;
 
 /// The states of an address.
-const STATES: [&str; 3] = ["leased", "cooling", "pinned"];
+const STATES: [&str; 4] = ["leased", "quarantined", "cooling", "pinned"];
 
 /// An address with something to show.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub(super) struct KnownAddress {
     pub(super) address: u128,
     pub(super) record: Option<Record>,
     pub(super) pin: Option<Pin>,
-    /// `leased`, `cooling` or `pinned`.
+    /// One of [`STATES`].
     state: &'static str,
 }
 
@@ -261,6 +261,7 @@ fn state(
     cools: impl Fn(&Record) -> bool,
 ) -> Option<&'static str> {
     match (record, pin) {
+        (Some(record), _) if record.leased && record.kind == Kind::Stranger => Some("quarantined"),
         (Some(record), _) if record.leased => Some("leased"),
         (_, Some(_)) => Some("pinned"),
         (Some(record), _) if cools(record) => Some("cooling"),

@@ -16,6 +16,7 @@ mod maps;
 pub mod meant;
 mod named;
 mod places;
+mod probes;
 pub mod query;
 pub mod routes;
 pub mod rows;

@@ -17,6 +17,7 @@ use crate::view::Fullness;
 
 pub use super::hosts::{HostRow, StoreRow};
 pub use super::kernel::{KernelRow, KindName, UnmadeObject};
+pub use super::probes::{ProbedPool, ProbesRow};
 pub use super::routes::RouteRow;
 pub use super::slices::{PlanRow, SliceRow};
 pub use super::sources::{SourceRow, StaleRow};
@@ -70,7 +71,7 @@ pub struct SubnetRow {
     pub space: String,
     /// The range for dynamic addresses, if it is not the whole subnet.
     pub range: Option<String>,
-    /// The leased gateway address.
+    /// The gateway: the leased address, or the one that the pool's configuration names.
     pub gateway: Option<String>,
     /// Addresses leased.
     pub leases: Count,

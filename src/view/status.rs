@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::census::{Census, CountedSubnet, FULLEST};
 use super::query::Query;
-use super::rows::{Count, FillingRow, HistoryRow, HookRow, KernelRow, PlanRow, PoolRow, SourceRow};
+use super::rows::{
+    Count, FillingRow, HistoryRow, HookRow, KernelRow, PlanRow, PoolRow, ProbesRow, SourceRow,
+};
 use super::views::View;
 use crate::plan::error::Refusal;
 use crate::plan::settings::{Millis, parse_rfc3339, rfc3339};
@@ -119,6 +121,8 @@ pub struct Status {
     pub routes: Option<KernelRow>,
     /// What gipam keeps in the kernel of this host, one row for each kind of objects.
     pub kernel: Vec<KernelRow>,
+    /// Probes of addresses on LANs; `null` if no pool is probed.
+    pub probes: Option<ProbesRow>,
 }
 
 /// How full a subnet is.

@@ -65,13 +65,14 @@ pub(super) fn pool_rows(source: &Source, in_use: HostUse) -> Result<Vec<PoolRow>
 pub(super) fn subnet_row(plan: &Plan, subnet: &Subnet) -> (Serial, u64, SubnetRow) {
     let (state, counts) = (&subnet.state, plan.count_addresses(subnet));
     let share = Fullness::of_subnet(&counts);
+    let gateway = subnet.gateway_lease().map(|(address, _)| address).or(subnet.router());
     let row = SubnetRow {
         id: state.id.clone(),
         prefix: state.prefix.to_string(),
         pool: state.pool.clone(),
         space: state.space.name().to_owned(),
         range: state.range.map(|range| range.to_string()),
-        gateway: subnet.gateway_lease().map(|(address, _)| state.prefix.address(address).to_string()),
+        gateway: gateway.map(|address| state.prefix.address(address).to_string()),
         leases: Count(counts.leased),
         cooling: Count(counts.cooling),
         since: Some(rfc3339(state.granted_at)),

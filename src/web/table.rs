@@ -269,6 +269,18 @@ metrics! {
             "Leases that were adopted or identified because the Engine showed them"
             |scrape| one(scrape.running.repair.learned.get());
     }
+    "Probes" {
+        "gipam_quarantined_addresses" Gauge "" []
+            "Addresses that machines on a LAN have which are not containers of this host; absent if no pool is probed"
+            |scrape| optional(scrape.running.probes.row().map(|row| row.quarantined as f64));
+        "gipam_probe_strangers" Counter "" [] "Machines found by probes that have an address of a pool"
+            |scrape| one(scrape.running.probes.row().unwrap_or_default().found);
+        "gipam_probe_packets" Counter "" [] "Packets sent to probe addresses"
+            |scrape| one(scrape.running.probes.row().unwrap_or_default().sent);
+        "gipam_probe_missed" Counter "" []
+            "Addresses of probed pools given without a probe, because it was not possible or there was no time for it"
+            |scrape| one(scrape.running.probes.row().unwrap_or_default().unprobed);
+    }
     "Hooks" {
         "gipam_hook_undelivered" Gauge "" ["hook"]
             "Events not yet delivered to a hook; absent while they cannot be counted"

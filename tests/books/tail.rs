@@ -94,7 +94,9 @@ fn of_version(version: i32) -> (tempfile::TempDir, PathBuf) {
     connection
         .execute_batch(
             "DROP TABLE sources; DROP TABLE former_bases; DROP TABLE slices; ALTER TABLE pools DROP COLUMN v4_slice; ALTER TABLE pools DROP COLUMN v6_slice;
-             ALTER TABLE pools DROP COLUMN v4_shared; ALTER TABLE pools DROP COLUMN v6_shared",
+             ALTER TABLE pools DROP COLUMN v4_shared; ALTER TABLE pools DROP COLUMN v6_shared;
+             ALTER TABLE pools DROP COLUMN v4_gateway; ALTER TABLE pools DROP COLUMN v6_gateway;
+             ALTER TABLE pools DROP COLUMN v4_probe; ALTER TABLE pools DROP COLUMN v6_probe",
         )
         .unwrap();
     if version < 6 {
@@ -131,6 +133,38 @@ fn before_the_tail(connection: &rusqlite::Connection) {
              CREATE VIEW leases AS SELECT a.address FROM addresses a WHERE a.leased; COMMIT",
         )
         .unwrap();
+}
+
+#[test]
+fn the_gateways_of_shared_pools_are_migrated() {
+    let (_directory, path) = filled();
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let row = |name: &str, shared: &str| {
+        format!(
+            "INSERT INTO pools (position, name, v4_base, v4_size, cooling, subnet_cooling, closed, v4_slice, v4_shared)
+             SELECT max(position) + 1, '{name}', '{shared}', 24, 1, 1, 0, 28, NULL FROM pools;"
+        )
+    };
+    let shared =
+        |name: &str, text: &str| format!("UPDATE pools SET v4_shared = '{text}' WHERE name = '{name}';");
+    let batch = [
+        "ALTER TABLE pools DROP COLUMN v4_gateway; ALTER TABLE pools DROP COLUMN v6_gateway;
+         ALTER TABLE pools DROP COLUMN v4_probe; ALTER TABLE pools DROP COLUMN v6_probe;"
+            .to_owned(),
+        row("router", "192.0.2.0/24") + &shared("router", "192.0.2.1 192.0.2.240/29"),
+        row("none", "198.51.100.0/24") + &shared("none", "- -"),
+    ];
+    connection.execute_batch(&batch.concat()).unwrap();
+    connection.pragma_update(None, "user_version", 9).unwrap();
+    connection.close().unwrap();
+    let settings = open(&path).settings().unwrap();
+    let read = |name: &str| {
+        let base = settings.pool(name).unwrap().v4.unwrap();
+        let gateway = base.gateway.map(|gateway| base.base.address(gateway).to_string());
+        (gateway, base.shared.unwrap().by_number.map(|part| part.to_string()))
+    };
+    assert_eq!(read("router"), (Some("192.0.2.1".to_owned()), Some("192.0.2.240/29".to_owned())));
+    assert_eq!(read("none"), (None, None));
 }
 
 #[test]

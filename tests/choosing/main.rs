@@ -25,6 +25,7 @@ mod releases;
 mod renumbering;
 mod requested;
 mod restarts;
+mod routers;
 mod routes;
 mod shapes;
 mod sharing;

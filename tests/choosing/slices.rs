@@ -20,8 +20,8 @@ fn private() -> Settings {
 fn shared() -> Settings {
     let lan = pool("lan", "192.0.2.0/24:24", "");
     let by_number = Some(prefix("192.0.2.240/29"));
-    let shared = Some(Shared { gateway: Some(prefix("192.0.2.1/32").first()), by_number });
-    let v4 = lan.v4.map(|base| Base { slice: Some(28), shared, ..base });
+    let (gateway, shared) = (Some(prefix("192.0.2.1/32").first()), Some(Shared { by_number }));
+    let v4 = lan.v4.map(|base| Base { slice: Some(28), gateway, shared, ..base });
     reserve(pools(&[PoolSettings { v4, ..lan }]), &["192.0.2.2"])
 }
 
@@ -280,9 +280,8 @@ fn impossible_geometry_is_refused() {
     assert!(wrong(|base| base.slice = None).contains("also needs slice = LENGTH"));
     assert!(wrong(|base| base.slice = Some(23)).contains("slice /23 does not fit"));
     assert!(wrong(|base| base.size = 26).contains("it is one subnet"));
-    let outside = |base: &mut Base| {
-        base.shared = Some(Shared { by_number: Prefix::parse("198.51.100.0/29"), ..Shared::default() })
-    };
+    let outside =
+        |base: &mut Base| base.shared = Some(Shared { by_number: Prefix::parse("198.51.100.0/29") });
     assert!(wrong(outside).contains("198.51.100.0/29 lies outside 192.0.2.0/24"));
     let mut settings = private();
     settings.pools[0].v4 = settings.pools[0].v4.map(|base| Base { slice: Some(25), ..base });

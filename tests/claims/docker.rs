@@ -107,7 +107,7 @@ impl Docker {
     /// Takes an answer; returns what Docker requests next because of it.
     pub fn answered(&mut self, asked: Asked, reply: Reply) -> Option<(Option<Asked>, Request)> {
         match (asked, reply) {
-            (Asked::Network { range }, Reply::Subnet { id, prefix }) => {
+            (Asked::Network { range }, Reply::Subnet { id, prefix, .. }) => {
                 let shared = pools().iter().any(|pool| pool.shared && pool.base.contains(prefix));
                 let leases = BTreeMap::new();
                 self.networks.insert(id.clone(), Network { prefix, range, shared, leases });

@@ -62,9 +62,10 @@ pub const fn size(pool: &Geometry) -> u8 {
 /// The same settings on every host.
 pub fn settings() -> Settings {
     let base = |pool: Geometry| {
-        let lan = Shared { gateway: Some(router(&pool)), by_number: pool.by_number };
+        let lan = Shared { by_number: pool.by_number };
+        let gateway = pool.shared.then(|| router(&pool));
         let base = Base::new(pool.base, size(&pool), AddressOrder::Sequential);
-        Base { slice: Some(pool.slice), shared: pool.shared.then_some(lan), ..base }
+        Base { slice: Some(pool.slice), gateway, shared: pool.shared.then_some(lan), ..base }
     };
     let pool = |name: &str, v4, v6| PoolSettings {
         name: name.to_owned(),

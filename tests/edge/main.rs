@@ -21,6 +21,7 @@ mod hosts;
 mod proxies;
 mod router;
 mod routes;
+mod strangers;
 mod support;
 mod translate;
 mod world;

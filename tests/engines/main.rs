@@ -54,6 +54,7 @@ mod scenario;
 #[path = "../support/stage.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod stage;
+mod strangers;
 mod swarm;
 mod takeover;
 mod three_hosts;

@@ -5,8 +5,8 @@ use crate::engine::Engine;
 use crate::world::World;
 use crate::{
     adoption, at_edge, boots, choosing, compose, containers, covering, doors, down, faults, forgotten, guide,
-    hidden, ipv6, leaks, many_hosts, mixed, networks, plan_file, renumber, repair, restarts, swarm, takeover,
-    three_hosts,
+    hidden, ipv6, leaks, many_hosts, mixed, networks, plan_file, renumber, repair, restarts, strangers,
+    swarm, takeover, three_hosts,
 };
 
 #[derive(Clone, Copy)]
@@ -74,6 +74,7 @@ fn all() -> Vec<Scenario> {
         many_hosts::scenarios(),
         at_edge::scenarios(),
         three_hosts::scenarios(),
+        strangers::scenarios(),
         swarm::scenarios(),
         forgotten::scenarios(),
         plan_file::scenarios(),

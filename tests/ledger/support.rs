@@ -273,7 +273,7 @@ pub fn release_subnet(id: &str) -> Request {
 
 pub fn subnet_of(answer: &Answer) -> Option<(String, Prefix)> {
     match &answer.as_ref().ok()?.reply {
-        Reply::Subnet { id, prefix } => Some((id.clone(), *prefix)),
+        Reply::Subnet { id, prefix, .. } => Some((id.clone(), *prefix)),
         _ => None,
     }
 }

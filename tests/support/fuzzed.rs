@@ -101,7 +101,7 @@ pub fn wire(bytes: &[u8]) {
             Ok(reply) => {
                 let text = wire::reply(reply);
                 assert!(serde_json::from_str::<serde_json::Value>(&text).unwrap().is_object());
-                if let Reply::Subnet { id, prefix } = reply {
+                if let Reply::Subnet { id, prefix, .. } = reply {
                     ids.insert(prefix.to_string(), id.clone());
                 }
             }

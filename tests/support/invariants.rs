@@ -243,7 +243,8 @@ fn classified(plan: &Plan, subnet: &Subnet) -> AddressCounts {
             &mut counts.slot
         } else if subnet.foreign().contains(address) && !is_own(prefix.address(address)) {
             &mut counts.others
-        } else if subnet.foreign().contains(address)
+        } else if subnet.router() == Some(address)
+            || subnet.foreign().contains(address)
             || reserved.iter().any(|(first, last)| (*first..=*last).contains(&address))
         {
             &mut counts.reserved

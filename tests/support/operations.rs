@@ -14,6 +14,7 @@ use gipam::plan::Plan;
 use gipam::plan::change::{Kind, ShownHolder};
 use gipam::plan::host_use::HostUse;
 use gipam::plan::prefix::{AddressRange, Family, Prefix};
+use gipam::plan::quarantine::{ProbeResult, Probed, Quarantined};
 use gipam::plan::request::{
     AddressRequest, Dead, Fence, InUse, InUseKind, Mac, Repair, Request, ShownLease, SliceRequest, Space,
     SubnetRequest, Undo, Wanted,
@@ -125,6 +126,17 @@ pub enum Op {
         pick: usize,
         what: u8,
     },
+    /// A machine on the LAN answers a probe.
+    Heard {
+        subnet: usize,
+        number: u128,
+        mac: u8,
+        ago: u64,
+    },
+    /// A stranger no longer answers.
+    Quiet {
+        pick: usize,
+    },
     /// Docker uses a PoolID that no held subnet has: one for this prefix, or one of a released grant.
     Stranger {
         pool: usize,
@@ -174,9 +186,12 @@ fn pool(name: &str, v4: Option<Base>, v6: Option<Base>) -> PoolSettings {
 pub fn settings(number: usize) -> Settings {
     let next = AddressOrder::Sequential;
     let a = pool("a", base("192.0.2.0/28", 30, next), base("2001:db8::/124", 126, next));
-    let b = pool("b", base("198.51.100.0/28", 29, next), None);
-    let c =
-        PoolSettings { cooling: 0, ..pool("c", None, base("2001:db8:1::/124", 125, AddressOrder::Stable)) };
+    let routed = |base: Option<Base>, gateway: &str| {
+        base.map(|base| Base { gateway: Some(prefix(gateway).first()), probe: true, ..base })
+    };
+    let b = pool("b", routed(base("198.51.100.0/28", 29, next), "198.51.100.10/32"), None);
+    let lan = routed(base("2001:db8:1::/124", 125, AddressOrder::Stable), "2001:db8:1::b/128");
+    let c = PoolSettings { cooling: 0, ..pool("c", None, lan) };
     let ranges = |texts: &[&str]| texts.iter().map(|text| AddressRange::parse(text).unwrap()).collect();
     let usual = Settings {
         pools: vec![a.clone(), b.clone(), c.clone()],
@@ -191,12 +206,10 @@ pub fn settings(number: usize) -> Settings {
             let sliced = |base: Option<Base>| base.map(|base| Base { slice: Some(29), ..base });
             let a = PoolSettings { v4: sliced(a.v4), subnet_cooling: 5_000, ..a };
             let b = PoolSettings { v4: sliced(b.v4), ..b };
-            let shared = Shared {
-                gateway: Some(prefix("203.0.113.1/32").first()),
-                by_number: Some(prefix("203.0.113.6/31")),
-            };
+            let shared = Shared { by_number: Some(prefix("203.0.113.6/31")) };
             let lan = Base {
                 slice: Some(31),
+                gateway: Some(prefix("203.0.113.1/32").first()),
                 shared: Some(shared),
                 ..Base::new(prefix("203.0.113.0/29"), 29, next)
             };
@@ -291,6 +304,19 @@ const RANGES: [&str; 6] = [
 ];
 
 pub const NAMES: [&str; 3] = ["web", "db", "cache"];
+
+/// What is known from probes: that all addresses or the even ones are silent, nothing, or mostly that there is no time.
+fn probed(prefix: Prefix, mac: Option<u8>) -> Probed {
+    let silent = |step: usize| {
+        (prefix.first()..=prefix.last()).step_by(step).take(64).map(|it| prefix.address(it)).collect()
+    };
+    match mac {
+        None => Probed { is_over: true, ..Probed::default() },
+        Some(0) => Probed { silent: silent(1), is_over: false },
+        Some(1) => Probed { silent: silent(2), is_over: false },
+        Some(_) => Probed::default(),
+    }
+}
 
 /// What repair has proven dead: every fourth held item, or nothing.
 fn dead(plan: &Plan, proven: u64) -> Arc<Dead> {
@@ -473,6 +499,7 @@ fn plain_request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
                 serial: *serial,
                 dead: Arc::default(),
                 half: None,
+                probed: Arc::new(probed(state.prefix, *mac)),
             })
         }
         Op::ReleaseAddress { subnet, number } => {
@@ -503,6 +530,20 @@ fn plain_request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
             Request::Undo(Box::new(undos[at].clone()))
         }
         Op::Stranger { .. } => networks::stranger(op, plan)?,
+        Op::Heard { subnet, number, mac, ago } => Request::Probed(ProbeResult::Answered {
+            address: address(pick(*subnet)?.prefix, *number),
+            mac: Mac([2, 0, 0, 0, 0, *mac]),
+            began: plan.counters().0.saturating_sub(*ago),
+        }),
+        Op::Quiet { pick } => {
+            let all = plan.quarantined();
+            let Quarantined { serial, address, generation, .. } = *all.get(pick % all.len().max(1))?;
+            Request::Probed(ProbeResult::Silent {
+                serial,
+                address,
+                generation: generation + u64::from(pick % 5 == 4),
+            })
+        }
         _ => Request::Repair(Box::new(repair(op, plan)?)),
     })
 }

@@ -72,6 +72,7 @@ impl Rows {
             }
             Change::AddressGranted { serial, address, record }
             | Change::AddressRestored { serial, address, record }
+            | Change::AddressQuarantined { serial, address, record }
             | Change::AddressLearned { serial, address, record, .. } => {
                 self.addresses.insert((*serial, address.to_string()), (*address, record.clone()));
             }
@@ -81,7 +82,7 @@ impl Rows {
                     record.withheld |= *why != Why::Docker;
                 }
             }
-            Change::AddressForgotten { serial, address } => {
+            Change::AddressForgotten { serial, address } | Change::QuarantineEnded { serial, address } => {
                 self.addresses.remove(&(*serial, address.to_string()));
             }
             Change::KeyRemembered { space, family, word, prefix } => {

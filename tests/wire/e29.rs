@@ -113,6 +113,34 @@ fn e29_p11_macvlan_does_not_request_a_gateway_and_its_place_stays_free() {
     daemon.assert_empty("macvlan");
 }
 
+/// The answer to RequestPool has the configured gateway, so that Engine 29, which requests none, uses it.
+#[test]
+fn e29_p11_the_gateway_of_the_pool_is_in_the_answer_with_its_length() {
+    let pool = "[[pool]]\nname = \"lan\"\n\
+        v4 = { base = \"192.0.2.0/24\", gateway = \"192.0.2.1\" }\n\
+        v6 = { base = \"2001:db8::/64\", gateway = \"2001:db8::1\" }\n";
+    let daemon = House::with_toml(pool).start();
+    let mut wire = daemon.wire();
+    for (pool, router, next) in [
+        ("192.0.2.0/24", "192.0.2.1/24", "192.0.2.2/24"),
+        ("2001:db8::/64", "2001:db8::1/64", "2001:db8::2/64"),
+    ] {
+        let answer = wire.ok("RequestPool", &asked("local", pool, "", json!({}), pool.contains(':')));
+        assert_eq!(answer["Data"], json!({"com.docker.network.gateway": router}));
+        let id = answer["PoolID"].as_str().unwrap();
+        assert_eq!(wire.address(id, "", endpoint("web")), next);
+        let bare = router.split('/').next().unwrap();
+        let body = json!({"PoolID": id, "Address": bare, "Options": endpoint("db")});
+        let text = wire.refused("RequestAddress", &body);
+        assert!(text.contains("is held by the gateway of pool lan; choose another address"), "{text}");
+        assert_eq!(daemon.view(&format!("/v1/who?address={bare}"))[0]["lease"]["kind"], "gateway");
+        wire.release(id, next.split('/').next().unwrap());
+        wire.release(id, bare);
+        wire.release_pool(id);
+    }
+    daemon.assert_empty("a pool with a gateway");
+}
+
 #[test]
 fn e29_v6_only_with_a_mac() {
     let daemon = House::new(&["-v6", "2001:db8:77::/48"]).start();

@@ -10,6 +10,7 @@ use gipam::plan::prefix::{Family, Prefix, number};
 use gipam::plan::request::{AddressRequest, Decision, Mac, Reply, Space, Want};
 use gipam::plan::settings::AddressOrder;
 
+use super::quarantine::is_strangers;
 use super::subnets::{replaced_the_dead, usable};
 use super::{Entry, Expected, Grant, Model};
 
@@ -50,9 +51,21 @@ impl Model {
         let open = |address: &u128| none || !self.reserved(state.prefix, *address);
         let in_range = |address: &u128| state.range.is_some_and(|range| range.contains_number(*address));
         let within = (first..=last).find(|address| in_range(address) && open(address));
-        let common = self.shared(state).and_then(|(_, shared)| shared.gateway);
-        let common = common.filter(|common| state.prefix.contains_number(*common));
-        state.marks.gateway.or(common).or(within).or_else(|| (first..=last).find(open)).unwrap()
+        state
+            .marks
+            .gateway
+            .or(self.router(state.space, state.prefix))
+            .or(within)
+            .or_else(|| (first..=last).find(open))
+            .unwrap()
+    }
+
+    /// The gateway that the configuration names for a subnet.
+    pub fn router(&self, space: Space, prefix: Prefix) -> Option<u128> {
+        let bases = self.settings.pools.iter().flat_map(|pool| pool.bases());
+        let gateways = bases.filter(|base| base.base.contains(prefix)).filter_map(|base| base.gateway);
+        let (first, last) = usable(prefix);
+        gateways.into_iter().find(|it| space == Space::Local && (first..=last).contains(it))
     }
 
     /// Addresses that dynamic choice may give to any holder: neither the slot nor pinned ones.
@@ -96,8 +109,10 @@ impl Model {
         let (first, last) = usable(state.prefix);
         let range = state.range.filter(|_| !whole).unwrap_or(state.prefix);
         let (slot, none) = (self.slot(state), self.wholly_reserved(state.prefix));
+        let router = self.router(state.space, state.prefix);
         (first..=last)
             .filter(|address| range.contains_number(*address) && *address != slot)
+            .filter(|address| router != Some(*address))
             .filter(|address| none || !self.reserved(state.prefix, *address))
             .collect()
     }
@@ -150,7 +165,22 @@ impl Model {
             return self.expect(seen, &Expected::Reply(Reply::Claim(want)), false, false);
         }
         match choice {
-            Some(Choice { among, warns, .. }) => self.granted_address(at, among, kind, request, seen, warns),
+            Some(Choice { among, warns, late }) => {
+                // Only a lease that is proven dead is given with a warning although nobody else expects it.
+                let replaces = warns && !late;
+                let entry = &self.subnets[at];
+                let must = |address: &u128| !replaces && self.must_probe(entry, *address, request);
+                match &seen.reply {
+                    Ok(Reply::Probe(asked)) if among.contains(&number(*asked)) && must(&number(*asked)) => {
+                        return self.expect(seen, &Expected::Reply(Reply::Probe(*asked)), false, false);
+                    }
+                    Ok(Reply::Address { address, .. }) if must(&number(*address)) => {
+                        return Err(format!("{address} was not probed"));
+                    }
+                    _ => {}
+                }
+                self.granted_address(at, among, kind, request, seen, warns)
+            }
             None => self.expect(seen, &Expected::Refused("NoAvailableAddresses"), false, false),
         }
     }
@@ -168,19 +198,27 @@ impl Model {
         if !entry.state.prefix.contains_address(asked) || !(first..=last).contains(&address) {
             return self.expect(seen, &Expected::Refused("OutOfRange"), false, false);
         }
-        let nobody = request.name.is_none() && request.mac.is_none();
         let kind = if request.gateway { Kind::Gateway } else { Kind::Endpoint };
+        let nobody = request.name.is_none() && request.mac.is_none();
         let sets_up = !request.gateway && nobody && !marks.had_endpoint && now <= marks.set_up_at + 10_000;
-        let Some(record) = entry.leased(address) else {
-            let sibling = self.sibling_with(entry, address);
+        let known = |record: &Record| !is_strangers(record) || !(sets_up || request.gateway);
+        let router = self.router(entry.state.space, entry.state.prefix) == Some(address);
+        let of_gateway = entry.leased(address).is_some_and(|record| record.kind == Kind::Gateway);
+        if router && of_gateway && request.gateway {
+            return self.expect(seen, &self.answer(at, address), false, false);
+        }
+        let Some(record) = entry.leased(address).filter(|record| known(record)) else {
+            let sibling = self.sibling_with(entry, address).filter(|(_, record)| known(record));
             let Some((sibling, record)) =
                 sibling.filter(|_| kind != Kind::Gateway || !self.is_router(entry, address))
             else {
                 let of_host = Prefix::host(asked);
-                let router =
-                    self.shared(&entry.state).is_none_or(|(_, shared)| shared.gateway == Some(address));
-                let common =
-                    if request.gateway { router } else { sets_up && self.is_reserved_in(entry, address) };
+                if router && !request.gateway && !sets_up {
+                    return self.expect(seen, &Expected::Refused("AddressInUse"), false, false);
+                }
+                let aside = router && self.slot(&entry.state) != address;
+                let reserved = self.is_reserved_in(entry, address) || aside;
+                let common = if request.gateway { router } else { sets_up && reserved };
                 if self.shared(&entry.state).is_some() && !self.owns(of_host) && !common {
                     let claim = Reply::Claim(Want::These(of_host));
                     return self.expect(seen, &Expected::Reply(claim), false, false);
@@ -192,6 +230,9 @@ impl Model {
                 if let Some(slice) = self.lost(&entry.state).filter(|_| !request.gateway && !before) {
                     let claim = Reply::Claim(Want::These(slice));
                     return self.expect(seen, &Expected::Reply(claim), false, false);
+                }
+                if !sets_up && self.must_probe(entry, address, request) {
+                    return self.expect(seen, &Expected::Reply(Reply::Probe(asked)), false, false);
                 }
                 return self.granted_address(at, BTreeSet::from([address]), kind, request, seen, false);
             };
@@ -221,7 +262,8 @@ impl Model {
 
     fn gateway(&self, entry: &Entry) -> Option<Choice> {
         let slot = self.slot(&entry.state);
-        if entry.leased(slot).is_none() && self.sibling_with(entry, slot).is_none() {
+        let open = entry.leased(slot).is_none_or(is_strangers);
+        if open && self.sibling_with(entry, slot).is_none() {
             return Some(only(slot, false));
         }
         let range = entry.state.range.unwrap_or(entry.state.prefix);
@@ -371,7 +413,7 @@ impl Model {
         let in_range = state.range.unwrap_or(state.prefix).contains_number(slot);
         let reserved = self.reserved(state.prefix, slot) && !self.wholly_reserved(state.prefix);
         let sibling = self.sibling_with(entry, slot).is_some();
-        let shared = self.shared(state).is_some();
+        let shared = self.shared(state).is_some() || self.router(state.space, state.prefix) == Some(slot);
         (in_range && !shared && !reserved && !sibling && entry.leased(slot).is_none())
             .then(|| only(slot, true))
     }
@@ -401,6 +443,7 @@ impl Model {
         self.expect(seen, &Expected::AddressAmong(among, length), true, warns || filled)?;
         let Ok(Reply::Address { address, .. }) = &seen.reply else { return Err("no address".to_owned()) };
         let (address, generation, now) = (number(*address), self.generation(), self.now);
+        let router = self.router(self.subnets[at].state.space, self.subnets[at].state.prefix);
         let entry = &mut self.subnets[at];
         let gateway_before = entry.state.marks.gateway;
         let record_before = entry.records.get(&address).cloned();
@@ -416,6 +459,12 @@ impl Model {
             since: now,
             generation,
         };
+        if let Some(before) =
+            gateway_before.filter(|it| kind == Kind::Gateway && *it != address && router == Some(*it))
+            && entry.leased(before).is_some_and(|record| record.kind == Kind::Gateway)
+        {
+            entry.records.remove(&before);
+        }
         entry.records.insert(address, record);
         let marks = &mut entry.state.marks;
         (marks.addressed, marks.stormed) = (true, false);

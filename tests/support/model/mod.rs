@@ -7,6 +7,7 @@
 mod addresses;
 mod adopt;
 mod pins;
+mod quarantine;
 mod repair;
 pub mod siblings;
 mod slices;
@@ -128,6 +129,7 @@ impl Model {
             Request::Undo(undo) => self.undo(undo, seen)?,
             Request::Repair(repair) => self.repair(repair, seen)?,
             Request::Slice(request) => self.slice(request, seen)?,
+            Request::Probed(result) => self.probed(result, seen)?,
         }
         self.follow_forgotten(&seen.changes)
     }
@@ -318,7 +320,10 @@ impl Model {
     fn undo_subnet(&mut self, at: usize, grant: &Grant) -> bool {
         let entry = &self.subnets[at];
         let untouched = entry.held() && entry.state.generation == grant.generation;
-        if !untouched || entry.records.values().any(|record| record.leased) {
+        // The configured gateway is leased together with the subnet.
+        let router =
+            |record: &Record| record.kind == Kind::Gateway && record.generation == grant.generation + 1;
+        if !untouched || entry.records.values().any(|record| record.leased && !router(record)) {
             return false;
         }
         let (space, prefix) = (entry.state.space, entry.state.prefix);
@@ -329,7 +334,10 @@ impl Model {
             same.any(|it| !siblings::apart(siblings::part(it), siblings::part(before)))
         };
         match (&grant.state_before, grant.state_before.as_ref().is_some_and(newer)) {
-            (Some(before), false) => self.subnets[at].state = before.clone(),
+            (Some(before), false) => {
+                self.subnets[at].state = before.clone();
+                self.subnets[at].records.retain(|_, record| !record.leased);
+            }
             _ => drop(self.subnets.remove(at)),
         }
         if let Some((word, before)) = &grant.key {

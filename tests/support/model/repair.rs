@@ -112,7 +112,8 @@ impl Model {
         let known = entry.held()
             && entry.state.generation < read.generation
             && entry.state.prefix.contains_number(address);
-        let old = entry.records.get(&address).filter(|old| !old.leased && old.generation < read.generation);
+        let free = |old: &&Record| !old.leased || old.kind == Kind::Stranger;
+        let old = entry.records.get(&address).filter(free).filter(|old| old.generation < read.generation);
         known && old.is_some_and(|old| old.since + 5_000 > read.at)
     }
 
@@ -120,8 +121,10 @@ impl Model {
         let Some(at) = self.by_serial(serial) else { return false };
         let entry = &self.subnets[at];
         let old = entry.records.get(&address);
-        let settled =
-            |old: &Record| !old.leased && old.generation < read.generation && old.since + 5_000 <= read.at;
+        let settled = |old: &Record| {
+            let free = !old.leased || old.kind == Kind::Stranger;
+            free && old.generation < read.generation && old.since + 5_000 <= read.at
+        };
         let fits = entry.held()
             && entry.state.generation < read.generation
             && entry.state.prefix.contains_number(address);

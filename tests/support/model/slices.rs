@@ -53,6 +53,7 @@ impl Model {
         let used = |(address, record): (&u128, &Record)| {
             let used =
                 if record.leased { *address != slot } else { cooling && record.since + cools > self.now };
+            let used = used && !super::quarantine::is_strangers(record);
             entry.state.prefix.family() == slice.family() && slice.contains_number(*address) && used
         };
         entry.held() && self.shared(&entry.state).is_some() && entry.records.iter().any(used)

@@ -2,7 +2,7 @@
 //!
 //! Promises: the choice of R10 to R25 by exhaustive search. Does not deal with addresses.
 
-use gipam::plan::change::{Marks, SubnetState};
+use gipam::plan::change::{Kind, Marks, Record, SubnetState};
 use gipam::plan::host_use::HostUse;
 use gipam::plan::prefix::Prefix;
 use gipam::plan::request::{Decision, InUse, InUseKind, Reply, Space, SubnetRequest, Want, Wanted};
@@ -83,7 +83,7 @@ impl Model {
         if request.space == Space::Global {
             let same = held.iter().filter(|state| state.prefix == prefix).min_by_key(|state| state.serial);
             if let Some(state) = same {
-                let reply = Expected::Reply(Reply::Subnet { id: state.id.clone(), prefix });
+                let reply = Expected::Reply(Reply::Subnet { id: state.id.clone(), prefix, gateway: None });
                 let differs = state.options != request.options || state.range != request.range;
                 return self.expect(seen, &reply, false, differs);
             }
@@ -312,7 +312,17 @@ impl Model {
         warns: bool,
     ) -> Result<(), String> {
         self.expect(seen, &Expected::Subnet(prefix), true, warns)?;
-        let Ok(Reply::Subnet { id, .. }) = &seen.reply else { return Err("no subnet".to_owned()) };
+        let Ok(Reply::Subnet { id, gateway, .. }) = &seen.reply else { return Err("no subnet".to_owned()) };
+        let router = self.router(request.space, prefix).filter(|router| {
+            let sibling = |entry: &&Entry| {
+                entry.held() && entry.state.prefix == prefix && apart(part(&entry.state), asked(request))
+            };
+            let mut siblings = self.subnets.iter().filter(sibling);
+            siblings.all(|entry| entry.leased(*router).is_none_or(|record| record.kind == Kind::Gateway))
+        });
+        if *gateway != router.map(|router| prefix.address(router)) {
+            return Err(format!("expected the gateway {router:?}"));
+        }
         if self.subnets.iter().any(|entry| entry.state.id == *id) {
             return Err(format!("PoolID {id} was used before"));
         }
@@ -337,13 +347,27 @@ impl Model {
             granted_at: now,
             generation,
             start_beyond: None,
-            marks: Marks { set_up_at: now, ..Marks::default() },
+            marks: Marks { set_up_at: now, gateway: router, ..Marks::default() },
             released_at: None,
             cool_until: 0,
         };
+        let at = memory.unwrap_or(self.subnets.len());
         match memory {
             Some(at) => self.subnets[at].state = state,
             None => self.subnets.push(Entry { state, records: Default::default() }),
+        }
+        if let Some(router) = router {
+            let record = Record {
+                leased: true,
+                kind: Kind::Gateway,
+                name: None,
+                mac: None,
+                asked_by_number: false,
+                withheld: false,
+                since: now,
+                generation: self.generation(),
+            };
+            self.subnets[at].records.insert(router, record);
         }
         let key = if dynamic { self.remember_key(request, prefix) } else { None };
         let Some(undo) = seen.undo.clone() else { return replaced_the_dead(dynamic, warns) };

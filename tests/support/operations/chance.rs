@@ -77,6 +77,9 @@ pub(super) fn operation() -> impl Strategy<Value = Op> {
         1 => (0usize..6, any::<bool>(), prop::option::of(0u128..8))
             .prop_map(|(subnet, by_id, number)| Op::Force { subnet, by_id, number }),
         2 => (0usize..4).prop_map(|back| Op::Undo { back }),
+        3 => (0usize..6, 0u128..8, 0u8..3, 0u64..4)
+            .prop_map(|(subnet, number, mac, ago)| Op::Heard { subnet, number, mac, ago }),
+        1 => (0usize..10).prop_map(|pick| Op::Quiet { pick }),
         1 => prop_oneof![1 => 0usize..4, 1 => Just(4)].prop_map(Op::Configure),
         2 => hands::operation().prop_map(Op::Hand),
         1 => (0..EXACT.len(), 0u128..8, any::<u16>())

@@ -1,0 +1,127 @@
+//! PROBES: asks a LAN whether a machine that gipam does not know already has an address, before gipam gives it to a container.
+//!
+//! A thread looks at the plan for the next few addresses of each network in a pool with `probe`, and probes them in advance
+//! (`keeper`); a request for any other address waits for its probe, at most [`LONGEST`]. What answers is quarantined through
+//! the ledger.
+//!
+//! Promises: off the ledger's thread; a request is never delayed by more than [`LONGEST`], and not at all if probes are not
+//! possible (no CAP_NET_RAW, no interface); an address that this host leases is not probed. Decides nothing: see
+//! `plan::quarantine`.
+//!
+//! Read in this order: `packets` (the frames), `stock` (which address is due when), `lan` (the socket), `keeper`, `state`.
+
+mod keeper;
+mod lan;
+mod packets;
+mod state;
+mod stock;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
+
+pub use self::state::ProbeState;
+use crate::ledger::{Granted, Ledger, Refusal};
+use crate::plan::quarantine::Probed;
+use crate::plan::request::{AddressRequest, Reply, Request};
+use crate::plan::settings::Millis;
+
+/// The longest that a request waits for probes.
+const LONGEST: Duration = Duration::from_millis(300);
+
+/// Which pools are probed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProbeSettings {
+    /// The interface of each pool; `None` = the one that has an address in the network.
+    pub pools: BTreeMap<String, Option<String>>,
+    /// When a quarantined address is probed again.
+    pub again: Millis,
+}
+
+/// What became of a probe that a request waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ProbeOutcome {
+    /// The plan knows the result, or the address counts as silent.
+    Known,
+    /// The address cannot be probed.
+    Unable,
+}
+
+/// A request waits for the probe of this address.
+#[derive(Debug)]
+struct ProbeQuestion {
+    address: IpAddr,
+    answer: oneshot::Sender<ProbeOutcome>,
+}
+
+/// A handle to the thread; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Prober {
+    questions: mpsc::UnboundedSender<ProbeQuestion>,
+    known: Arc<RwLock<Arc<Probed>>>,
+    settings: Arc<watch::Sender<ProbeSettings>>,
+    pub state: ProbeState,
+}
+
+/// Starts the thread. It ends when all handles are gone.
+pub fn start(ledger: Ledger, settings: ProbeSettings) -> io::Result<Prober> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (questions, asked) = mpsc::unbounded_channel();
+    let (settings, followed) = watch::channel(settings);
+    let (known, state) = (Arc::<RwLock<Arc<Probed>>>::default(), ProbeState::default());
+    let parts = (ledger, followed, asked, known.clone(), state.clone());
+    let run = move || {
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, keeper::run(parts));
+    };
+    std::thread::Builder::new().name("probe".to_owned()).spawn(run)?;
+    Ok(Prober { questions, known, settings: Arc::new(settings), state })
+}
+
+impl Prober {
+    /// Probes other pools from now on.
+    pub fn configure(&self, settings: ProbeSettings) {
+        self.settings.send_replace(settings);
+    }
+
+    /// What is known from probes.
+    fn known(&self) -> Arc<Probed> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sends a request for an address to the ledger; if the address must be probed first, waits for that, at most [`LONGEST`].
+    pub async fn ask(&self, ledger: &Ledger, request: AddressRequest) -> Result<Granted, Refusal> {
+        if self.settings.borrow().pools.is_empty() {
+            let probed = Arc::new(Probed { is_over: true, ..Probed::default() });
+            return ledger.ask(Request::Address(AddressRequest { probed, ..request })).await;
+        }
+        let deadline = Instant::now() + LONGEST;
+        let mut probed = self.known();
+        loop {
+            let asked = AddressRequest { probed, ..request.clone() };
+            let granted = ledger.ask(Request::Address(asked)).await?;
+            let Reply::Probe(address) = granted.reply else { return Ok(granted) };
+            probed = match self.probe(address, deadline).await {
+                ProbeOutcome::Known if Instant::now() < deadline => self.known(),
+                _ => {
+                    self.state.unprobed(address);
+                    Arc::new(Probed { is_over: true, ..Probed::default() })
+                }
+            };
+        }
+    }
+
+    async fn probe(&self, address: IpAddr, deadline: Instant) -> ProbeOutcome {
+        let (answer, answered) = oneshot::channel();
+        if self.questions.send(ProbeQuestion { address, answer }).is_err() {
+            return ProbeOutcome::Unable;
+        }
+        let answered = timeout_at(deadline, answered).await;
+        answered.ok().and_then(Result::ok).unwrap_or(ProbeOutcome::Unable)
+    }
+}

@@ -1,0 +1,84 @@
+//! The naive plan's quarantine: who has an address of a LAN, and which address needs a probe.
+//!
+//! Promises: implements the rules of `plan/quarantine.rs` a second time, address by address.
+
+use gipam::plan::change::{Kind, Record, SubnetState};
+use gipam::plan::prefix::number;
+use gipam::plan::request::{AddressRequest, Decision, ProbeResult, Reply, Space};
+
+use super::{Entry, Expected, Model};
+
+/// Whether a record is the lease of a stranger.
+pub fn is_strangers(record: &Record) -> bool {
+    record.leased && record.kind == Kind::Stranger
+}
+
+impl Model {
+    fn probes(&self, state: &SubnetState) -> bool {
+        let bases = self.settings.pools.iter().flat_map(|pool| pool.bases());
+        let around = bases.into_iter().find(|base| base.base.contains(state.prefix));
+        state.space == Space::Local && around.is_some_and(|base| base.probe)
+    }
+
+    /// Whether the address may not be given before it was probed.
+    pub fn must_probe(&self, entry: &Entry, address: u128, request: &AddressRequest) -> bool {
+        let probed = &request.probed;
+        let recent = entry.records.get(&address).is_some_and(|record| record.since + 60_000 > self.now);
+        let silent = probed.silent.contains(&entry.state.prefix.address(address));
+        self.probes(&entry.state) && !request.gateway && !probed.is_over && !recent && !silent
+    }
+
+    pub fn probed(&mut self, result: &ProbeResult, seen: &Decision) -> Result<(), String> {
+        let done = match result {
+            ProbeResult::Silent { serial, address, generation } => {
+                let at = self.by_serial(*serial).filter(|at| self.subnets[*at].held());
+                let same = |at: &usize| {
+                    let record = self.subnets[*at].records.get(address);
+                    record.is_some_and(|record| is_strangers(record) && record.generation == *generation)
+                };
+                at.filter(same).map(|at| self.subnets[at].records.remove(address)).is_some()
+            }
+            ProbeResult::Answered { address, mac, began } => {
+                let asked = number(*address);
+                let mut probed: Vec<usize> = (0..self.subnets.len())
+                    .filter(|at| {
+                        let entry = &self.subnets[*at];
+                        let inside = entry.state.prefix.contains_address(*address);
+                        entry.held()
+                            && inside
+                            && self.probes(&entry.state)
+                            && self.slot(&entry.state) != asked
+                    })
+                    .collect();
+                probed.sort_by_key(|at| self.subnets[*at].state.serial);
+                let record = |at: &usize| self.subnets[*at].records.get(&asked);
+                let ours = |record: &Record| {
+                    record.kind != Kind::Stranger
+                        && (record.leased || record.generation >= *began || record.mac == Some(*mac))
+                };
+                let stranger = probed.iter().find(|at| record(at).is_some_and(is_strangers)).copied();
+                let known = stranger.is_some_and(|at| record(&at).is_some_and(|it| it.mac == Some(*mac)));
+                let is_ours = probed.iter().any(|at| record(at).is_some_and(ours));
+                match stranger.or(probed.first().copied()).filter(|_| !known && !is_ours) {
+                    None => false,
+                    Some(at) => {
+                        let since = stranger.and_then(|at| record(&at)).map_or(self.now, |it| it.since);
+                        let record = Record {
+                            leased: true,
+                            kind: Kind::Stranger,
+                            name: None,
+                            mac: Some(*mac),
+                            asked_by_number: false,
+                            withheld: false,
+                            since,
+                            generation: self.generation(),
+                        };
+                        self.subnets[at].records.insert(asked, record);
+                        true
+                    }
+                }
+            }
+        };
+        self.expect(seen, &Expected::Reply(Reply::Done), done, false)
+    }
+}
