@@ -1,6 +1,6 @@
 //! The kind `proxies`: the host answers on its uplink for the address of each container in pools with `ndp_proxy` or `arp_proxy`.
 //!
-//! Promises: as for all kinds; a lease that is given or released costs two or three requests to the kernel, however many leases there
+//! Promises: as for all kinds; a lease that is given or released costs two requests to the kernel, however many leases there
 //! are. The kernel does not report changes of these entries: gipam compares all of them at its start, at each reload, and when an
 //! uplink changes. An uplink that does not exist is not an error of the others.
 
