@@ -117,6 +117,7 @@ pub(super) fn daemon(report: &mut DoctorReport, admin: &Path) -> Option<serde_js
             filling(report, &status["filling"]);
             plan(report, &status["plan"]);
             kernel(report, &status["kernel"]);
+            probes(report, &status["probes"]);
             return Some(status);
         }
         Ok(reply) => {
@@ -235,6 +236,21 @@ fn kernel(report: &mut DoctorReport, rows: &serde_json::Value) {
         }
         if row.kept == row.wanted {
             report.well(name, format!("{} in the kernel", counted(row.kept, kind.one())));
+        }
+    }
+}
+
+/// Reports whether the addresses of pools with `probe` are probed.
+fn probes(report: &mut DoctorReport, row: &serde_json::Value) {
+    for row in row["pools"].as_array().into_iter().flatten() {
+        let name = row["pool"].as_str().unwrap_or("?");
+        match (row["interface"].as_str(), row["error"].as_str()) {
+            (_, Some(why)) => {
+                let found = format!("the addresses of pool {name} are given without a probe: {why}");
+                report.wrong("probes", found, "see docs/ipv6.md");
+            }
+            (Some(interface), None) => report.well("probes", format!("pool {name} is probed on {interface}")),
+            (None, None) => {}
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Promises: a container never gets an address that the machine has, and gets it when the machine has left.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -170,5 +171,31 @@ fn a_pool_that_cannot_be_probed_gives_addresses_at_once_and_says_why() {
         assert_eq!(row["pools"][0]["error"], "this host has no Ethernet interface nowhere0", "{row}");
         assert_eq!((&row["unprobed"], &row["quarantined"]), (&json!(1), &json!(0)));
         assert!(house.log().contains("given without a probe"), "{}", house.log());
+    });
+}
+
+#[test]
+fn without_the_right_to_send_packets_addresses_are_given_without_a_probe_and_status_log_and_doctor_say_so() {
+    inside(|| {
+        stranger(&["192.0.2.2/24"]);
+        let house = house("true");
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set=-net_raw", "--inh-caps=-net_raw", env!("CARGO_BIN_EXE_gipam")]);
+        let log = std::fs::File::create(house.path("log")).unwrap();
+        command.args(&house.arguments).current_dir(house.directory.path()).env_clear().stderr(log);
+        let daemon = house.adopt(command.spawn().unwrap());
+        until("the daemon serves", || daemon.socket.exists().then_some(()));
+        let mut wire = daemon.wire();
+        let id = network(&mut wire, "192.0.2.0/24");
+        assert_eq!(wire.address(&id, "", container(1)), "192.0.2.2/24");
+        let missing = "it needs CAP_NET_RAW (install the drop-in lan-probes.conf)";
+        let row = probes(&daemon);
+        assert!(row["pools"][0]["error"].as_str().unwrap().contains(missing), "{row}");
+        assert_eq!(row["unprobed"], 1, "{row}");
+        assert_eq!(house.log().matches(missing).count(), 1, "{}", house.log());
+        let doctor = house.gipam(&["doctor"]);
+        let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
+        assert!(doctor.contains("pool lan are given without a probe"), "{doctor}");
+        assert!(daemon.stop().success());
     });
 }
