@@ -37,7 +37,7 @@ pub mod value;
 pub use books_file::{BooksFile, Content, ResolvedFile};
 pub(crate) use document::reworded;
 pub use door::{DoorSettings, TcpAddress, Tls};
-pub use edge::PoolEdge;
+pub use edge::{KernelAtEnd, PoolEdge};
 pub use error::ConfigError;
 pub use hooks::Hook;
 pub use options::{Options, Surroundings};

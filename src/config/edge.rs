@@ -3,9 +3,12 @@
 //! Promises: a key that cannot have an effect in its pool is refused with its position. Does not know whether an interface exists: it
 //! may come later.
 
+use serde::Deserialize;
+
 use super::Config;
 use super::error::{ConfigError, Problem, problem};
 use super::keys::PoolTable;
+use super::origin::Value;
 use super::resolve::Resolver;
 use crate::plan::prefix::Family;
 use crate::plan::settings::PoolSettings;
@@ -20,6 +23,34 @@ pub(super) fn interface(name: &str) -> Result<String, Problem> {
     // These two are directories of /proc/sys/net that are not interfaces.
     let is_taken = ["all", "default", ".", "..", "lo"].contains(&name);
     (fits && !is_taken).then(|| name.to_owned()).ok_or_else(refuse)
+}
+
+/// What happens at an orderly end to what gipam keeps in the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KernelAtEnd {
+    /// gipam removes it.
+    #[default]
+    Remove,
+    /// It stays, and the next start corrects it, so that containers stay reachable while gipam is replaced.
+    Keep,
+}
+
+impl Value for KernelAtEnd {
+    type Raw = Self;
+
+    fn read(raw: Self) -> Result<Self, Problem> {
+        Ok(raw)
+    }
+}
+
+impl std::fmt::Display for KernelAtEnd {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::Remove => "remove",
+            Self::Keep => "keep",
+        })
+    }
 }
 
 /// What gipam keeps in the kernel for one pool.
@@ -86,7 +117,9 @@ impl Config {
             let (old, new) = (text(&before, name), text(&after, name));
             (old != new).then(|| format!("pool {name}: in the kernel, {old} becomes {new}"))
         };
-        names.into_iter().filter_map(line).collect()
+        let (was, is) = (*old.keys.kernel_at_end, *self.keys.kernel_at_end);
+        let end = (was != is).then(|| format!("kernel_at_end: {was} becomes {is}"));
+        names.into_iter().filter_map(line).chain(end).collect()
     }
 }
 

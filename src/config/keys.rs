@@ -12,6 +12,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::door::TcpAddress;
+use super::edge::KernelAtEnd;
 use super::hooks::{Connect, Url};
 use super::options::{ADDRESS, ADMIN, FILE, HTTP, LOG, NAME, SOCKET, Spelling, UNIX, V4, V4AB, V6, V6AB};
 use super::origin::{At, Spot};
@@ -193,6 +194,8 @@ keys! {
             "for Engines that do not send container names (before 29): if only one address of a subnet was released within this time, the next container without a known MAC gets it, so that a restart keeps the address; \"0\" = off";
         quarantine: At<Time> = "\"5m\"", &[], Reload,
             "how often an address in quarantine is probed again (`probe` of a pool); it is free again when it did not answer twice";
+        kernel_at_end: At<KernelAtEnd> = "\"remove\"", &[], Reload,
+            "what happens to routes, proxy entries and translations in the kernel when gipam is stopped: \"remove\"; or \"keep\", until the next start corrects them, so that containers stay reachable while gipam is replaced";
         storm_limit: At<u32> = "64", &[], Reload,
             "how many subnets Docker may request one right after another within a minute, without using them, before gipam refuses the next; 16 times as many if they are requested one by one or in parallel; 0 = off";
         history: At<u32> = "10000", &[], Start,
@@ -382,7 +385,7 @@ macro_rules! plain {
 }
 
 plain!(
-    name log cooling subnet_cooling restart_window quarantine storm_limit history max_connections metrics_subnets
+    name log cooling subnet_cooling restart_window quarantine kernel_at_end storm_limit history max_connections metrics_subnets
     requires_mac_address socket_mode admin_mode warn_at
 );
 

@@ -224,9 +224,9 @@ async fn ready_until<T>(stop: impl Future<Output = T>) -> T {
     why
 }
 
-/// Removes what gipam keeps in the kernel at an orderly end. After a failure it stays, as after a crash: the supervisor starts gipam again.
+/// Ends the thread of the kernel's objects.
 fn end_edge(edge: &Edge, thread: std::thread::JoinHandle<()>, is_orderly: bool) {
-    edge.steer(if is_orderly { EdgeCourse::End } else { EdgeCourse::Leave });
+    edge.end(is_orderly);
     if thread.join().is_err() {
         tracing::error!("the thread that keeps objects in the kernel panicked");
     }
@@ -254,7 +254,8 @@ fn course(config: &Config, sourced: &SourcesRead) -> EdgeCourse {
             OuterPrefix::From(source) => sourced.outer(source),
         },
     });
-    EdgeCourse::Keep(EdgeSettings { routes, pools: config.edge(), translations: translations.collect() })
+    let (pools, translations, at_end) = (config.edge(), translations.collect(), *config.keys.kernel_at_end);
+    EdgeCourse::Keep(EdgeSettings { routes, pools, translations, at_end })
 }
 
 /// Which pools are probed with this configuration.

@@ -27,6 +27,7 @@ use super::sysctls::Sysctls;
 use super::translated::TranslationTable;
 use crate::claims::{HostsPlan, SharedPlan};
 use crate::clock;
+use crate::config::KernelAtEnd;
 use crate::hooks::{Event, Hooks};
 use crate::ledger::Ledger;
 use crate::view::kernel::{KernelRow, KindName};
@@ -77,6 +78,15 @@ impl Edge {
     /// Changes what the thread does. The same course again makes it compare the kernel with what is wanted.
     pub fn steer(&self, course: EdgeCourse) {
         self.orders.send_modify(|orders| orders.course = course);
+    }
+
+    /// Ends the thread. What is in the kernel is removed, unless the configuration says that it stays. After a failure it stays, as after a
+    /// crash: the supervisor starts gipam again.
+    pub fn end(&self, is_orderly: bool) {
+        self.orders.send_modify(|orders| {
+            let stays = matches!(&orders.course, EdgeCourse::Keep(it) if it.at_end == KernelAtEnd::Keep);
+            orders.course = if stays || !is_orderly { EdgeCourse::Leave } else { EdgeCourse::End };
+        });
     }
 
     /// Sends all routes to the hooks, which were just configured.

@@ -14,7 +14,7 @@ use super::leases::LeaseChanges;
 use super::proxies::ProxiedBase;
 use super::translated::TranslatedPool;
 use crate::claims::HostsPlan;
-use crate::config::PoolEdge;
+use crate::config::{KernelAtEnd, PoolEdge};
 use crate::plan::prefix::Prefix;
 use crate::view::kernel::{KernelRow, KindName};
 use crate::view::rows::RouteRow;
@@ -31,6 +31,8 @@ pub struct EdgeSettings {
     pub pools: Vec<PoolEdge>,
     /// The pools whose prefixes are translated.
     pub translations: Vec<TranslatedPool>,
+    /// What happens to all of it at an orderly end.
+    pub at_end: KernelAtEnd,
 }
 
 /// From what the kinds derive what they want.

@@ -269,6 +269,33 @@ fn what_others_have_made_is_never_touched() {
 }
 
 #[test]
+fn kernel_at_end_decides_whether_entries_stay_while_gipam_is_stopped() {
+    inside(|| {
+        provider();
+        let house = house();
+        house.configure(&format!("kernel_at_end = \"keep\"\n{POOL}"));
+        let daemon = house.start();
+        let (id, _) = daemon.wire().subnet(true);
+        let first = bare(&daemon.wire().address(&id, "", json!({}))).to_owned();
+        let second = bare(&daemon.wire().address(&id, "", json!({}))).to_owned();
+        assert_eq!(until_equal(&house, "after two leases"), 2);
+        assert!(daemon.stop().success());
+        assert_eq!((proxied().len(), proxy_ndp().as_str()), (2, "1"), "they stay");
+        // Somebody else changes them meanwhile.
+        ip(&format!("-6 neigh del proxy {first} dev eth0"));
+        let daemon = house.start();
+        assert_eq!(until_equal(&house, "after the next start"), 2);
+        daemon.wire().release(&id, &second);
+        assert_eq!(until_equal(&house, "after a release"), 1);
+        house.configure(POOL);
+        let lines = house.json(&["reload"]).to_string();
+        assert!(lines.contains("kernel_at_end: keep becomes remove"), "{lines}");
+        assert!(daemon.stop().success());
+        assert_eq!((proxied().len(), proxy_ndp().as_str()), (0, "0"), "they are removed");
+    });
+}
+
+#[test]
 fn without_the_right_to_change_entries_everything_else_works() {
     inside(|| {
         provider();
