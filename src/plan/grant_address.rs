@@ -181,12 +181,12 @@ impl AddressSearch<'_> {
             gateway: subnet.state.marks.gateway,
         };
         // A person named another gateway than the configured one, which Docker then does not use.
-        let replaced = subnet.gateway_lease().filter(|(before, _)| {
-            kind == Kind::Gateway && *before != address && subnet.router() == Some(*before)
-        });
-        let replaced = replaced.map(|(address, _)| Change::AddressForgotten { serial, address });
-        let mut changes: Vec<Change> = replaced.into_iter().collect();
-        changes.push(Change::AddressGranted { serial, address, record });
+        let router = subnet.router().filter(|router| kind == Kind::Gateway && *router != address);
+        let replaced = router.filter(|router| subnet.gateway_lease().is_some_and(|(it, _)| it == *router));
+        let mut changes = vec![Change::AddressGranted { serial, address, record }];
+        if let Some(address) = replaced {
+            changes.insert(0, Change::AddressForgotten { serial, address });
+        }
         let marks = self.marks_after(kind, address);
         if marks != subnet.state.marks {
             changes.push(Change::SubnetMarked { serial, marks });

@@ -247,6 +247,9 @@ impl Plan {
 
     /// The slice around a private subnet that this host has lost: another host may have cut the same subnet from it.
     pub(super) fn lost_around(&self, subnet: &Subnet) -> Option<Prefix> {
+        if self.slices.0.is_empty() {
+            return None;
+        }
         let prefix = subnet.state.prefix;
         let lost = self.slices.meeting(prefix).find(|slice| slice.state == SliceState::Lost)?;
         let cut = self.spaces.divided_around(prefix).is_some_and(PoolSpace::cut_from_slices);
