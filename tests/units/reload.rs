@@ -17,7 +17,10 @@ pub fn changed_pool(m: &mut Machine) {
     m.sh(&format!("sed -i 's|10.20.0.0/16|10.30.0.0/16|' {TOML}; systemctl reload gipam"));
     assert!(pools(m).contains(&"10.30.0.0/16".into()), "reload returns when the new pool is in force");
     m.sh("docker network create --ipam-driver gipam after");
-    assert_eq!(m.prefixes("after"), ["10.30.0.0/24"]);
+    // Number 0 is kept for the network that is still on the earlier base, where `gipam renumber` would move it.
+    assert_eq!(m.prefixes("after"), ["10.30.1.0/24"]);
+    let plan = m.sh("gipam renumber");
+    assert!(plan.contains("network before") && plan.contains("10.20.0.0/24 becomes 10.30.0.0/24"), "{plan}");
     assert_eq!(m.prefixes("before"), ["10.20.0.0/24"]);
     let before = pools(m);
 
