@@ -304,7 +304,7 @@ fn container_move(
     if !aliases.is_empty() {
         new.insert("Aliases".to_owned(), json!(aliases));
     }
-    // Engines from 25 on keep it, so gipam recognises the container and gives it the addresses that it had.
+    // Engines from 25 on keep it.
     if let Some(mac) = endpoint["MacAddress"].as_str().filter(|mac| !mac.is_empty()) {
         new.insert("MacAddress".to_owned(), json!(mac));
     }
