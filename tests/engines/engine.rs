@@ -103,7 +103,11 @@ impl Engine {
         };
         engine.v6_only = engine.docker(&["network", "create", "--help"]).out.contains("--ipv4");
         let binary = engine.root().join("usr/local/bin/gipam");
-        std::fs::copy(program(), &binary).map_err(|e| format!("{}: {e}", binary.display()))?;
+        // By another process: a child that a thread starts meanwhile would inherit the open file, and an open file cannot be executed.
+        let copied = Command::new("cp").arg(program()).arg(&binary).status();
+        if !copied.is_ok_and(|status| status.success()) {
+            return Err(format!("cannot copy gipam to {}", binary.display()));
+        }
         let works = engine.inside(&["gipam", "--version"]);
         if !works.ok {
             return Err(format!(
