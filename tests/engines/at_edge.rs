@@ -68,7 +68,7 @@ fn on_link(w: &mut World) {
          ip -6 addr add 2001:db8:1::2/64 dev up8 nodad
          ip netns exec router sh -euc 'ip link set wan0 up; ip addr add 198.51.100.1/24 dev wan0
          ip -6 addr add 2001:db8:1::1/64 dev wan0 nodad'",
-        "ip netns del router",
+        "ip link del up8; ip netns del router",
     );
     w.configure(ON_LINK);
     let mode = "-o com.docker.network.bridge.gateway_mode";

@@ -21,7 +21,9 @@ const LINK: &str = "ip netns add router && ip link add eth0 type veth peer name 
     ip -n router -6 address add 2001:db8:b::1/64 dev to-host nodad && ip -n router -6 address add 2001:db8:ffff::1/128 dev lo
     mkdir -p /srv/www && echo the Internet >/srv/www/index.html
     ip netns exec router busybox httpd -v -p [2001:db8:ffff::1]:80 -h /srv/www";
-const UNLINK: &str = "ip netns pids router | xargs -r kill; ip netns del router; rm -rf /srv/www";
+// The kernel removes the links of a deleted namespace some time later.
+const UNLINK: &str =
+    "ip netns pids router | xargs -r kill; ip link del eth0; ip netns del router; rm -rf /srv/www";
 
 pub fn scenarios() -> Vec<Scenario> {
     let before_28 = |engine: &Engine| {

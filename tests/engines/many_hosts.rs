@@ -69,7 +69,7 @@ fn reached(w: &mut World) {
          ip link set up8 up && ip addr add 198.51.100.12/24 dev up8 && ip -6 addr add 2001:db8::12/64 dev up8 nodad
          ip netns exec other sh -euc 'ip link set eth0 up; ip addr add 198.51.100.11/24 dev eth0
          ip -6 addr add 2001:db8::11/64 dev eth0 nodad'",
-        "ip netns del other",
+        "ip link del up8; ip netns del other",
     );
     w.inside("gipam routes --host a | ip netns exec other ip -batch -");
     let mode = "-o com.docker.network.bridge.gateway_mode";
