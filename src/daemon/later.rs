@@ -92,6 +92,7 @@ mod tests {
         ("[[pool]]", "probe", POOL, "", "probe = \"eth0\""),
         (BASE, "base", "[[pool]]\nname = \"a\"\n...", "v6.base = \"2001:db8::/48\"", "v6.base = \"2001:db8:1::/48\""),
         (BASE, "size", POOL, "", "v6.size = 72"),
+        ("", "kernel_at_end", "...", "", "kernel_at_end = \"keep\""),
         (BASE, "addresses", POOL, "", "v6.addresses = \"stable\""),
         ("[driver.NAME]", "pools", "[[pool]]\nname = \"a\"\nv4 = { base = \"192.0.2.0/24\" }\n[driver.x]\n...", "", "pools = [\"a\"]"),
         ("[driver.NAME]", "requires_mac_address", "[driver.x]\n...", "", "requires_mac_address = false"),
