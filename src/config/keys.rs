@@ -249,7 +249,7 @@ keys! {
         ndp_proxy: Option<At<Interface>> = "none", &[], Reload,
             "an interface, such as \"eth0\": gipam lets the host answer there for the IPv6 address of each container of this pool, which a provider's on-link /64 needs; see [ipv6.md](ipv6.md)";
         arp_proxy: Option<At<Interface>> = "none", &[], Reload,
-            "the same for IPv4 addresses";
+            "an interface: what `ndp_proxy` does, for the IPv4 addresses of containers";
         discard: Option<At<bool>> = "false", &[], Reload,
             "gipam keeps an unreachable route for the base, so that packets to addresses without a network do not loop between router and host";
         probe: Option<At<ProbeOn>> = "false", &[], Reload,

@@ -67,11 +67,18 @@ pub(super) struct PrefixFollower {
     sources: Vec<PrefixSource>,
     files: Option<Rung<FileWatch>>,
     kernel: Option<Rung<DelegationWatch>>,
-    /// When the first and the last change came that nobody was told of.
+    /// When the first and the last change came that have not been reported yet.
     changed: Option<(Instant, Instant)>,
 }
 
 impl PrefixFollower {
+    /// Follows these sources.
+    pub(super) fn of(sources: &[PrefixSource]) -> Self {
+        let mut follower = Self::default();
+        follower.follow(sources);
+        follower
+    }
+
     /// Follows these sources from now on.
     pub(super) fn follow(&mut self, sources: &[PrefixSource]) {
         self.sources = sources.to_vec();

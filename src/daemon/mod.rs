@@ -36,7 +36,7 @@ use crate::claims::{self, SharedPlan};
 use crate::clock;
 use crate::config::{self, Config, OuterPrefix, PlanRoutes};
 use crate::docker::discovery::Announcement;
-use crate::docker::{Callers, Counters, Driver, Halves, Streak, Survey};
+use crate::docker::{Callers, Counters, Driver, Halves, Streak, Survey, containers};
 use crate::edge::{self, Edge, EdgeAtStart, EdgeCourse, EdgeSettings, OuterNow, TranslatedPool};
 use crate::hooks::{self, Hooks};
 use crate::ledger::{Fatal, Ledger, Writer};
@@ -143,16 +143,13 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
         edge: edge.clone(),
         prober: prober.clone(),
     };
-    let mut follower = PrefixFollower::default();
-    follower.follow(&config.sources);
-    let stop = stop(signals, end, reloader, reloads, follower);
+    let stop = stop(signals, end, reloader, reloads, PrefixFollower::of(&config.sources));
     configure_hooks(&hooks, &edge, config).await;
     let (counters, halves): (Arc<Counters>, Arc<Halves>) = Default::default();
     let (survey, questions) = Survey::new();
     survey_thread::start(questions, bases).map_err(DaemonError::start)?;
     let limits = Limits { max_connections: config.keys.max_connections.get().into(), ..Limits::default() };
-    let callers =
-        Arc::new(Callers::new(ledger.clone(), callers, processes::boot(), crate::docker::containers()));
+    let callers = Arc::new(Callers::new(ledger.clone(), callers, processes::boot(), containers()));
     let names: Vec<String> = config.drivers.iter().map(|driver| driver.name.clone()).collect();
     let (repair, reconciler) = repairing(config, &names, &ledger, &books, &callers);
     let _ = compares.set(repair.meters().clone());
@@ -198,14 +195,13 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     let sweeping = tokio::spawn(sweep::sweep(ledger, plan));
     let drained = async { drained.await.unwrap_or_else(|_| Ok(Drained::default())) };
     let drained = tokio::try_join!(server.serve(shutdown, DRAIN), drained).map_err(DaemonError::start)?;
-    let cut_off = drained.0.cut_off + drained.1.cut_off;
     for task in [Some(watching), Some(answering), Some(sweeping), reconciling].into_iter().flatten() {
         task.abort();
     }
     withdraw(doors.announcements);
     let why = receiver.await.unwrap_or(Ok(None));
     end_edge(&edge, edge_thread, why.is_ok());
-    stopped(why, cut_off)
+    stopped(why, drained.0.cut_off + drained.1.cut_off)
 }
 
 /// Tells hooks from now on. This comes before the first request is served, so that a new hook gets all events from here on.

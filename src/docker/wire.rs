@@ -208,7 +208,7 @@ impl<'a> Body<'a> {
             serial: is(SERIAL, "true"),
             dead,
             half: None,
-            probed: Arc::default(),
+            probed: None,
         }))
     }
 

@@ -38,7 +38,7 @@ const SMALL: u8 = 80;
 pub enum EdgeCase {
     /// Its packets arrive at this host.
     Routed,
-    /// The router asks on the link who has each address.
+    /// The router looks for each address on the link.
     OnLink,
     /// It arrives at this host for a limited time, and may change.
     Changing,
@@ -234,7 +234,9 @@ impl EdgeFinding {
         let said = match case {
             EdgeCase::Routed => format!("{prefix} is routed to this host, by {uplink}"),
             EdgeCase::OnLink => {
-                format!("{prefix} is on the link of {uplink}: the router asks there who has each address")
+                format!(
+                    "{prefix} is on the link of {uplink}: the router looks for each of its addresses there"
+                )
             }
             EdgeCase::Changing => format!("{prefix} leads to this host by {uplink}, and may change"),
         };

@@ -147,6 +147,8 @@ pub(super) struct PoolSpaces {
     routed: bool,
     /// Whether addresses of any base are probed.
     probed: bool,
+    /// Whether any pool has had other bases.
+    renumbered: bool,
     /// The open pools whose subnets are cut from slices, by family.
     sliced: [BTreeSet<usize>; 2],
     rooms: Rooms,
@@ -159,6 +161,7 @@ impl PoolSpaces {
         let mut all = Self::default();
         for (number, pool) in pools.iter().enumerate() {
             all.by_name.entry(pool.name.clone()).or_insert(number);
+            all.renumbered |= !pool.provenance.former.is_empty();
             for base in Family::BOTH.into_iter().filter_map(|family| pool.base(family)) {
                 let owned = (base.slice.is_some() && base.shared.is_none()).then_some(slices);
                 let free = |standing| FreeSpace::new(base.base, &Occupied { standing, owned });
@@ -236,6 +239,11 @@ impl PoolSpaces {
         }
         let router = self.around(prefix)?.gateway.filter(|router| prefix.contains_number(*router))?;
         never_given_name(prefix, router).is_none().then_some(router)
+    }
+
+    /// Whether any pool has had other bases.
+    pub(super) const fn renumbered(&self) -> bool {
+        self.renumbered
     }
 
     /// Whether the addresses of a subnet of this host are probed.

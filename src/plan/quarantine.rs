@@ -66,7 +66,7 @@ impl Request {
     pub(super) fn unprobed(&self) -> Self {
         let mut request = self.clone();
         if let Self::Address(AddressRequest { probed, .. }) = &mut request {
-            *probed = Arc::new(Probed { is_over: true, ..Probed::default() });
+            *probed = Some(Arc::new(Probed { is_over: true, ..Probed::default() }));
         }
         request
     }
@@ -76,11 +76,12 @@ impl AddressSearch<'_> {
     /// Whether the address may not be given before it was probed.
     pub(super) fn must_probe(&self, address: u128) -> bool {
         let Self { plan, subnet, request, .. } = self;
-        if !subnet.probes() || request.gateway || request.probed.is_over {
+        if !subnet.probes() || request.gateway || request.probed.as_ref().is_some_and(|it| it.is_over) {
             return false;
         }
         let just_now = |record: &Record| record.since.saturating_add(JUST_NOW) > plan.now;
-        let silent = || request.probed.silent.contains(&subnet.state.prefix.address(address));
+        let asked = subnet.state.prefix.address(address);
+        let silent = || request.probed.as_ref().is_some_and(|it| it.silent.contains(&asked));
         !subnet.addresses.get(address).is_some_and(just_now) && !silent()
     }
 }

@@ -192,9 +192,10 @@ impl Plan {
     /// What the books know about holders in the subnet with the same number in an earlier base, as changes for the new
     /// subnet `serial`: every holder that requests name gets the same host part, and pins stay.
     pub(super) fn taken_along(&self, space: Space, prefix: Prefix, serial: Serial) -> Vec<Change> {
-        let Some(pool) = self.pool_around(prefix).filter(|pool| !pool.provenance.former.is_empty()) else {
+        if !self.spaces.renumbered() {
             return Vec::new();
-        };
+        }
+        let Some(pool) = self.pool_around(prefix) else { return Vec::new() };
         let known = |earlier: Prefix| {
             let all = self.grants_of(space, earlier).chain(self.memories(space, earlier));
             all.filter(|subnet| subnet.state.pool.as_deref() == Some(&pool.name))

@@ -125,8 +125,8 @@ pub struct AddressRequest {
     pub half: Option<Half>,
     /// What cannot be claimed, and why: the search goes on without it.
     pub cannot: Cannot,
-    /// Which addresses did not answer when they were probed; only for pools that are probed.
-    pub probed: Arc<Probed>,
+    /// Which addresses did not answer when they were probed; only for pools that are probed. Allocates nothing for others.
+    pub probed: Option<Arc<Probed>>,
 }
 
 impl AddressRequest {

@@ -19,7 +19,7 @@ mod stock;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -83,6 +83,10 @@ pub fn start(ledger: Ledger, settings: ProbeSettings) -> io::Result<Prober> {
     Ok(Prober { questions, known, settings: Arc::new(settings), state })
 }
 
+/// What a request carries that no longer waits for probes; shared, so that it costs a request nothing.
+static OVER: LazyLock<Arc<Probed>> =
+    LazyLock::new(|| Arc::new(Probed { is_over: true, ..Probed::default() }));
+
 impl Prober {
     /// Probes other pools from now on.
     pub fn configure(&self, settings: ProbeSettings) {
@@ -97,20 +101,20 @@ impl Prober {
     /// Sends a request for an address to the ledger; if the address must be probed first, waits for that, at most [`LONGEST`].
     pub async fn ask(&self, ledger: &Ledger, request: AddressRequest) -> Result<Granted, Refusal> {
         if self.settings.borrow().pools.is_empty() {
-            let probed = Arc::new(Probed { is_over: true, ..Probed::default() });
+            let probed = Some(OVER.clone());
             return ledger.ask(Request::Address(AddressRequest { probed, ..request })).await;
         }
         let deadline = Instant::now() + LONGEST;
         let mut probed = self.known();
         loop {
-            let asked = AddressRequest { probed, ..request.clone() };
+            let asked = AddressRequest { probed: Some(probed), ..request.clone() };
             let granted = ledger.ask(Request::Address(asked)).await?;
             let Reply::Probe(address) = granted.reply else { return Ok(granted) };
             probed = match self.probe(address, deadline).await {
                 ProbeOutcome::Known if Instant::now() < deadline => self.known(),
                 _ => {
                     self.state.unprobed(address);
-                    Arc::new(Probed { is_over: true, ..Probed::default() })
+                    OVER.clone()
                 }
             };
         }

@@ -499,7 +499,7 @@ fn plain_request(op: &Op, plan: &Plan, undos: &[Undo]) -> Option<Request> {
                 serial: *serial,
                 dead: Arc::default(),
                 half: None,
-                probed: Arc::new(probed(state.prefix, *mac)),
+                probed: Some(Arc::new(probed(state.prefix, *mac))),
             })
         }
         Op::ReleaseAddress { subnet, number } => {

@@ -22,7 +22,7 @@ impl Model {
 
     /// Whether the address may not be given before it was probed.
     pub fn must_probe(&self, entry: &Entry, address: u128, request: &AddressRequest) -> bool {
-        let probed = &request.probed;
+        let probed = request.probed.as_deref().cloned().unwrap_or_default();
         let recent = entry.records.get(&address).is_some_and(|record| record.since + 60_000 > self.now);
         let silent = probed.silent.contains(&entry.state.prefix.address(address));
         self.probes(&entry.state) && !request.gateway && !probed.is_over && !recent && !silent
