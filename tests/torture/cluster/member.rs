@@ -179,13 +179,18 @@ impl Store {
     pub fn told(&self, lan: &Lan, arguments: &[&str]) -> String {
         let mut said = String::new();
         until(&format!("etcdctl {arguments:?} succeeds"), PATIENCE, || {
-            self.members.iter().any(|member| {
+            self.members.iter().filter(|member| member.child.is_some()).any(|member| {
                 let output = self.ctl(lan, &[&member.endpoint()], arguments);
                 said = String::from_utf8_lossy(&output.stdout).into_owned();
                 output.status.success()
             })
         });
         said
+    }
+
+    /// Waits until a member leads a majority: it answers a read that a majority confirms.
+    pub fn leads(&self, lan: &Lan) {
+        self.told(lan, &["get", "none"]);
     }
 
     /// Everything in the store under this prefix, which is left out of the keys.

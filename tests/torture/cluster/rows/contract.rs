@@ -25,6 +25,8 @@ pub fn run(long: bool) -> Counts {
     let mut adapter = EtcdStore::new(settings(&store));
     lan.inside(|| script.equal(&mut adapter, calls));
     store.members[0].kill();
+    // If that was the leader, the two others refuse all calls at once until one of them leads.
+    store.leads(&lan);
     lan.inside(|| script.equal(&mut adapter, calls / 3));
     store.members[1].kill();
     let errors = lan.inside(|| script.refused(&mut adapter));
