@@ -87,7 +87,7 @@ fn compose_down(w: &mut World) {
     println!("        Engine {}: up again after {:.0} s", w.engine.title(), start.elapsed().as_secs_f32());
     assert_eq!(w.v4("example-web-1", "example_front"), "10.88.9.50");
     w.agree();
-    w.inside(&compose("down --timeout 1"));
+    w.until_removed(&compose("down --timeout 1"));
     w.docker("network rm witness");
     w.until_empty();
 }

@@ -15,6 +15,11 @@ fn compose(w: &World, words: &str) -> String {
     w.inside(&format!("IMAGE=bb docker compose --project-name example --file {FILE} {words} 2>&1"))
 }
 
+fn down(w: &World) {
+    w.until_removed(&format!("docker compose --project-name example --file {FILE} down --timeout 1 2>&1"));
+    w.until_empty();
+}
+
 fn up_and_down(w: &mut World) {
     w.write(FILE, EXAMPLE);
     compose(w, "up --detach");
@@ -39,11 +44,9 @@ fn up_and_down(w: &mut World) {
     w.agree();
     compose(w, "restart --timeout 1");
     w.agree();
-    compose(w, "down --timeout 1");
-    w.until_empty();
+    down(w);
     // the project also starts after all its addresses and subnets were released
     compose(w, "up --detach");
     w.agree();
-    compose(w, "down --timeout 1");
-    w.until_empty();
+    down(w);
 }
