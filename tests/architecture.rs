@@ -93,7 +93,7 @@ const MAY_USE: [(&str, &[&str]); 25] = [
             "text",
         ],
     ),
-    ("doctor", &["plan", "store", "server", "config", "clock", "host", "text", "view"]),
+    ("doctor", &["plan", "store", "server", "config", "clock", "host", "probe", "text", "view"]),
     ("renumber", &["plan", "server", "docker", "view"]),
     (
         "cli",

@@ -210,7 +210,8 @@ pub(super) enum Command {
     },
     /// check whether the driver can work on this host, and say how to fix problems
     Doctor {
-        /// in which way the provider gives IPv6 prefixes to this host, and the lines of a pool that suit it
+        /// in which way the provider gives IPv6 prefixes to this host, and the lines of a pool that suit it; with CAP_NET_RAW, the
+        /// router is asked how it sends packets to an unused address of each prefix
         #[arg(long)]
         edge: bool,
     },

@@ -113,9 +113,11 @@ pub(super) fn doctor(flags: &Options, json: bool, surroundings: &Surroundings) -
 }
 
 /// `gipam doctor --edge`.
-pub(super) fn doctor_edge(json: bool) -> Result<(), CliError> {
+pub(super) fn doctor_edge(json: bool, surroundings: &Surroundings) -> Result<(), CliError> {
+    let asking = ShownLine::new(json, surroundings).work("asking the router");
     let cases = doctor::edge_cases()
         .map_err(|source| CliError::Read { path: "the addresses and routes of this host".into(), source })?;
+    drop(asking);
     if json {
         return output::text(&output::json_text(&serde_json::to_value(&cases).unwrap_or_default()));
     }

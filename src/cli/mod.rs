@@ -94,7 +94,7 @@ fn dispatch(cli: &Cli, surroundings: &Surroundings) -> Result<(), CliError> {
         return plan_check::run(plan, host.as_deref(), &flags, cli.common.json, surroundings);
     }
     if let Command::Doctor { edge: true } = command {
-        return looks::doctor_edge(cli.common.json);
+        return looks::doctor_edge(cli.common.json, surroundings);
     }
     if matches!(command, Command::Doctor { .. }) {
         return looks::doctor(&cli.options(&cli.serve), cli.common.json, surroundings);

@@ -6,6 +6,7 @@
 mod daemon_json;
 mod docker;
 mod edge;
+mod edge_signs;
 mod gipam;
 mod machine;
 
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::edge::{EdgeCase, EdgeFinding, edge_cases};
+pub use self::edge::{EdgeCase, EdgeFinding, EdgeProbe, edge_cases};
 
 use crate::config::{Config, Options, Surroundings};
 use crate::plan::prefix::{Family, Prefix};

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::sys::socket::bind;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::sync::mpsc;
@@ -42,21 +42,26 @@ impl Drop for LanSocket {
     }
 }
 
+/// A packet socket that receives what the filter selects of this protocol on this interface.
+pub(super) fn packet_socket(interface: &str, protocol: u16, filter: &[SockFilter]) -> io::Result<Socket> {
+    let protocol = Protocol::from(i32::from(protocol.to_be()));
+    let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))?;
+    socket.attach_filter(filter)?;
+    // The address of a packet socket cannot be written without `unsafe`, but the list of interfaces has it. Its protocol is
+    // 0, which leaves the socket's own.
+    let of_link = |it: &InterfaceAddress| {
+        it.interface_name == interface && it.address.as_ref().is_some_and(|it| it.as_link_addr().is_some())
+    };
+    let place = getifaddrs()?.find(of_link).and_then(|it| it.address).ok_or(io::ErrorKind::NotFound)?;
+    bind(socket.as_raw_fd(), &place)?;
+    Ok(socket)
+}
+
 impl LanSocket {
     /// Opens the socket and a task that passes on what it hears. Must run inside a `LocalSet`.
     pub(super) fn open(link: EthernetLink, heard: mpsc::UnboundedSender<LanNews>) -> io::Result<Self> {
-        let all = i32::from(EVERY_PROTOCOL.to_be());
-        let socket =
-            Socket::new(Domain::PACKET, Type::RAW.nonblocking().cloexec(), Some(Protocol::from(all)))?;
-        socket.attach_filter(&packets::filter())?;
-        // The address of a packet socket cannot be written without `unsafe`, but the list of interfaces has it. Its protocol is
-        // 0, which leaves the socket's own.
-        let of_link = |it: &InterfaceAddress| {
-            it.interface_name == link.name
-                && it.address.as_ref().is_some_and(|it| it.as_link_addr().is_some())
-        };
-        let place = getifaddrs()?.find(of_link).and_then(|it| it.address).ok_or(io::ErrorKind::NotFound)?;
-        bind(socket.as_raw_fd(), &place)?;
+        let socket = packet_socket(&link.name, EVERY_PROTOCOL, &packets::filter())?;
+        socket.set_nonblocking(true)?;
         // The runtime does not support packet sockets, but wakes up for any descriptor.
         let socket = Rc::new(UnixDatagram::from_std(OwnedFd::from(socket).into())?);
         let listens = tokio::task::spawn_local(listen(socket.clone(), link.name.clone(), heard));

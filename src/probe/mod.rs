@@ -8,11 +8,14 @@
 //! possible (no CAP_NET_RAW, no interface); an address that this host leases is not probed. Decides nothing: see
 //! `plan::quarantine`.
 //!
-//! Read in this order: `packets` (the frames), `stock` (which address is due when), `lan` (the socket), `keeper`, `state`.
+//! Read in this order: `packets` (the frames), `stock` (which address is due when), `lan` (the socket), `keeper`, `state`. The
+//! daemon does not use `router` and its packets (`echo`): with them, `gipam doctor --edge` asks the router of an uplink.
 
+mod echo;
 mod keeper;
 mod lan;
 mod packets;
+mod router;
 mod state;
 mod stock;
 
@@ -25,6 +28,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
+pub use self::router::{RouterAnswer, RouterProbeError, RouterQuestion, ask_router};
 pub use self::state::ProbeState;
 use crate::ledger::{Granted, Ledger, Refusal};
 use crate::plan::quarantine::Probed;

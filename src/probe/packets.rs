@@ -10,14 +10,14 @@ use socket2::SockFilter;
 use crate::plan::request::Mac;
 
 const ARP: [u8; 2] = [0x08, 0x06];
-const IPV6: [u8; 2] = [0x86, 0xdd];
-const ETHERNET_HEADER: usize = 14;
+pub(super) const IPV6: [u8; 2] = [0x86, 0xdd];
+pub(super) const ETHERNET_HEADER: usize = 14;
 const ARP_LENGTH: usize = ETHERNET_HEADER + 28;
-const IPV6_HEADER: usize = 40;
+pub(super) const IPV6_HEADER: usize = 40;
 /// Type and code, checksum, reserved, target.
 const NEIGHBOUR: u8 = 24;
-const ICMPV6: u8 = 58;
-const SOLICITATION: u8 = 135;
+pub(super) const ICMPV6: u8 = 58;
+pub(super) const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
 /// Ethernet, IPv4, and the lengths of their addresses.
 const ARP_HEAD: [u8; 6] = [0, 1, 8, 0, 6, 4];
@@ -43,12 +43,16 @@ fn arp_probe(own: Mac, address: Ipv4Addr) -> Vec<u8> {
     frame
 }
 
+/// The multicast group in which neighbours look for an address (RFC 4291).
+pub(super) fn solicited_group(address: Ipv6Addr) -> Ipv6Addr {
+    let [.., a, b, c] = address.octets();
+    [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c].into()
+}
+
 fn solicitation(own: Mac, address: Ipv6Addr) -> Vec<u8> {
     let target = address.octets();
     let [.., a, b, c] = target;
-    let mut group = [0; 16];
-    (group[0], group[1], group[11], group[12]) = (0xff, 2, 1, 0xff);
-    group[13..].copy_from_slice(&[a, b, c]);
+    let group = solicited_group(address).octets();
     let mut message = vec![SOLICITATION, 0, 0, 0, 0, 0, 0, 0];
     message.extend_from_slice(&target);
     let sum = checksum([0; 16], group, &message);
@@ -63,7 +67,7 @@ fn solicitation(own: Mac, address: Ipv6Addr) -> Vec<u8> {
 }
 
 /// The checksum of an ICMPv6 message, whose own field is 0 (or, to check it, the received one: then the result is 0).
-fn checksum(source: [u8; 16], destination: [u8; 16], message: &[u8]) -> u16 {
+pub(super) fn checksum(source: [u8; 16], destination: [u8; 16], message: &[u8]) -> u16 {
     let length = u32::try_from(message.len()).unwrap_or_default().to_be_bytes();
     let all = [&source[..], &destination, &length, &[0, 0, 0, ICMPV6], message].concat();
     let words = all.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
@@ -79,7 +83,7 @@ fn checksum(source: [u8; 16], destination: [u8; 16], message: &[u8]) -> u16 {
 pub fn user(frame: &[u8]) -> Option<(IpAddr, Mac)> {
     match frame.get(12..ETHERNET_HEADER)? {
         kind if kind == ARP => arp_user(frame.get(ETHERNET_HEADER..ARP_LENGTH)?),
-        kind if kind == IPV6 => advertised(frame.get(ETHERNET_HEADER..)?, frame.get(6..12)?),
+        kind if kind == IPV6 => advertised(frame),
         _ => None,
     }
 }
@@ -92,22 +96,42 @@ fn arp_user(arp: &[u8]) -> Option<(IpAddr, Mac)> {
     (is_arp && !sender.is_unspecified()).then_some((sender.into(), mac))
 }
 
-fn advertised(packet: &[u8], source: &[u8]) -> Option<(IpAddr, Mac)> {
-    let (header, message) = packet.split_at_checked(IPV6_HEADER)?;
-    let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
-    let message = message.get(..length)?;
-    let [from, to] = [&header[8..24], &header[24..40]].map(|part| <[u8; 16]>::try_from(part).ok());
-    let (from, to) = from.zip(to)?;
-    let is_from_here = header[0] >> 4 == 6 && header[6] == ICMPV6 && header[7] == 255;
-    let is_advertisement =
-        message.len() >= usize::from(NEIGHBOUR) && message.starts_with(&[ADVERTISEMENT, 0]);
-    if !is_from_here || !is_advertisement || checksum(from, to, message) != 0 {
-        return None;
+fn advertised(frame: &[u8]) -> Option<(IpAddr, Mac)> {
+    let packet = IcmpPacket::parse(frame)?;
+    let target = packet.neighbour(ADVERTISEMENT)?;
+    let source = || Some(Mac(frame.get(6..12)?.try_into().ok()?));
+    let mac = link_layer(packet.message.get(usize::from(NEIGHBOUR)..)?).or_else(source)?;
+    Some((target.into(), mac))
+}
+
+/// A whole ICMPv6 message whose checksum is right, and what its IPv6 header says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct IcmpPacket<'a> {
+    pub(super) from: Ipv6Addr,
+    pub(super) to: Ipv6Addr,
+    hop_limit: u8,
+    pub(super) message: &'a [u8],
+}
+
+impl<'a> IcmpPacket<'a> {
+    /// The message in an Ethernet frame, if there is one.
+    pub(super) fn parse(frame: &'a [u8]) -> Option<Self> {
+        let (ethernet, packet) = frame.split_at_checked(ETHERNET_HEADER)?;
+        let (header, message) = packet.split_at_checked(IPV6_HEADER)?;
+        let is_icmp = ethernet.ends_with(&IPV6) && header[0] >> 4 == 6 && header[6] == ICMPV6;
+        let message = message.get(..usize::from(u16::from_be_bytes([header[4], header[5]])))?;
+        let [from, to] = [&header[8..24], &header[24..40]].map(|part| <[u8; 16]>::try_from(part).ok());
+        let (from, to) = from.zip(to)?;
+        let is_right = is_icmp && checksum(from, to, message) == 0;
+        is_right.then(|| Self { from: from.into(), to: to.into(), hop_limit: header[7], message })
     }
-    let target = <[u8; 16]>::try_from(message.get(8..usize::from(NEIGHBOUR))?).ok()?;
-    let mac = link_layer(message.get(usize::from(NEIGHBOUR)..)?)
-        .or_else(|| Some(Mac(source.try_into().ok()?)))?;
-    Some((Ipv6Addr::from(target).into(), mac))
+
+    /// The target, if this is a neighbour solicitation or advertisement (whichever `kind` says) from the link itself.
+    pub(super) fn neighbour(&self, kind: u8) -> Option<Ipv6Addr> {
+        let is_from_here = self.hop_limit == 255 && self.message.starts_with(&[kind, 0]);
+        let target = <[u8; 16]>::try_from(self.message.get(8..usize::from(NEIGHBOUR))?).ok()?;
+        is_from_here.then(|| target.into())
+    }
 }
 
 /// The MAC in the options of an advertisement: type, length in units of 8 bytes, value.
