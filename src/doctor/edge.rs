@@ -4,7 +4,7 @@
 //! `probe::ask_router`); changes nothing on this host. What these do not show is said to be unknown or probable.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use serde::{Deserialize, Serialize};
 

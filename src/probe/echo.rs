@@ -54,7 +54,7 @@ pub(super) fn sign(frame: &[u8], own: Mac, identifier: [u8; 2]) -> Option<EchoSi
 
 /// The identifier of the echo request that a reply or an error belongs to.
 fn answered(message: &[u8]) -> Option<[u8; 2]> {
-    let of_echo = |echo: &[u8]| echo.get(IDENTIFIER..IDENTIFIER + 2)?.try_into().ok();
+    let of_echo = |echo: &[u8]| -> Option<[u8; 2]> { echo.get(IDENTIFIER..IDENTIFIER + 2)?.try_into().ok() };
     match *message.first()? {
         ECHO_REPLY => of_echo(message),
         UNREACHABLE | TIME_EXCEEDED => {

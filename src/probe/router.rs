@@ -127,13 +127,13 @@ impl RouterProbe {
     ) -> Result<Self, RouterProbeError> {
         let hears = lan::packet_socket(uplink, u16::from_be_bytes(IPV6), &echo::filter())
             .map_err(|error| failed(LISTENING, error))?;
-        let sends = || {
+        let sends = || -> io::Result<Socket> {
             let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::from(WITH_HEADER)))?;
             socket.bind_device(Some(uplink.as_bytes()))?;
             Ok(socket)
         };
         let sends = sends().map_err(|error| failed("opening a socket", error))?;
-        let join = || {
+        let join = || -> io::Result<(Socket, u32)> {
             let socket = Socket::new(Domain::IPV6, Type::DGRAM, None)?;
             let index = if_nametoindex(uplink)?;
             for question in questions {
