@@ -97,11 +97,7 @@ pub fn edge_cases() -> io::Result<Vec<EdgeFinding>> {
     Ok(findings.collect())
 }
 
-fn ask(
-    uplink: &str,
-    router: Option<Ipv6Addr>,
-    prefixes: &[EdgePrefix],
-) -> Result<Vec<RouterAnswer>, String> {
+fn ask(uplink: &str, router: Option<Ipv6Addr>, prefixes: &[EdgePrefix]) -> Result<Vec<RouterAnswer>, String> {
     let router = router.ok_or("the default route does not have its address")?;
     let question = |it: &EdgePrefix| {
         let own = match it.sign {
@@ -169,7 +165,9 @@ impl EdgePrefix {
                 (EdgeProbe::Solicits, format!("the router{router} looked for {unused}, on the link"))
             }
             Ok(RouterAnswer::SendsHere) => {
-                let text = format!("the router{router} sent a packet for {unused}, to this host, without looking for it on the link");
+                let text = format!(
+                    "the router{router} sent a packet for {unused}, to this host, without looking for it on the link"
+                );
                 (EdgeProbe::SendsHere, text)
             }
             Ok(RouterAnswer::OnlyOwn) => {
@@ -180,7 +178,9 @@ impl EdgePrefix {
                 (EdgeProbe::OnlyOwn, text)
             }
             Ok(RouterAnswer::Silent) => {
-                let text = format!("the router{router} did not answer, so how it sends packets to {prefix} is unknown");
+                let text = format!(
+                    "the router{router} did not answer, so how it sends packets to {prefix} is unknown"
+                );
                 (EdgeProbe::Silent, text)
             }
             Err(error) => {
@@ -282,7 +282,8 @@ mod tests {
         let signs = EdgeSigns { addresses: addresses.to_vec(), routes: routes.to_vec() };
         let Some((uplink, router)) = signs.uplink() else { return Vec::new() };
         let router = format!(" {}", router.unwrap());
-        let finding = |found| EdgePrefix::new(&signs, found).finding(uplink, &router, answer.clone(), [1, 2, 3, 4, 5]);
+        let finding =
+            |found| EdgePrefix::new(&signs, found).finding(uplink, &router, answer.clone(), [1, 2, 3, 4, 5]);
         signs.prefixes(uplink).into_iter().map(finding).collect()
     }
 
@@ -312,11 +313,14 @@ mod tests {
     fn what_the_router_does_decides_and_without_an_answer_the_likeliest_case_is_called_probable() {
         let default = route("::/0", false, "eth0", Some("2001:db8:1::1"), false);
         let address = own("2001:db8:1::2/64", "eth0", false);
-        let one = |answer| found(std::slice::from_ref(&address), std::slice::from_ref(&default), answer).remove(0);
+        let one =
+            |answer| found(std::slice::from_ref(&address), std::slice::from_ref(&default), answer).remove(0);
         let routed = one(Ok(RouterAnswer::SendsHere));
         assert_eq!((routed.case, routed.probe), (EdgeCase::Routed, EdgeProbe::SendsHere));
         assert_eq!(routed.lines, pool("2001:db8:1:0:8000::/65", "discard = true"));
-        assert!(one(Ok(RouterAnswer::Solicits)).text().starts_with("# 2001:db8:1::/64 is on the link of eth0: "));
+        assert!(
+            one(Ok(RouterAnswer::Solicits)).text().starts_with("# 2001:db8:1::/64 is on the link of eth0: ")
+        );
         for (answer, probe) in [
             (Ok(RouterAnswer::OnlyOwn), EdgeProbe::OnlyOwn),
             (Ok(RouterAnswer::Silent), EdgeProbe::Silent),
@@ -341,7 +345,8 @@ mod tests {
             let found = shown(std::slice::from_ref(&link), &[default.clone(), fixed.clone()], Ok(answer));
             assert_eq!(found, [(EdgeCase::Routed, lines.to_owned())]);
         }
-        let looked_for = shown(std::slice::from_ref(&link), &[default.clone(), fixed], Ok(RouterAnswer::Solicits));
+        let looked_for =
+            shown(std::slice::from_ref(&link), &[default.clone(), fixed], Ok(RouterAnswer::Solicits));
         assert_eq!(looked_for, [(EdgeCase::OnLink, pool("2001:db8:8:80::/57", "ndp_proxy = \"eth0\""))]);
         let delegated = route("2001:db8:c1::/56", true, "lo", None, true);
         let lines = "[[pool]]\nname = \"public\"\nv6 = { base = \"fd01:0203:0405::/56\", size = 64 }\ntranslate = \"nptv6\"\n\

@@ -132,7 +132,11 @@ mod tests {
             let whole = frame(OWN, ROUTER, unused, message.clone());
             assert_eq!(sign(&whole, OWN, MARK), Some(EchoSign::Answer(unused)));
             assert_eq!(sign(&whole, OWN, [0, 1]), None, "an answer to another program");
-            assert_eq!(sign(&frame(ROUTER, ROUTER, unused, message.clone()), OWN, MARK), None, "not for this host");
+            assert_eq!(
+                sign(&frame(ROUTER, ROUTER, unused, message.clone()), OWN, MARK),
+                None,
+                "not for this host"
+            );
             assert_eq!(sign(&frame(OWN, OWN, unused, message), OWN, MARK), None, "from this host");
             for cut in 0..whole.len() {
                 assert_eq!(sign(&whole[..cut], OWN, MARK), None, "cut after {cut} bytes");

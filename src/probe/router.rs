@@ -107,7 +107,10 @@ pub fn ask_router(
         probe.send(router, questions, identifier).map_err(|error| failed("sending", error))?;
         let mut heard = |frame: &[u8]| {
             if let Some(sign) = echo::sign(frame, own, identifier) {
-                questions.iter().zip(&mut answers).for_each(|(question, answer)| answer.learn(*question, sign));
+                questions
+                    .iter()
+                    .zip(&mut answers)
+                    .for_each(|(question, answer)| answer.learn(*question, sign));
             }
             answers.iter().all(|answer| answer.is_known())
         };
@@ -185,8 +188,12 @@ impl RouterAnswer {
     fn learn(&mut self, question: RouterQuestion, sign: EchoSign) {
         match sign {
             EchoSign::Solicitation(target) if target == question.unused => *self = Self::Solicits,
-            EchoSign::Answer(to) if to == question.unused && *self != Self::Solicits => *self = Self::SendsHere,
-            EchoSign::Answer(to) if Some(to) == question.own && *self == Self::Silent => *self = Self::OnlyOwn,
+            EchoSign::Answer(to) if to == question.unused && *self != Self::Solicits => {
+                *self = Self::SendsHere
+            }
+            EchoSign::Answer(to) if Some(to) == question.own && *self == Self::Silent => {
+                *self = Self::OnlyOwn
+            }
             EchoSign::Solicitation(_) | EchoSign::Answer(_) => {}
         }
     }

@@ -168,7 +168,10 @@ fn doctor_edge_says_that_a_case_is_only_probable_if_the_router_does_not_answer()
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         assert!(text.starts_with("# 2001:db8:1::/64 is probably on the link of eth0.\n"), "{text}");
         assert!(text.contains("write discard = true in place of ndp_proxy"), "{text}");
-        assert!(text.contains("# The router 2001:db8:1::1 answers this host's address, but not 2001:db8:1:0:"), "{text}");
+        assert!(
+            text.contains("# The router 2001:db8:1::1 answers this host's address, but not 2001:db8:1:0:"),
+            "{text}"
+        );
         assert!(text.ends_with(ON_LINK), "{text}");
         assert_eq!(row(), said("on-link", "only-own"));
         drops("icmpv6 type echo-request");
