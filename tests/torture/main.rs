@@ -17,6 +17,7 @@ mod cuts;
 #[path = "../support/daemon.rs"]
 mod daemon;
 mod disks;
+mod engine;
 #[path = "../support/http.rs"]
 mod http;
 #[allow(dead_code, reason = "only a part of it is used here")]
@@ -28,7 +29,9 @@ mod load;
 #[allow(dead_code, reason = "only the invariants refer to it")]
 #[path = "../support/model/mod.rs"]
 mod model;
+mod prefixes;
 mod readers;
+mod renumbers;
 mod restores;
 #[allow(dead_code, reason = "only the invariants refer to it")]
 #[path = "../support/rows.rs"]
@@ -60,7 +63,7 @@ struct Row {
     run: fn(long: bool) -> Counts,
 }
 
-const ROWS: [Row; 28] = [
+const ROWS: [Row; 30] = [
     Row { name: "durable_and_unique_after_kill_9", run: kills::run },
     Row { name: "durable_when_the_nth_write_kills", run: writes::kill },
     Row { name: "durable_when_the_nth_write_fails", run: writes::fail },
@@ -82,6 +85,8 @@ const ROWS: [Row; 28] = [
     Row { name: "bounded_untaken_answers", run: load::untaken },
     Row { name: "bounded_10000_idle_connections", run: load::idle },
     Row { name: "bounded_abandoned_readers", run: readers::run },
+    Row { name: "prefix_change_after_kill_at_every_step", run: prefixes::kill },
+    Row { name: "renumber_after_kill_at_every_step", run: renumbers::kill },
     Row { name: "store_answers_as_its_model_or_in_time", run: cluster::contract },
     Row { name: "held_once_while_hosts_are_cut_off", run: cluster::cuts },
     Row { name: "held_once_while_members_fail", run: cluster::members },

@@ -17,7 +17,7 @@ use crate::journal::Journal;
 use crate::trace;
 
 /// Calls that change files. If the n-th `openat` fails, the file may also be a library or the configuration.
-const CALLS: [&str; 8] =
+pub const CALLS: [&str; 8] =
     ["pwrite64", "fdatasync", "fsync", "ftruncate", "openat", "unlink", "rename", "mkdir"];
 
 /// The workload: every kind of request, for IPv4 and then for IPv6; stops after IPv4 if a request was not
@@ -95,7 +95,7 @@ fn run(when: When, words: &[&str]) -> Run {
 /// Waits until the start's own work is over. After its first batch the daemon extends the WAL and syncs it;
 /// if a tracer sees that sync in one run and not in the next, the n-th sync is not the same one. The answer
 /// comes from the thread that extends the WAL, and therefore after the sync.
-fn settle(house: &House, daemon: &Daemon) {
+pub fn settle(house: &House, daemon: &Daemon) {
     let log = house.path("gipam.db-wal");
     until("the WAL has been extended", || {
         std::fs::metadata(&log).is_ok_and(|log| log.len() >= 1 << 20).then_some(())
@@ -119,7 +119,7 @@ fn recover(run: &Run, what: &str) {
 }
 
 /// How many runs are active at the same time; each spends most of its time waiting.
-const WORKERS: usize = 4;
+pub const WORKERS: usize = 4;
 
 /// Injects the fault at every call of each kind, one in each run. `judge` checks a run and returns whether it
 /// was cut short.
