@@ -131,7 +131,9 @@ impl Resolver<'_> {
             [(&table.arp_proxy, "arp_proxy", Family::V4), (&table.ndp_proxy, "ndp_proxy", Family::V6)];
         for (written, key, family) in proxies {
             let Some(written) = written else { continue };
+            let is_sourced = pool.provenance.sources[family as usize].is_some();
             self.document.value(written, |_| match pool.base(family) {
+                None if is_sourced => Ok(()),
                 None => {
                     Err(problem!("{key} also needs {}: pool {} has no such base", family.name(), pool.name))
                 }

@@ -17,7 +17,7 @@ use super::resolve::Resolver;
 use super::sources::is_source;
 use super::value::{self, PoolName};
 use crate::plan::prefix::{AddressRange, Family, Prefix, number};
-use crate::plan::renumbering::Provenance;
+use crate::plan::renumbering::{BaseSource, Provenance};
 use crate::plan::settings::{AddressOrder, Base, PoolSettings, Settings, Shared, default_size};
 use crate::plan::written;
 
@@ -111,7 +111,7 @@ impl Resolver<'_> {
             let at = family as usize;
             match written {
                 Some(written) if is_source(&written.base) && self.document.has(&written.base.place) => {
-                    provenance.sources[at] = Some(self.source(written, family)?);
+                    provenance.sources[at] = Some(BaseSource { probe, ..self.source(written, family)? });
                 }
                 written => bases[at] = probed(self.base(written.as_ref(), family, top)?),
             }

@@ -73,8 +73,17 @@ impl Resolver<'_> {
         if let Some(shared) = shared {
             self.document.value(shared, |is_shared| if *is_shared { Err(alone()) } else { Ok(()) })?;
         }
-        for written in gateway.iter().chain(by_number) {
-            self.document.value(written, |_| Err::<(), _>(problem!("this also needs shared = true")))?;
+        if let Some(by_number) = by_number {
+            self.document.value(by_number, |_| Err::<(), _>(problem!("this also needs shared = true")))?;
+        }
+        if let Some(gateway) = gateway {
+            let changes = || {
+                problem!(
+                    "the prefix of {} may change, and a gateway lies in it; write the prefix itself",
+                    **written
+                )
+            };
+            self.document.value(gateway, |_| Err::<(), _>(changes()))?;
         }
         let source = self.document.value(written, |text| parse(text, family))?;
         let least = match source {
@@ -89,7 +98,7 @@ impl Resolver<'_> {
         self.order(addresses, family, size)?;
         let text = source.to_string();
         self.sources.push(source);
-        Ok(BaseSource { text, size, addresses: **addresses })
+        Ok(BaseSource { text, size, addresses: **addresses, probe: false })
     }
 
     /// Checks whether subnets of this size can give their addresses in this order.

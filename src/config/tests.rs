@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::plan::prefix::{Family, Prefix};
 use crate::plan::settings::AddressOrder;
 
 /// A temporary directory with a configuration file.
@@ -415,5 +416,29 @@ fn a_shared_pool_is_one_subnet_in_slices_of_addresses() {
     ] {
         let said = load(&pool(keys), &[], &[]).unwrap_err().to_string();
         assert!(said.contains(expected), "{keys}: {said}");
+    }
+}
+
+#[test]
+fn a_base_from_a_source_may_be_proxied_discarded_and_probed_but_not_have_a_gateway() {
+    let pool = |base: &str, keys: &str| format!("[[pool]]\nname = \"home\"\nv6 = {base}\n{keys}\n");
+    let config =
+        good(&pool("\"pd:eth0/56\"", "ndp_proxy = \"eth0\"\ndiscard = true\nprobe = true"), &[], &[]);
+    let edge = &config.edge()[0];
+    assert_eq!((edge.uplink(Family::V6), edge.discard), (Some("eth0"), true));
+    let mut home = config.settings.pools[0].clone();
+    home.set_sourced(Family::V6, Prefix::parse("2001:db8:a::/56"));
+    assert!(home.v6.unwrap().probe, "whatever its prefix is");
+    for (base, keys, expected) in [
+        ("\"pd:eth0/56\"", "arp_proxy = \"eth0\"", "arp_proxy also needs v4: pool home has no such base"),
+        (
+            "{ base = \"file:/p\", gateway = \"2001:db8::1\" }",
+            "",
+            "the prefix of file:/p may change, and a gateway lies in it; write the prefix itself",
+        ),
+        ("{ base = \"file:/p\", by_number = \"2001:db8::/64\" }", "", "this also needs shared = true"),
+    ] {
+        let said = load(&pool(base, keys), &[], &[]).unwrap_err().to_string();
+        assert!(said.contains(expected), "{base} {keys}: {said}");
     }
 }

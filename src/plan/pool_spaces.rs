@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::COOLING;
-use super::change::Serial;
+use super::change::{Serial, SubnetState};
 use super::free_space::{FreeSpace, Standing};
 use super::grant_address::never_given_name;
 use super::prefix::{Family, Prefix, meeting};
@@ -247,8 +247,20 @@ impl PoolSpaces {
     }
 
     /// Whether the addresses of a subnet of this host are probed.
-    pub(super) fn probes(&self, space: Space, prefix: Prefix) -> bool {
-        self.probed && space == Space::Local && self.around(prefix).is_some_and(|space| space.probe)
+    pub(super) fn probes(&self, subnet: &SubnetState) -> bool {
+        if !self.probed || subnet.space != Space::Local {
+            return false;
+        }
+        // A stale subnet is on the LAN as before.
+        let around = self.around(subnet.prefix).or_else(|| self.of_pool_of(subnet));
+        around.is_some_and(|space| space.probe)
+    }
+
+    /// The base of the pool from which a subnet came.
+    fn of_pool_of(&self, subnet: &SubnetState) -> Option<&PoolSpace> {
+        let pool = self.named(subnet.pool.as_deref()?)?;
+        let family = subnet.prefix.family();
+        self.spaces.values().find(|space| space.pool == pool && space.base().family() == family)
     }
 
     /// The open pools of a family whose subnets are cut from slices, in order.

@@ -28,6 +28,8 @@ pub struct BaseSource {
     /// Prefix length of a subnet if the request does not give one.
     pub size: u8,
     pub addresses: AddressOrder,
+    /// Addresses are probed before their first use.
+    pub probe: bool,
 }
 
 /// Where the bases of a pool come from if they can change, and its earlier ones.
@@ -51,7 +53,8 @@ impl PoolSettings {
     /// Sets the base of a family that has a source; the source says how it is cut.
     pub fn set_sourced(&mut self, family: Family, base: Option<Prefix>) {
         let Some(source) = &self.provenance.sources[family as usize] else { return };
-        let base = base.map(|base| Base::new(base, source.size, source.addresses));
+        let probe = source.probe;
+        let base = base.map(|base| Base { probe, ..Base::new(base, source.size, source.addresses) });
         *self.base_mut(family) = base;
     }
 

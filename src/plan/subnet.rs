@@ -126,7 +126,7 @@ impl Subnet {
         self.reserved = reserved_inside(prefix, limits.reserved);
         let shared = self.shared_in(limits.spaces);
         self.foreign = shared.map_or_else(Intervals::default, |shared| limits.foreign(prefix, shared));
-        self.probes = limits.spaces.probes(self.state.space, prefix);
+        self.probes = limits.spaces.probes(&self.state);
         self.router = limits.spaces.router(self.state.space, prefix);
         // The requested gateway, else the configured one, else the first usable address that is not reserved: in the range, as with Docker's own driver
         // (P31), or in the whole subnet if the range has none.

@@ -191,8 +191,10 @@ impl Tables {
             let unclear = || Unclear(format!("the source of pool {name} cannot be read"));
             let family = Family::BOTH.into_iter().find(|known| known.name() == family).ok_or_else(unclear)?;
             let addresses = AddressOrder::parse(&order).ok_or_else(unclear)?;
-            let source = BaseSource { text: row.get("source")?, size: row.get("size")?, addresses };
+            let (text, size) = (row.get("source")?, row.get("size")?);
             if let Some(pool) = pools.iter_mut().find(|pool| pool.name == name) {
+                let probe = pool.base(family).is_some_and(|base| base.probe);
+                let source = BaseSource { text, size, addresses, probe };
                 pool.provenance.sources[family as usize] = Some(source);
             }
             Ok(())

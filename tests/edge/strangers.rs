@@ -2,6 +2,7 @@
 //!
 //! Promises: a container never gets an address that the machine has, and gets it when the machine has left.
 
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -92,6 +93,64 @@ fn an_address_that_a_stranger_has_is_quarantined_and_a_container_gets_another_on
         let mut wire = daemon.wire();
         assert_eq!(wire.address(&v4, "192.0.2.2", container(4)), "192.0.2.2/24");
         assert_eq!(wire.address(&v6, "", container(4)), "2001:db8::2/64");
+    });
+}
+
+/// The value of a metric, if it is there.
+fn metric(house: &House, name: &str) -> Option<usize> {
+    let log = house.log();
+    let address: SocketAddr = log.split("are at http://").nth(1)?.split('/').next()?.parse().ok()?;
+    let mut wire = Wire::over(TcpStream::connect(address).unwrap());
+    wire.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let text = wire.answer().unwrap().text();
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<f64>().ok())
+        .map(|it| it as usize)
+}
+
+#[test]
+fn a_prefix_that_comes_from_a_file_is_probed_and_the_metric_counts_what_is_in_quarantine() {
+    inside(|| {
+        stranger(&["192.0.2.2/32", "192.0.2.77/32", "198.51.100.2/32"]);
+        ip("address add 198.51.100.11/24 dev eth7");
+        let house = House::with_toml("");
+        let file = house.path("prefix");
+        house.configure(&format!(
+            "http = \"0\"\nquarantine = \"300ms\"\ncooling = \"0\"\n[gc]\nengine = \"\"\n[[pool]]\nname = \"lan\"\nprobe = true\n\
+             v4 = \"file:{}\"\n",
+            file.display()
+        ));
+        let change = |prefix: &str| {
+            std::fs::write(house.path("new"), format!("{prefix}\n")).unwrap();
+            std::fs::rename(house.path("new"), &file).unwrap();
+        };
+        change("192.0.2.0/24");
+        let daemon = house.start();
+        let mut wire = daemon.wire();
+        let counted = || metric(&house, "gipam_quarantined_addresses");
+        let first = network(&mut wire, "192.0.2.0/24");
+        assert_eq!(wire.address(&first, "", container(1)), "192.0.2.3/24");
+        let before = until("the metric counts the stranger", || counted().filter(|it| *it > 0));
+        assert_eq!(before, quarantined(&daemon).len());
+        change("198.51.100.0/24");
+        let base = || daemon.view("/v1/pools")[0]["base"].clone();
+        until(&format!("the base changes: {}", house.log()), || (base() == "198.51.100.0/24").then_some(()));
+        let second = network(&mut wire, "198.51.100.0/24");
+        // The stranger has the first address, and the host part of the other container is kept for it.
+        assert_eq!(wire.address(&second, "", container(2)), "198.51.100.4/24");
+        assert_eq!(wire.address(&second, "", container(1)), "198.51.100.3/24");
+        until("the metric counts both", || (counted()? > before).then_some(()));
+        let is_known = |address: &str| quarantined(&daemon).iter().any(|(known, _)| known == address);
+        assert!(is_known("198.51.100.2"), "{:?}", quarantined(&daemon));
+        // The network on the earlier prefix is on the LAN as before.
+        let body = json!({"PoolID": first, "Address": "192.0.2.77", "Options": container(3)});
+        assert!(wire.refused("RequestAddress", &body).contains("192.0.2.77 is held by"), "{}", house.log());
+        // The gauge falls when the strangers have left.
+        ip("-n beyond addr del 192.0.2.2/32 dev peer7");
+        ip("-n beyond addr del 198.51.100.2/32 dev peer7");
+        let is_there = || is_known("192.0.2.2") || is_known("198.51.100.2");
+        until("the quarantine ends", || (!is_there()).then_some(()));
+        until("the metric counts that", || (counted()? == quarantined(&daemon).len()).then_some(()));
     });
 }
 

@@ -15,9 +15,12 @@ pub fn is_strangers(record: &Record) -> bool {
 
 impl Model {
     fn probes(&self, state: &SubnetState) -> bool {
-        let bases = self.settings.pools.iter().flat_map(|pool| pool.bases());
-        let around = bases.into_iter().find(|base| base.base.contains(state.prefix));
-        state.space == Space::Local && around.is_some_and(|base| base.probe)
+        let mut bases = self.settings.pools.iter().flat_map(|pool| pool.bases());
+        let around = bases.find(|base| base.base.contains(state.prefix));
+        let mut pools = self.settings.pools.iter();
+        let own = pools.find(|pool| Some(&pool.name) == state.pool.as_ref());
+        let own = own.and_then(|pool| pool.base(state.prefix.family()));
+        state.space == Space::Local && around.or(own).is_some_and(|base| base.probe)
     }
 
     /// Whether the address may not be given before it was probed.
