@@ -76,7 +76,11 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     let bases = booted.plan.bases();
     let kept = kept(&booted.books)?;
     let boot = processes::boot().unwrap_or_default();
-    let at_edge = EdgeAtStart { boot, sysctls: booted.books.meta(edge::SYSCTLS)? };
+    let at_edge = EdgeAtStart {
+        boot,
+        sysctls: booted.books.meta(edge::SYSCTLS)?,
+        places: booted.books.meta(edge::PLACES)?,
+    };
     let clock = clock::Clock::of_this_machine().in_boot(processes::boot());
     let (ledger, writer) = Writer::new(booted.plan, booted.books, clock);
     let (ended, end) = oneshot::channel();

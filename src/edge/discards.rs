@@ -2,17 +2,17 @@
 //! network has are answered with an ICMP error instead of following the default route back to the router.
 //!
 //! Promises: as for all kinds. The routes of networks are more specific, and every other route to the base itself is preferred.
-//! Docker's Engine and gipam's own survey do not count these routes as prefixes in use (P12).
+//! Docker's Engine and gipam's own survey do not count these routes as prefixes in use (P12). An earlier base of a pool has no such
+//! route, as somebody else may have it by now.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use rustix::io::Errno;
 
-use super::difference::KernelObject;
 use super::kernel::{KernelSockets, News, Notice, is};
-use super::kind::{Agreed, Changes, Facts, KernelKind, KindWish, ObjectCalls, equalise};
-use super::route_messages::{OwnRoutes, news};
+use super::kind::{Agreed, Changes, Facts, KernelKind, KindWish, equalise};
+use super::route_messages::{FORBIDDEN, OwnRoutes, RouteCalls, news};
 use super::routes::{RouteTarget, SliceRoute};
 use crate::plan::prefix::Prefix;
 use crate::view::kernel::{KernelRow, KindName, UnmadeObject};
@@ -24,10 +24,15 @@ pub(super) struct Discards {
     wanted: BTreeSet<SliceRoute>,
     /// Whether the kernel was made equal to `wanted`.
     is_made: bool,
-    /// Where routes of gipam may be: at the bases that its pools have had since the start.
-    pools: BTreeSet<Prefix>,
-    /// No route of gipam is in the kernel.
-    is_clean: bool,
+    /// The bases for which routes of gipam may be there: those wanted, and until they are removed, those wanted before.
+    bases: BTreeSet<Prefix>,
+}
+
+impl Discards {
+    /// An earlier process may have left routes for these bases.
+    pub(super) fn after(bases: BTreeSet<Prefix>) -> Self {
+        Self { bases, ..Self::default() }
+    }
 }
 
 impl KernelKind for Discards {
@@ -36,7 +41,6 @@ impl KernelKind for Discards {
     }
 
     fn want(&mut self, facts: &Facts<'_>) -> KindWish {
-        self.pools.extend(facts.bases);
         if facts.discarded.is_empty() {
             return KindWish::Off;
         }
@@ -45,6 +49,7 @@ impl KernelKind for Discards {
         if wanted == self.wanted && self.is_made {
             return KindWish::Same;
         }
+        self.bases.extend(facts.discarded);
         (self.wanted, self.is_made) = (wanted, false);
         KindWish::New
     }
@@ -54,10 +59,12 @@ impl KernelKind for Discards {
     }
 
     fn make_equal(&mut self, kernel: &mut KernelSockets, _doubtful: bool) -> io::Result<Agreed> {
-        (self.is_made, self.is_clean) = (true, false);
+        self.is_made = true;
         let mut refused = BTreeMap::new();
-        let mut calls = DiscardCalls { kernel, pools: &self.pools };
+        let mut calls =
+            RouteCalls { kernel, meant: OwnRoutes::Discards(&self.bases), reach: &BTreeMap::new() };
         let changes = equalise(&mut calls, self.wanted.iter(), &mut refused)?;
+        self.bases = self.wanted.iter().map(|route| route.prefix).collect();
         let row = KernelRow {
             kind: KindName::Discards,
             wanted: self.wanted.len() as u64,
@@ -69,52 +76,28 @@ impl KernelKind for Discards {
     }
 
     fn remove_all(&mut self, kernel: &mut KernelSockets) -> io::Result<usize> {
-        let mut calls = DiscardCalls { kernel, pools: &self.pools };
-        let done = equalise(&mut calls, std::iter::empty(), &mut BTreeMap::new());
         (self.wanted, self.is_made) = (BTreeSet::new(), false);
-        let Changes { removed, .. } = done?;
-        self.is_clean = true;
+        let meant = OwnRoutes::Discards(&self.bases);
+        let mut calls = RouteCalls { kernel, meant, reach: &BTreeMap::new() };
+        let Changes { removed, .. } = equalise(&mut calls, std::iter::empty(), &mut BTreeMap::new())?;
+        self.bases.clear();
         Ok(removed)
     }
 
-    fn may_have_objects(&self) -> bool {
-        !self.is_clean
+    fn places(&self) -> &BTreeSet<Prefix> {
+        &self.bases
     }
 
     fn news(&self, notice: Notice<'_>) -> News {
-        match notice {
-            Notice::Changed(kind, payload) => news(kind, payload),
-            Notice::Table => News::Nothing,
-            Notice::Lost => News::Doubtful,
-        }
+        news(notice)
     }
 
     fn forbidden(&self) -> &'static str {
-        "gipam may not change the routes of this host: it needs CAP_NET_ADMIN; install the drop-in kernel-routes.conf (see docs/install.md)"
+        FORBIDDEN
     }
 
     fn by_hand(&self) -> String {
         format!("ip route flush proto {PROTOCOL}; ip -6 route flush proto {PROTOCOL}")
-    }
-}
-
-/// The calls that read and change the discard routes of these pools.
-struct DiscardCalls<'a> {
-    kernel: &'a mut KernelSockets,
-    pools: &'a BTreeSet<Prefix>,
-}
-
-impl ObjectCalls<SliceRoute> for DiscardCalls<'_> {
-    fn found(&mut self) -> io::Result<Vec<KernelObject<SliceRoute>>> {
-        self.kernel.routes(OwnRoutes::Discards(self.pools), &BTreeMap::new())
-    }
-
-    fn add(&mut self, route: &SliceRoute) -> io::Result<()> {
-        self.kernel.add_route(route)
-    }
-
-    fn remove(&mut self, raw: &[u8]) -> io::Result<()> {
-        self.kernel.remove_route(raw)
     }
 }
 

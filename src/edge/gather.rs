@@ -19,7 +19,6 @@ use crate::view::slices::{BooksOfRoutes, routes_of};
 /// The facts, as `kind::Facts` refers to them.
 pub(super) struct Gathered {
     pub(super) rows: Option<Vec<RouteRow>>,
-    pub(super) bases: Vec<Prefix>,
     pub(super) discarded: Vec<Prefix>,
     pub(super) proxied: Vec<ProxiedBase>,
     pub(super) sysctl_trouble: Option<String>,
@@ -41,7 +40,8 @@ pub(super) async fn gather(
         for (_, base) in named.iter().filter(|(name, _)| *name == pool.pool) {
             discarded.extend(pool.discard.then_some(*base));
             let uplink = pool.uplink(base.family()).map(ToOwned::to_owned);
-            proxied.extend(uplink.map(|uplink| ProxiedBase { base: *base, uplink }));
+            let of_pool = |uplink| ProxiedBase { pool: pool.pool.clone(), base: *base, uplink };
+            proxied.extend(uplink.map(of_pool));
         }
     }
     let uplinks: BTreeSet<&str> = proxied
@@ -50,10 +50,8 @@ pub(super) async fn gather(
         .map(|proxied| proxied.uplink.as_str())
         .collect();
     let sysctl_trouble = sysctls.keep(&uplinks).await;
-    let followed: Vec<Prefix> = proxied.iter().map(|proxied| proxied.base).collect();
-    let leases = leases.changes(&followed).await;
-    let bases = named.into_iter().map(|(_, base)| base).collect();
-    Some(Gathered { rows, bases, discarded, proxied, sysctl_trouble, leases })
+    let changes = leases.changes(&proxied).await;
+    Some(Gathered { rows, discarded, proxied: leases.places(), sysctl_trouble, leases: changes })
 }
 
 /// The bases of all pools, each with the pool's name.

@@ -3,7 +3,7 @@
 //! Promises: an object that the kernel refuses does not keep others from being made; what is surplus goes before what is lacking comes.
 //! Knows no kind of objects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use rustix::io::Errno;
@@ -42,11 +42,10 @@ pub(super) struct Facts<'a> {
     pub(super) hosts: Option<&'a HostsPlan>,
     /// Its routes on this host; `None` if they are not known.
     pub(super) routes: Option<&'a [RouteRow]>,
-    /// The bases of all pools.
-    pub(super) bases: &'a [Prefix],
-    /// Those that want a discard route.
+    /// The bases that want a discard route.
     pub(super) discarded: &'a [Prefix],
-    /// Those whose containers' addresses are answered for on an uplink.
+    /// The bases and stale subnets for whose containers the host answers on an uplink; of several that contain an address, the first
+    /// counts.
     pub(super) proxied: &'a [ProxiedBase],
     /// The addresses of containers in `proxied`; `None` if they are not known.
     pub(super) leases: Option<&'a LeaseChanges>,
@@ -98,8 +97,13 @@ pub(super) trait KernelKind: Send {
     /// Removes all objects of gipam, and forgets what was wanted; returns how many were removed.
     fn remove_all(&mut self, kernel: &mut KernelSockets) -> io::Result<usize>;
 
+    /// Where objects of gipam may be in the kernel, or are about to be made.
+    fn places(&self) -> &BTreeSet<Prefix>;
+
     /// Whether objects of gipam may be in the kernel.
-    fn may_have_objects(&self) -> bool;
+    fn may_have_objects(&self) -> bool {
+        !self.places().is_empty()
+    }
 
     /// What a notification says about these objects.
     fn news(&self, notice: Notice<'_>) -> News;

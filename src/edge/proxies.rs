@@ -2,7 +2,8 @@
 //!
 //! Promises: as for all kinds; a lease that is given or released costs two requests to the kernel, however many leases there
 //! are. The kernel does not report changes of these entries: gipam compares all of them at its start, at each reload, and when an
-//! uplink changes. An uplink that does not exist is not an error of the others.
+//! uplink changes. An uplink that does not exist is not an error of the others. Containers in stale subnets, which lie in an earlier base
+//! of their pool, are answered for until their leases are released.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -25,9 +26,10 @@ const IFLA_IFNAME: u16 = 3;
 /// `struct ifinfomsg`, and `struct ifaddrmsg`.
 const LINK_HEADER: usize = 16;
 
-/// A pool whose containers' addresses are answered for on an uplink.
+/// The base of a pool, or one of its stale subnets, for whose containers the host answers on an uplink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ProxiedBase {
+    pub(super) pool: String,
     pub(super) base: Prefix,
     pub(super) uplink: String,
 }
@@ -36,8 +38,8 @@ pub(super) struct ProxiedBase {
 #[derive(Debug, Default)]
 pub(super) struct Proxies {
     bases: Vec<ProxiedBase>,
-    /// Where entries of gipam may be: in the pools that it has had since the start.
-    pools: BTreeSet<Prefix>,
+    /// Where entries of gipam may be: in `bases`, and until they are removed, in those before.
+    places: BTreeSet<Prefix>,
     wanted: BTreeSet<IpAddr>,
     /// What has changed since the kernel was last made equal; `None` if everything may have.
     changed: Option<BTreeSet<IpAddr>>,
@@ -47,8 +49,13 @@ pub(super) struct Proxies {
     refused: BTreeMap<IpAddr, String>,
     /// Why the host does not answer although the entries are there.
     trouble: Option<String>,
-    /// No entry of gipam is in the kernel.
-    is_clean: bool,
+}
+
+impl Proxies {
+    /// An earlier process may have left entries in these places.
+    pub(super) fn after(places: BTreeSet<Prefix>) -> Self {
+        Self { places, ..Self::default() }
+    }
 }
 
 impl KernelKind for Proxies {
@@ -57,7 +64,6 @@ impl KernelKind for Proxies {
     }
 
     fn want(&mut self, facts: &Facts<'_>) -> KindWish {
-        self.pools.extend(facts.bases);
         if facts.proxied.is_empty() {
             return KindWish::Off;
         }
@@ -67,6 +73,7 @@ impl KernelKind for Proxies {
             self.changed = None;
         }
         self.bases = facts.proxied.to_vec();
+        self.places.extend(self.bases.iter().map(|base| base.base));
         self.trouble = facts.sysctl_trouble.map(ToOwned::to_owned);
         let mut changed = BTreeSet::new();
         match leases {
@@ -96,7 +103,6 @@ impl KernelKind for Proxies {
     }
 
     fn make_equal(&mut self, kernel: &mut KernelSockets, doubtful: bool) -> io::Result<Agreed> {
-        self.is_clean = false;
         // If this fails, the next time compares everything.
         let changed = self.changed.take();
         let changes = match &changed {
@@ -108,17 +114,17 @@ impl KernelKind for Proxies {
     }
 
     fn remove_all(&mut self, kernel: &mut KernelSockets) -> io::Result<usize> {
-        let pools = std::mem::take(&mut self.pools);
-        let mut calls = ProxyCalls { kernel, pools: &pools };
+        let places = std::mem::take(&mut self.places);
+        let mut calls = ProxyCalls { kernel, places: &places };
         let done = equalise(&mut calls, std::iter::empty(), &mut BTreeMap::new());
-        *self = Self { pools, ..Self::default() };
+        *self = Self { places, ..Self::default() };
         let Changes { removed, .. } = done?;
-        self.is_clean = true;
+        self.places.clear();
         Ok(removed)
     }
 
-    fn may_have_objects(&self) -> bool {
-        !self.is_clean
+    fn places(&self) -> &BTreeSet<Prefix> {
+        &self.places
     }
 
     fn news(&self, notice: Notice<'_>) -> News {
@@ -183,8 +189,9 @@ impl Proxies {
         let wanted: BTreeSet<ProxyEntry> =
             self.wanted.iter().filter_map(|address| self.entry(*address)).collect();
         let mut refused = BTreeMap::new();
-        let mut calls = ProxyCalls { kernel, pools: &self.pools };
+        let mut calls = ProxyCalls { kernel, places: &self.places };
         let changes = equalise(&mut calls, wanted.iter(), &mut refused)?;
+        self.places = self.bases.iter().map(|base| base.base).collect();
         let why = |(entry, error): (ProxyEntry, io::Error)| (entry.address, self.why(entry.address, &error));
         self.refused = refused.into_iter().map(why).collect();
         Ok(changes)
@@ -249,15 +256,15 @@ impl Proxies {
     }
 }
 
-/// The calls that read and change the entries in these pools.
+/// The calls that read and change the entries in these places.
 struct ProxyCalls<'a> {
     kernel: &'a mut KernelSockets,
-    pools: &'a BTreeSet<Prefix>,
+    places: &'a BTreeSet<Prefix>,
 }
 
 impl ObjectCalls<ProxyEntry> for ProxyCalls<'_> {
     fn found(&mut self) -> io::Result<Vec<KernelObject<ProxyEntry>>> {
-        self.kernel.proxies(self.pools)
+        self.kernel.proxies(self.places)
     }
 
     fn add(&mut self, entry: &ProxyEntry) -> io::Result<()> {

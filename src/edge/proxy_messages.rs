@@ -1,7 +1,7 @@
 //! Neighbour proxy entries in the kernel (`ip neigh show proxy`): reads gipam's own, adds and removes single ones.
 //!
-//! Promises: an entry belongs to gipam if it has gipam's protocol number and its address lies in a pool; no other one is ever read as
-//! gipam's, replaced or removed. The kernel would overwrite an entry instead of refusing the new one, so gipam asks for it first. Needs
+//! Promises: an entry belongs to gipam if it has gipam's protocol number and its address lies in a place where gipam makes entries; no
+//! other one is ever read as gipam's, replaced or removed. The kernel would overwrite an entry instead of refusing the new one, so gipam asks for it first. Needs
 //! Linux 5.0, which stores the protocol number.
 
 use std::collections::BTreeSet;
@@ -45,14 +45,14 @@ pub(super) enum Owner {
 }
 
 impl KernelSockets {
-    /// The entries of gipam for addresses in these pools.
-    pub(super) fn proxies(&mut self, pools: &BTreeSet<Prefix>) -> io::Result<Vec<KernelObject<ProxyEntry>>> {
+    /// The entries of gipam for addresses in these places.
+    pub(super) fn proxies(&mut self, places: &BTreeSet<Prefix>) -> io::Result<Vec<KernelObject<ProxyEntry>>> {
         let mut header = [0; HEADER];
         header[10] = PROXY;
         let mut found = Vec::new();
         for _ in 0..TRIES {
             found.clear();
-            let mut each = |_, payload: &[u8]| found.extend(own(payload, pools));
+            let mut each = |_, payload: &[u8]| found.extend(own(payload, places));
             if !self.netlink.ask(RTM_GETNEIGH, NLM_F_DUMP, &header, &mut each)? {
                 break;
             }
@@ -147,11 +147,11 @@ pub(super) fn read(payload: &[u8]) -> Option<(ProxyEntry, u8)> {
     Some((ProxyEntry { interface, address: address? }, protocol))
 }
 
-/// An entry of gipam in these pools; `None` for all others.
-fn own(payload: &[u8], pools: &BTreeSet<Prefix>) -> Option<KernelObject<ProxyEntry>> {
+/// An entry of gipam in these places; `None` for all others.
+fn own(payload: &[u8], places: &BTreeSet<Prefix>) -> Option<KernelObject<ProxyEntry>> {
     let (entry, protocol) = read(payload)?;
     let host = Prefix::host(entry.address);
-    let is_own = protocol == PROTOCOL && pools.iter().any(|pool| pool.contains(host));
+    let is_own = protocol == PROTOCOL && places.iter().any(|place| place.contains(host));
     is_own.then(|| KernelObject { is: Some(entry), raw: message(&entry, None) })
 }
 

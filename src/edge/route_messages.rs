@@ -17,7 +17,8 @@ use netlink_packet_route::route::{
 use rustix::io::Errno;
 
 use super::difference::KernelObject;
-use super::kernel::{KernelSockets, News, RTM_NEWNETCONF, bytes, is};
+use super::kernel::{KernelSockets, News, Notice, RTM_NEWNETCONF, bytes, is};
+use super::kind::ObjectCalls;
 use super::routes::{RouteTarget, SliceRoute};
 use crate::host::netlink::{RTM_GETROUTE, RTM_NEWROUTE};
 use crate::host::routes::attributes;
@@ -38,6 +39,9 @@ const ROUTE_HEADER: usize = 12;
 
 /// How often an interrupted dump is repeated at most.
 const TRIES: u32 = 5;
+
+/// The words for a person if gipam may not change routes.
+pub(super) const FORBIDDEN: &str = "gipam may not change the routes of this host: it needs CAP_NET_ADMIN; install the drop-in kernel-routes.conf (see docs/install.md)";
 
 /// Where a next hop is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +70,28 @@ impl OwnRoutes<'_> {
             Self::Slices(pools) => metric != DISCARD_METRIC && pools.iter().any(|pool| pool.contains(prefix)),
             Self::Discards(pools) => metric == DISCARD_METRIC && pools.contains(&prefix),
         }
+    }
+}
+
+/// The calls that read and change these routes.
+pub(super) struct RouteCalls<'a> {
+    pub(super) kernel: &'a mut KernelSockets,
+    pub(super) meant: OwnRoutes<'a>,
+    /// Where the next hops are.
+    pub(super) reach: &'a BTreeMap<IpAddr, Reach>,
+}
+
+impl ObjectCalls<SliceRoute> for RouteCalls<'_> {
+    fn found(&mut self) -> io::Result<Vec<KernelObject<SliceRoute>>> {
+        self.kernel.routes(self.meant, self.reach)
+    }
+
+    fn add(&mut self, route: &SliceRoute) -> io::Result<()> {
+        self.kernel.add_route(route)
+    }
+
+    fn remove(&mut self, raw: &[u8]) -> io::Result<()> {
+        self.kernel.remove_route(raw)
     }
 }
 
@@ -229,9 +255,18 @@ fn reached(payload: &[u8]) -> Reach {
     }
 }
 
-/// What a notification means for the routes of gipam. The kernel does not report the IPv4 routes that go with an interface or with
-/// its last address.
-pub(super) fn news(kind: u16, payload: &[u8]) -> News {
+/// What a notification means for the routes of gipam.
+pub(super) fn news(notice: Notice<'_>) -> News {
+    match notice {
+        Notice::Changed(kind, payload) => change(kind, payload),
+        Notice::Table => News::Nothing,
+        Notice::Lost => News::Doubtful,
+    }
+}
+
+/// What a change means for the routes of gipam. The kernel does not report the IPv4 routes that go with an interface or with its last
+/// address.
+fn change(kind: u16, payload: &[u8]) -> News {
     let is_own = |payload: &[u8]| {
         RouteHeader::parse(payload).is_ok_and(|header| u8::from(header.protocol) == PROTOCOL)
     };
@@ -337,7 +372,7 @@ mod tests {
         #[test]
         fn reading_never_panics(kind in 0u16..120, bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
             let _ = own(&bytes, OwnRoutes::Slices(&pools()), &BTreeMap::new());
-            let _ = (reached(&bytes), news(kind, &bytes));
+            let _ = (reached(&bytes), change(kind, &bytes));
         }
     }
 }

@@ -8,10 +8,9 @@ use std::net::IpAddr;
 
 use rustix::io::Errno;
 
-use super::difference::KernelObject;
 use super::kernel::{KernelSockets, News, Notice, is};
-use super::kind::{Agreed, Changes, Facts, KernelKind, KindWish, ObjectCalls, equalise};
-use super::route_messages::{OwnRoutes, Reach, news};
+use super::kind::{Agreed, Changes, Facts, KernelKind, KindWish, equalise};
+use super::route_messages::{FORBIDDEN, OwnRoutes, Reach, RouteCalls, news};
 use super::routes::{SliceRoute, WantedRoutes};
 use crate::plan::prefix::Prefix;
 use crate::view::kernel::{KernelRow, KindName, UNMADE, UnmadeObject};
@@ -25,6 +24,13 @@ pub(super) struct SliceRoutes {
     is_made: bool,
     /// Where routes of gipam may be: in the pools of the plan, and until they are removed, in those of the plan before it.
     pools: BTreeSet<Prefix>,
+}
+
+impl SliceRoutes {
+    /// An earlier process may have left routes in these pools.
+    pub(super) fn after(pools: BTreeSet<Prefix>) -> Self {
+        Self { pools, ..Self::default() }
+    }
 }
 
 impl KernelKind for SliceRoutes {
@@ -63,7 +69,7 @@ impl KernelKind for SliceRoutes {
             |route: &&SliceRoute| route.via().is_some_and(|via| reach.get(&via) == Some(&Reach::Here));
         let here = wanted.keys().filter(is_here).map(|route| (*route, Errno::INVAL.into()));
         let mut refused: BTreeMap<SliceRoute, io::Error> = here.collect();
-        let mut calls = RouteCalls { kernel, pools: &self.pools, reach: &reach };
+        let mut calls = RouteCalls { kernel, meant: OwnRoutes::Slices(&self.pools), reach: &reach };
         let changes = equalise(&mut calls, wanted.keys(), &mut refused)?;
         self.pools.clone_from(&self.wanted.pools);
         let host = |route: &SliceRoute| wanted.get(route).map_or("", String::as_str);
@@ -80,53 +86,28 @@ impl KernelKind for SliceRoutes {
     }
 
     fn remove_all(&mut self, kernel: &mut KernelSockets) -> io::Result<usize> {
-        let pools = std::mem::take(&mut self.pools);
         (self.wanted, self.is_made) = (WantedRoutes::default(), false);
-        let mut calls = RouteCalls { kernel, pools: &pools, reach: &BTreeMap::new() };
+        let meant = OwnRoutes::Slices(&self.pools);
+        let mut calls = RouteCalls { kernel, meant, reach: &BTreeMap::new() };
         let Changes { removed, .. } = equalise(&mut calls, std::iter::empty(), &mut BTreeMap::new())?;
+        self.pools.clear();
         Ok(removed)
     }
 
-    fn may_have_objects(&self) -> bool {
-        !self.pools.is_empty()
+    fn places(&self) -> &BTreeSet<Prefix> {
+        &self.pools
     }
 
     fn news(&self, notice: Notice<'_>) -> News {
-        match notice {
-            Notice::Changed(kind, payload) => news(kind, payload),
-            Notice::Table => News::Nothing,
-            Notice::Lost => News::Doubtful,
-        }
+        news(notice)
     }
 
     fn forbidden(&self) -> &'static str {
-        "gipam may not change the routes of this host: it needs CAP_NET_ADMIN; install the drop-in kernel-routes.conf (see docs/install.md)"
+        FORBIDDEN
     }
 
     fn by_hand(&self) -> String {
         format!("ip route flush proto {PROTOCOL}")
-    }
-}
-
-/// The calls that read and change the routes in these pools.
-struct RouteCalls<'a> {
-    kernel: &'a mut KernelSockets,
-    pools: &'a BTreeSet<Prefix>,
-    /// Where the next hops are.
-    reach: &'a BTreeMap<IpAddr, Reach>,
-}
-
-impl ObjectCalls<SliceRoute> for RouteCalls<'_> {
-    fn found(&mut self) -> io::Result<Vec<KernelObject<SliceRoute>>> {
-        self.kernel.routes(OwnRoutes::Slices(self.pools), self.reach)
-    }
-
-    fn add(&mut self, route: &SliceRoute) -> io::Result<()> {
-        self.kernel.add_route(route)
-    }
-
-    fn remove(&mut self, raw: &[u8]) -> io::Result<()> {
-        self.kernel.remove_route(raw)
     }
 }
 

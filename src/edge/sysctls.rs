@@ -6,17 +6,14 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
 
-use crate::ledger::{Altered, Ledger};
+use super::places::record;
+use crate::ledger::Ledger;
 
 /// Under which key the books keep what gipam has switched on.
 pub const SYSCTLS: &str = "edge_sysctls";
-/// How long the books may take.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// An interface on which gipam switched `proxy_ndp` on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -34,6 +31,8 @@ pub(super) struct Sysctls {
     ledger: Ledger,
     boot: String,
     own: BTreeSet<OwnSysctl>,
+    /// Switching one on failed for a reason that may pass without a notification of the kernel: the books could not be written.
+    must_retry: bool,
 }
 
 impl Sysctls {
@@ -41,7 +40,12 @@ impl Sysctls {
     pub(super) fn new(ledger: Ledger, boot: String, kept: Option<&str>) -> Self {
         let own: Vec<OwnSysctl> = kept.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         let own = own.into_iter().filter(|own| own.boot == boot).collect();
-        Self { ledger, boot, own }
+        Self { ledger, boot, own, must_retry: false }
+    }
+
+    /// Whether to call `keep` again by itself after a while.
+    pub(super) const fn must_retry(&self) -> bool {
+        self.must_retry
     }
 
     /// Switches the setting on for these interfaces, and off again where gipam had switched it on for others; returns what does
@@ -53,8 +57,10 @@ impl Sysctls {
             self.put_back(&own).await;
         }
         let mut trouble = None;
+        self.must_retry = false;
         for uplink in uplinks {
             if let Err(error) = self.switch_on(uplink).await {
+                self.must_retry |= matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::Other);
                 trouble.get_or_insert_with(|| format!(
                     "proxy_ndp of {uplink} is off, so the host does not answer there, and gipam cannot switch it on ({error}): \
                      sysctl -w net.ipv6.conf.{}.proxy_ndp=1, or install the drop-in kernel-routes.conf (see docs/install.md)",
@@ -107,10 +113,7 @@ impl Sysctls {
 
     /// Writes into the books which settings are gipam's.
     async fn record(&mut self, own: BTreeSet<OwnSysctl>) -> io::Result<()> {
-        let text = serde_json::to_string(&own)?;
-        let altered = Altered { meta: vec![(SYSCTLS.to_owned(), text)], ..Altered::default() };
-        let recorded = timeout(PATIENCE, self.ledger.alter(|_| Ok((altered, ())))).await;
-        recorded.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)?;
+        record(&self.ledger, SYSCTLS, serde_json::to_string(&own)?).await?;
         self.own = own;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The kind `translations`: gipam's nftables table, which translates the prefixes of pools.
 //!
 //! Promises: as for all kinds; the table is replaced in one transaction. If the outer prefix of a pool cannot be read, or there is none
-//! any more, the last one that was known stays; after a restart, the table stays as it is. A host on which gipam may not read tables has none of gipam's.
+//! any more, the last one that was known stays; after a restart, the table stays as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -36,7 +36,7 @@ pub enum OuterNow {
 }
 
 /// The table.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct TranslationTable {
     /// Each translation.
     wanted: BTreeSet<Translation>,
@@ -46,26 +46,16 @@ pub(super) struct TranslationTable {
     known: BTreeMap<String, Option<Prefix>>,
     /// Whether the kernel was made equal to `wanted`.
     is_made: bool,
-    /// Whether a table of gipam may be in the kernel. An earlier process may have left one.
-    may_be_there: bool,
-    /// Whether this process was to keep one.
-    is_kept: bool,
-}
-
-impl Default for TranslationTable {
-    fn default() -> Self {
-        Self {
-            wanted: BTreeSet::new(),
-            unmade: Vec::new(),
-            known: BTreeMap::new(),
-            is_made: false,
-            may_be_there: true,
-            is_kept: false,
-        }
-    }
+    /// The inner prefixes for which a table of gipam may be in the kernel.
+    inner: BTreeSet<Prefix>,
 }
 
 impl TranslationTable {
+    /// An earlier process may have left a table for these inner prefixes.
+    pub(super) fn after(inner: BTreeSet<Prefix>) -> Self {
+        Self { inner, ..Self::default() }
+    }
+
     /// The translations of these pools, and those that are not possible now; `None` if it is not known which they are.
     fn derive(&mut self, pools: &[TranslatedPool]) -> Option<(BTreeSet<Translation>, Vec<UnmadeObject>)> {
         let (mut wanted, mut unmade): (BTreeMap<Translation, &str>, Vec<UnmadeObject>) = Default::default();
@@ -136,7 +126,7 @@ impl KernelKind for TranslationTable {
             return KindWish::Same;
         }
         (self.wanted, self.unmade, self.is_made) = (wanted, unmade, false);
-        (self.may_be_there, self.is_kept) = (true, true);
+        self.inner.extend(facts.settings.translations.iter().map(|pool| pool.inner));
         KindWish::New
     }
 
@@ -169,20 +159,14 @@ impl KernelKind for TranslationTable {
 
     fn remove_all(&mut self, kernel: &mut KernelSockets) -> io::Result<usize> {
         let removed = kernel.tables().and_then(|tables| tables.remove());
-        let was_kept = self.is_kept;
-        *self = Self { may_be_there: false, ..Self::default() };
-        match removed {
-            Ok(change) => Ok(usize::from(change == TableChange::Made)),
-            Err(error) if !was_kept => {
-                tracing::debug!("cannot look for an nftables table that an earlier gipam left: {error}");
-                Ok(0)
-            }
-            Err(error) => Err(error),
-        }
+        *self = Self::after(std::mem::take(&mut self.inner));
+        let change = removed?;
+        self.inner.clear();
+        Ok(usize::from(change == TableChange::Made))
     }
 
-    fn may_have_objects(&self) -> bool {
-        self.may_be_there
+    fn places(&self) -> &BTreeSet<Prefix> {
+        &self.inner
     }
 
     fn news(&self, notice: Notice<'_>) -> News {

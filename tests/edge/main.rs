@@ -15,6 +15,7 @@ mod etcd;
 mod http;
 
 mod cases;
+mod changes;
 mod delegated;
 mod discards;
 mod hosts;

@@ -235,6 +235,34 @@ fn entries_come_back_when_the_uplink_does_and_at_a_reload() {
 }
 
 #[test]
+fn a_check_that_took_long_because_the_machine_was_busy_does_not_delay_the_next_one() {
+    inside(|| {
+        provider();
+        let house = house();
+        let daemon = house.start();
+        let (_, addresses) = lease_many(&daemon, 4_000);
+        assert_eq!(until_equal(&house, "after the leases"), 4_000);
+        // The thread does not run for a while in the middle of a check, as on a busy machine.
+        until("a check is caught", || {
+            ip("link set eth0 down");
+            ip("link set eth0 up");
+            until("a check adds entries", || (!proxied().is_empty()).then_some(()));
+            daemon.signal(rustix::process::Signal::STOP);
+            let caught = proxied().len() < addresses.len();
+            std::thread::sleep(Duration::from_millis(if caught { 2_000 } else { 0 }));
+            daemon.signal(rustix::process::Signal::CONT);
+            until_equal(&house, "after a check");
+            caught.then_some(())
+        });
+        let begun = Instant::now();
+        ip("link set eth0 down");
+        ip("link set eth0 up");
+        until_equal(&house, "after the next change");
+        println!("a change after a long check was followed in {:?}", begun.elapsed());
+    });
+}
+
+#[test]
 fn what_others_have_made_is_never_touched() {
     inside(|| {
         provider();

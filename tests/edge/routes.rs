@@ -259,6 +259,28 @@ fn r92_routes_follow_a_next_hop_to_another_interface() {
     });
 }
 
+#[test]
+fn routes_that_a_crash_left_are_removed_once_they_are_switched_off_but_not_those_that_a_person_made() {
+    inside(|| {
+        let house = house(&three());
+        let off = configuration(&house, "a", "routes = \"none\"");
+        let on = configuration(&house, "a", "routes = \"kernel\"");
+        house.configure(&off);
+        // As `gipam routes --format ip` prints it.
+        ip("route add blackhole 10.8.0.0/20 proto 171 metric 65535");
+        assert!(house.start().stop().success());
+        assert_eq!(shown("proto 171").len(), 1, "gipam has never made a route");
+        house.configure(&on);
+        let daemon = house.start();
+        assert!(until_equal(&house, "with routes") > 1);
+        daemon.kill();
+        house.configure(&off);
+        let daemon = house.start();
+        until(&format!("they are removed: {}", house.log()), || shown("proto 171").is_empty().then_some(()));
+        daemon.stop();
+    });
+}
+
 /// The hosts of a pool that is one LAN are on one link, and a discard route would cut this host off from its containers.
 #[test]
 fn r92_a_lan_of_several_hosts_has_no_routes() {

@@ -258,3 +258,40 @@ fn after_a_kill_at_any_step_of_a_change_the_next_start_makes_the_table_right() {
         assert_eq!((table(), foreign()), (String::new(), before));
     });
 }
+
+#[test]
+fn a_table_that_a_crash_left_is_removed_at_the_next_start_without_translate_but_not_that_of_another_gipam() {
+    inside(|| {
+        world();
+        let before = foreign();
+        let house = house(ONE);
+        let daemon = house.start();
+        until_translated(&house, ONE);
+        let handles = nft("list table ip6 gipam\n");
+        // Another gipam, which translates nothing, starts and ends.
+        let other = House::with_toml("");
+        other
+            .configure("[gc]\nengine = \"\"\n[[pool]]\nname = \"a\"\nv4 = \"10.9.0.0/16\"\ndiscard = true\n");
+        let stranger = other.start();
+        until("the other gipam keeps its route", || {
+            ip("route show proto 171").contains("10.9.0.0/16").then_some(())
+        });
+        assert!(stranger.stop().success());
+        assert_eq!(nft("list table ip6 gipam\n"), handles, "the same table, not one made again");
+        daemon.kill();
+        assert_eq!(nft("list table ip6 gipam\n"), handles, "after a crash it stays");
+        let without: String = pool(ONE)
+            .lines()
+            .filter(|line| !line.contains("translate") && !line.contains("outer"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        house.configure(&without);
+        let daemon = house.start();
+        until(&format!("the table is gone; {}", house.log()), || table().is_empty().then_some(()));
+        until("the log says so", || {
+            house.log().contains("the translations of prefixes were removed from the kernel: 1").then_some(())
+        });
+        assert_eq!(foreign(), before);
+        daemon.stop();
+    });
+}
