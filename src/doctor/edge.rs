@@ -98,7 +98,7 @@ pub fn edge_cases() -> io::Result<Vec<EdgeFinding>> {
 }
 
 fn ask(uplink: &str, router: Option<Ipv6Addr>, prefixes: &[EdgePrefix]) -> Result<Vec<RouterAnswer>, String> {
-    let router = router.ok_or("the default route does not have its address")?;
+    let router = router.ok_or("the default route does not name a router")?;
     let question = |it: &EdgePrefix| {
         let own = match it.sign {
             EdgeSign::Address { own, .. } => Some(own),
@@ -159,21 +159,21 @@ impl EdgePrefix {
     /// What the router did, or why that is unknown.
     fn asked(&self, router: &str, answer: EdgeAnswer) -> (EdgeProbe, String) {
         let Self { prefix, unused, .. } = self;
-        let unused = format!("{unused}, an unused address of it");
         match answer {
-            Ok(RouterAnswer::Solicits) => {
-                (EdgeProbe::Solicits, format!("the router{router} looked for {unused}, on the link"))
-            }
+            Ok(RouterAnswer::Solicits) => (
+                EdgeProbe::Solicits,
+                format!("the router{router} looked on the link for {unused}, which nobody has"),
+            ),
             Ok(RouterAnswer::SendsHere) => {
                 let text = format!(
-                    "the router{router} sent a packet for {unused}, to this host, without looking for it on the link"
+                    "the router{router} sent a packet for {unused}, which nobody has, to this host, and did not look for it on the link"
                 );
                 (EdgeProbe::SendsHere, text)
             }
             Ok(RouterAnswer::OnlyOwn) => {
                 let text = format!(
-                    "the router{router} answers this host's address, but not {unused}: the provider may drop packets from \
-                     addresses that it does not know; ask whether containers may have addresses of it"
+                    "the router{router} answers this host's address, but not {unused}, which nobody has: the provider may drop \
+                     packets from it; ask whether containers may have addresses of the prefix"
                 );
                 (EdgeProbe::OnlyOwn, text)
             }
@@ -236,7 +236,7 @@ impl EdgeFinding {
             EdgeCase::OnLink => format!("{prefix} is probably on the link of {uplink}."),
             EdgeCase::Changing => format!("{prefix} leads to this host by {uplink}, and may change."),
         };
-        let texts = [said, format!("{}.", sentence(why)), format!("{}. See docs/ipv6.md.", sentence(router))];
+        let texts = [said, sentence(why), sentence(router), "See docs/ipv6.md.".to_owned()];
         texts.iter().map(|text| comment(text)).collect::<String>() + lines
     }
 }
@@ -255,10 +255,10 @@ fn comment(text: &str) -> String {
     lines + "\n"
 }
 
-/// The text with a capital letter.
+/// The text with a capital letter and a full stop.
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).chain(['.']).collect()
 }
 
 #[cfg(test)]

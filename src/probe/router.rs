@@ -37,8 +37,9 @@ const BEHIND: Ipv6Addr = Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 1);
 const WITH_HEADER: i32 = 255;
 /// Longer than any packet that counts.
 const BUFFER: usize = 512;
-/// The step that a host without CAP_NET_RAW cannot take.
+/// The step that a host without CAP_NET_RAW cannot take, and the one that a firewall can prevent.
 const LISTENING: &str = "listening";
+const SENDING: &str = "sending";
 
 /// A prefix about which the router is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +68,10 @@ pub enum RouterAnswer {
 pub enum RouterProbeError {
     #[error("{0} is not an Ethernet interface")]
     NotEthernet(String),
-    #[error("that needs CAP_NET_RAW (run gipam doctor --edge as root)")]
+    #[error("run this as root (it needs CAP_NET_RAW)")]
     NoRight,
+    #[error("a firewall of this host drops echo requests from unused addresses on {0}")]
+    Firewall(String),
     #[error("{step} on {uplink} failed: {source}")]
     Step { step: &'static str, uplink: String, source: io::Error },
 }
@@ -92,6 +95,8 @@ pub fn ask_router(
 ) -> Result<Vec<RouterAnswer>, RouterProbeError> {
     let failed = |step: &'static str, source: io::Error| match source.kind() {
         io::ErrorKind::PermissionDenied if step == LISTENING => RouterProbeError::NoRight,
+        // The kernel reports a packet that a rule drops on its way out so.
+        io::ErrorKind::PermissionDenied if step == SENDING => RouterProbeError::Firewall(uplink.to_owned()),
         _ => RouterProbeError::Step { step, uplink: uplink.to_owned(), source },
     };
     let links = ethernet_links().map_err(|error| failed("reading the interfaces", error))?;
@@ -104,7 +109,7 @@ pub fn ask_router(
     let mut answers = vec![RouterAnswer::Silent; questions.len()];
     let begun = steady();
     for time in 1..=TIMES {
-        probe.send(router, questions, identifier).map_err(|error| failed("sending", error))?;
+        probe.send(router, questions, identifier).map_err(|error| failed(SENDING, error))?;
         let mut heard = |frame: &[u8]| {
             if let Some(sign) = echo::sign(frame, own, identifier) {
                 questions

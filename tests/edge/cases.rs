@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::daemon::{House, until};
 use super::router::{provider, sysctl, within};
 use super::support::{inside, ip};
+use super::world::nft;
 
 /// The lines for the on-link prefix of [`provider`], and for the same prefix when it is routed.
 const ON_LINK: &str = "[[pool]]\nname = \"public\"\nv6 = { base = \"2001:db8:1:0:8000::/65\", size = 80 }\nndp_proxy = \"eth0\"\n";
@@ -85,7 +86,7 @@ fn doctor_edge_tells_an_on_link_prefix() {
         let before = kernel();
         let text = printed();
         assert!(text.starts_with("# 2001:db8:1::/64 is on the link of eth0: "), "{text}");
-        assert!(text.contains("# The router 2001:db8:1::1 looked for 2001:db8:1:0:"), "{text}");
+        assert!(text.contains("# The router 2001:db8:1::1 looked on the link for 2001:db8:1:0:"), "{text}");
         assert!(text.ends_with(ON_LINK), "{text}");
         assert_eq!(kernel(), before, "the host is as before");
         let known = ip(UNUSED);
@@ -93,7 +94,7 @@ fn doctor_edge_tells_an_on_link_prefix() {
         assert!(!known.contains("lladdr"), "nobody answers the router: {known}");
         // Most providers have a link-local address as their router's.
         ip("-6 route replace default via fe80::1 dev eth0");
-        assert!(printed().contains("# The router fe80::1 looked for 2001:db8:1:0:"));
+        assert!(printed().contains("# The router fe80::1 looked on the link for 2001:db8:1:0:"));
         assert_eq!(row(), said("on-link", "solicits"));
         ip("-6 address change 2001:db8:1::2/64 dev eth0 valid_lft 3600 preferred_lft 1800");
         let text = printed();
@@ -138,7 +139,7 @@ fn doctor_edge_hears_the_router_behind_a_switch_that_passes_solicitations_to_gro
     inside(|| {
         settled();
         for words in [
-            "netns exec router ip link add lan0 type bridge mcast_snooping 1 mcast_querier 1 mcast_query_response_interval 1",
+            "netns exec router ip link add lan0 type bridge mcast_snooping 1 mcast_query_response_interval 1",
             "netns exec router ip -6 address flush dev wan0 scope global",
             "netns exec router ip -6 address del fe80::1/64 dev wan0",
             "netns exec router ip link set wan0 master lan0",
@@ -149,7 +150,11 @@ fn doctor_edge_hears_the_router_behind_a_switch_that_passes_solicitations_to_gro
         ] {
             ip(words);
         }
-        // The host tells the switch its groups when the switch asks for them.
+        until("no address is tentative", || {
+            ip("netns exec router ip -6 address show tentative").is_empty().then_some(())
+        });
+        // The switch asks for members now. Until it does, it passes everything.
+        ip("netns exec router ip link set lan0 type bridge mcast_querier 1");
         until("the switch knows the groups of the host", || {
             ip("netns exec router bridge mdb show dev lan0").contains("port wan0").then_some(())
         });
@@ -179,6 +184,14 @@ fn doctor_edge_says_that_a_case_is_only_probable_if_the_router_does_not_answer()
         let silent = "# The router 2001:db8:1::1 did not answer, so how it sends packets to 2001:db8:1::/64 is unknown.";
         assert!(text.contains(silent) && text.ends_with(ON_LINK), "{text}");
         assert_eq!((row(), ip(UNUSED)), (said("on-link", "silent"), String::new()));
+        // As a firewall of the host itself does.
+        nft(
+            "table ip6 own { chain late { type filter hook output priority 0; icmpv6 type echo-request drop; }; }\n",
+        );
+        let text = printed();
+        let firewall = ": a firewall of this host drops echo requests from unused addresses on eth0.";
+        assert!(text.contains(firewall) && text.ends_with(ON_LINK), "{text}");
+        assert_eq!(row(), said("on-link", "not-asked"));
     });
 }
 
@@ -195,7 +208,7 @@ fn doctor_edge_without_cap_net_raw_says_that_it_did_not_ask_the_router() {
         let text = unwrapped(&String::from_utf8(output.stdout).unwrap());
         assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
         assert!(text.starts_with("# 2001:db8:1::/64 is probably on the link of eth0.\n"), "{text}");
-        let reason = "# The router was not asked how it sends packets to 2001:db8:1::/64: that needs CAP_NET_RAW (run gipam doctor --edge as root).";
+        let reason = "# The router was not asked how it sends packets to 2001:db8:1::/64: run this as root (it needs CAP_NET_RAW).";
         assert!(text.contains(reason) && text.ends_with(ON_LINK), "{text}");
         assert_eq!(ip(UNUSED), "", "nothing was sent");
     });
