@@ -41,6 +41,9 @@ struct Follower {
     commits: watch::Receiver<u64>,
     /// Counts the changes of the hooks' progress, which are not commits.
     turns: watch::Receiver<u64>,
+    /// Count the changes of what is in the kernel, and of what probes found, which are not commits either.
+    kernel: watch::Receiver<u64>,
+    probes: watch::Receiver<u64>,
     stop: watch::Receiver<bool>,
     seen: Option<String>,
     hold: Duration,
@@ -77,6 +80,8 @@ impl Moments {
         let waiting = Follower {
             commits: self.running.ledger.follow(),
             turns: self.running.hooks.follow(),
+            kernel: self.running.edge.state.follow(),
+            probes: self.running.probes.follow(),
             stop: self.stop.subscribe(),
             running: self.running.clone(),
             seen,
@@ -106,6 +111,8 @@ impl Follower {
                 let changed = tokio::select! {
                     changed = timeout(self.hold, self.commits.changed()) => matches!(changed, Ok(Ok(()))),
                     Ok(()) = self.turns.changed() => true,
+                    Ok(()) = self.kernel.changed() => true,
+                    Ok(()) = self.probes.changed() => true,
                     _ = self.stop.wait_for(|stop| *stop) => false,
                 };
                 if changed { "change" } else { "still" }
@@ -124,8 +131,9 @@ impl Follower {
 
     /// An id that changes whenever something happens.
     fn id(&mut self) -> String {
-        let (commits, turns) = (*self.commits.borrow_and_update(), *self.turns.borrow_and_update());
-        format!("{:x}-{commits}-{turns}", self.running.started)
+        let Self { commits, turns, kernel, probes, .. } = self;
+        let counts = [commits, turns, kernel, probes].map(|changes| *changes.borrow_and_update());
+        format!("{:x}-{}", self.running.started, counts.map(|count| count.to_string()).join("-"))
     }
 
     fn moment(&self, id: &str) -> WaitMoment {

@@ -6,7 +6,7 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use super::paper::{Ink, Line, clock, short, size, span};
+use super::paper::{Ink, Line, clock, short, size, span, wrapped};
 use super::screen::{Frame, NAME, entry, grouped};
 use super::tables::escaped;
 use crate::reconcile::Finding;
@@ -54,7 +54,7 @@ pub(super) fn books(status: &Status, frame: Frame) -> Line {
 
 /// The slices of this host, if several hosts divide the pools; a plan that cannot be used and its store have
 /// their own lines.
-pub(super) fn plan(status: &Status) -> Vec<Line> {
+pub(super) fn plan(status: &Status, frame: Frame) -> Vec<Line> {
     let Some(plan) = &status.plan else { return Vec::new() };
     let of = if plan.hosts > 0 { format!(" of {}", plan.hosts) } else { String::new() };
     let host = plan.host.as_ref().map(|host| format!("host {}{of}: ", short(host, 24))).unwrap_or_default();
@@ -70,7 +70,11 @@ pub(super) fn plan(status: &Status) -> Vec<Line> {
     std::iter::once(first)
         .chain(error)
         .chain(store)
-        .chain(status.routes.iter().flat_map(|row| kernel_row("", row)))
+        .chain(status.routes.iter().flat_map(|row| {
+            let (line, why) = kernel_row("", row);
+            let causes = why.map(|why| cause(true, Ink::Plain, &why, frame)).unwrap_or_default();
+            std::iter::once(line).chain(causes)
+        }))
         .collect()
 }
 
@@ -96,7 +100,7 @@ pub(super) fn sources(status: &Status, frame: Frame) -> Vec<Line> {
 }
 
 /// What was found on LANs, and why a pool is not probed.
-pub(super) fn probes(status: &Status) -> Vec<Line> {
+pub(super) fn probes(status: &Status, frame: Frame) -> Vec<Line> {
     let Some(row) = &status.probes else { return Vec::new() };
     let text = format!(
         "{} in quarantine (see gipam leases --state quarantined)",
@@ -107,27 +111,46 @@ pub(super) fn probes(status: &Status) -> Vec<Line> {
         .pools
         .iter()
         .filter_map(|pool| Some(format!("pool {} IS NOT PROBED: {}", pool.pool, pool.error.as_ref()?)));
-    let errors = errors.map(|text| entry("", "").and(Ink::Red, escaped(&text)));
+    let errors = errors.enumerate().flat_map(|(n, text)| cause(n == 0, Ink::Red, &text, frame));
     std::iter::once(entry("probes", "").and(ink, text)).chain(errors).collect()
 }
 
-/// What gipam keeps in the kernel besides the routes of the plan, which are in the plan's lines.
-pub(super) fn kernel(status: &Status) -> Vec<Line> {
-    let rows = status.kernel.iter().filter(|row| row.kind != KindName::Routes);
-    rows.enumerate().flat_map(|(n, row)| kernel_row(if n == 0 { "kernel" } else { "" }, row)).collect()
+/// Why something does not work. The first reason of a part is shown in full, because its end says what to do; the others are cut to fit.
+fn cause(is_first: bool, ink: Ink, text: &str, frame: Frame) -> Vec<Line> {
+    let (text, room) = (escaped(text), frame.columns.saturating_sub(11));
+    let texts = if is_first { wrapped(&text, room, room) } else { vec![text] };
+    texts.into_iter().map(|text| entry("", "").and(ink, text)).collect()
 }
 
-/// How many objects of a kind are in the kernel, and why the first missing one is not.
-fn kernel_row(label: &str, row: &KernelRow) -> Vec<Line> {
-    let line = |label, ink, text: String| entry(label, "").and(ink, text);
-    if row.kept == row.wanted && row.error.is_none() {
-        return vec![line(label, Ink::Plain, format!("{} in the kernel", counted(row.kept, row.kind.one())))];
+/// What gipam keeps in the kernel besides the routes of the plan, which are in the plan's lines.
+pub(super) fn kernel(status: &Status, frame: Frame) -> Vec<Line> {
+    let (mut lines, mut is_first) = (Vec::new(), true);
+    for row in status.kernel.iter().filter(|row| row.kind != KindName::Routes) {
+        let label = if lines.is_empty() { "kernel" } else { "" };
+        let (first, why) = kernel_row(label, row);
+        lines.push(first);
+        if let Some(why) = why {
+            lines.extend(cause(std::mem::take(&mut is_first), Ink::Plain, &why, frame));
+        }
     }
+    lines
+}
+
+/// How many objects of a kind are in the kernel, and why the first missing one is not, or why they have no effect.
+fn kernel_row(label: &str, row: &KernelRow) -> (Line, Option<String>) {
+    let missing = row.wanted.saturating_sub(row.kept);
+    let (ink, text) = match (missing, &row.error) {
+        (0, Some(_)) if row.wanted > 0 => {
+            (Ink::Red, format!("{} WITHOUT EFFECT", counted(row.kept, row.kind.one())))
+        }
+        (0, error) => {
+            let ink = if error.is_some() { Ink::Yellow } else { Ink::Plain };
+            (ink, format!("{} in the kernel", counted(row.kept, row.kind.one())))
+        }
+        _ => (Ink::Red, format!("{missing} of {} NOT IN THE KERNEL", counted(row.wanted, row.kind.one()))),
+    };
     let first = row.unmade.first().map(|object| format!("{}: {}", object.prefix, object.why));
-    let why = row.error.clone().or(first).map(|why| line("", Ink::Plain, escaped(&why)));
-    let text =
-        format!("{} of {} NOT IN THE KERNEL", row.wanted - row.kept, counted(row.wanted, row.kind.one()));
-    std::iter::once(line(label, Ink::Red, text)).chain(why).collect()
+    (entry(label, "").and(ink, text), row.error.clone().or(first))
 }
 
 /// Whether the plan's store answers, and what this host waits for.
@@ -258,7 +281,7 @@ fn suspect(finding: &Finding, now: Option<&str>) -> Line {
 mod tests {
     use super::*;
     use crate::view::Count;
-    use crate::view::rows::{PlanRow, UnmadeObject};
+    use crate::view::rows::{PlanRow, ProbedPool, ProbesRow, UnmadeObject};
 
     fn lines(plan: PlanRow) -> Vec<String> {
         let now = Some("2026-01-02T03:05:00Z".to_owned());
@@ -267,7 +290,8 @@ mod tests {
     }
 
     fn plan_lines(status: &Status) -> Vec<String> {
-        plan(status).iter().map(|line| line.drawn(200, false).trim().to_owned()).collect()
+        let lines = plan(status, Frame { columns: 200, lines: 24 });
+        lines.iter().map(|line| line.drawn(200, false).trim().to_owned()).collect()
     }
 
     fn row(store: Option<StoreRow>) -> PlanRow {
@@ -309,6 +333,55 @@ mod tests {
         assert_eq!(told(some), ["2 of 6 routes NOT IN THE KERNEL", "10.8.16.0/20: no link"]);
         let none = KernelRow::failed(KindName::Routes, 6, "not allowed");
         assert_eq!(told(none), ["6 of 6 routes NOT IN THE KERNEL", "not allowed"]);
+    }
+
+    #[test]
+    fn at_80_columns_the_first_reason_is_there_to_its_end() {
+        let drawn = |lines: Vec<Line>| lines.iter().map(|line| line.drawn(80, false)).collect::<Vec<_>>();
+        let why = "gipam may not change the neighbour entries of this host: it needs CAP_NET_ADMIN; install the drop-in \
+            kernel-routes.conf (see docs/install.md)";
+        let kernel = vec![
+            KernelRow::failed(KindName::Proxies, 3, why),
+            KernelRow::failed(KindName::Discards, 2, why),
+            KernelRow {
+                kind: KindName::Translations,
+                wanted: 1,
+                kept: 1,
+                error: Some("it is foreign".to_owned()),
+                unmade: Vec::new(),
+            },
+        ];
+        let status = Status { kernel, ..Status::default() };
+        assert_eq!(
+            drawn(kernel_lines(&status)),
+            [
+                "kernel     3 of 3 proxy entries NOT IN THE KERNEL",
+                "           gipam may not change the neighbour entries of this host: it needs",
+                "           CAP_NET_ADMIN; install the drop-in kernel-routes.conf (see",
+                "           docs/install.md)",
+                "           2 of 2 discard routes NOT IN THE KERNEL",
+                "           gipam may not change the neighbour entries of this host: it needs C..",
+                "           1 translation WITHOUT EFFECT",
+                "           it is foreign",
+            ]
+        );
+        let why = "gipam may not send packets on eth0: it needs CAP_NET_RAW; install the drop-in lan-probes.conf (see \
+            docs/install.md)";
+        let pool = ProbedPool { pool: "lan".to_owned(), interface: None, error: Some(why.to_owned()) };
+        let row = ProbesRow { pools: vec![pool], ..ProbesRow::default() };
+        assert_eq!(
+            drawn(probes(&Status { probes: Some(row), ..Status::default() }, Frame::NORMAL)),
+            [
+                "probes     0 addresses in quarantine (see gipam leases --state quarantined)",
+                "           pool lan IS NOT PROBED: gipam may not send packets on eth0: it needs",
+                "           CAP_NET_RAW; install the drop-in lan-probes.conf (see",
+                "           docs/install.md)",
+            ]
+        );
+    }
+
+    fn kernel_lines(status: &Status) -> Vec<Line> {
+        kernel(status, Frame::NORMAL)
     }
 
     #[test]

@@ -17,6 +17,7 @@ fn ink_of(state: &str) -> Ink {
     match state {
         "used" => Ink::Green,
         "gateway" | "auxiliary" => Ink::Cyan,
+        "quarantined" => Ink::Red,
         "cooling" => Ink::Yellow,
         "pinned" => Ink::Blue,
         "reserved" | "others" => Ink::Magenta,

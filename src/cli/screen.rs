@@ -84,12 +84,13 @@ pub(super) fn drawn(status: &Status, frame: Frame, colour: bool) -> String {
 
 /// The parts that both `gipam status` and `gipam top` show.
 pub(super) fn parts(status: &Status, frame: Frame) -> [Vec<Line>; 4] {
-    [
-        head(status, frame),
-        pools(status, frame, frame.entries(POOLS)),
-        fullest(status, frame, frame.entries(FULLEST)),
-        state(status, frame),
-    ]
+    let (head, pools, state) =
+        (head(status, frame), pools(status, frame, frame.entries(POOLS)), state(status, frame));
+    // What needs attention is in the state, so it comes before full subnets if there is not enough room for both.
+    let others = head.len() + pools.len() + state.len() + 1;
+    let room = frame.lines.saturating_sub(others + 1);
+    let fullest = fullest(status, frame, frame.entries(FULLEST).min(room));
+    [head, pools, fullest, state]
 }
 
 /// Joins the parts, with an empty line between them if there is room.
@@ -181,7 +182,7 @@ fn pools(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
 
 /// The fullest subnets, by addresses.
 fn fullest(status: &Status, frame: Frame, most: usize) -> Vec<Line> {
-    if status.fullest.is_empty() {
+    if status.fullest.is_empty() || most == 0 {
         return Vec::new();
     }
     let mut heading = "FULLEST SUBNETS, by addresses".to_owned();
@@ -204,9 +205,9 @@ fn state(status: &Status, frame: Frame) -> Vec<Line> {
     let mut lines = addresses(status);
     lines.push(books(status, frame));
     lines.extend(sources(status, frame));
-    lines.extend(plan(status));
-    lines.extend(kernel(status));
-    lines.extend(probes(status));
+    lines.extend(plan(status, frame));
+    lines.extend(kernel(status, frame));
+    lines.extend(probes(status, frame));
     lines.extend(watched(status));
     if status.running {
         lines.push(engine(status));

@@ -5,36 +5,54 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::watch;
+
 use super::kind::Changes;
 use crate::text::counted;
 use crate::view::kernel::{KernelRow, KindName};
 
 /// The state of all kinds, which the daemon shows.
 #[derive(Clone, Debug, Default)]
-pub struct EdgeState(Arc<Mutex<BTreeMap<KindName, KernelRow>>>);
+pub struct EdgeState {
+    rows: Arc<Mutex<BTreeMap<KindName, KernelRow>>>,
+    /// Counts the changes of the rows.
+    changes: watch::Sender<u64>,
+}
 
 impl EdgeState {
     /// The rows for the status: one for each kind that gipam keeps in the kernel.
     pub fn rows(&self) -> Vec<KernelRow> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.with(|rows| rows.values().cloned().collect())
     }
 
     /// The row of one kind; `None` if gipam does not keep it.
     pub fn row(&self, kind: KindName) -> Option<KernelRow> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&kind).cloned()
+        self.with(|rows| rows.get(&kind).cloned())
+    }
+
+    /// Counts the changes of the rows.
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<KindName, KernelRow>) -> T) -> T {
+        work(&mut self.rows.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Forgets a kind that is not kept any more.
     pub(super) fn remove(&self, kind: KindName) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&kind);
+        if self.with(|rows| rows.remove(&kind)).is_some() {
+            self.changes.send_modify(|changes| *changes += 1);
+        }
     }
 
     /// Replaces the state of a kind, and logs what is new in it.
     pub(super) fn set(&self, now: KernelRow) {
-        let before = {
-            let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            rows.insert(now.kind, now.clone()).unwrap_or_default()
-        };
+        let before = self.with(|rows| rows.insert(now.kind, now.clone()));
+        if before.as_ref() != Some(&now) {
+            self.changes.send_modify(|changes| *changes += 1);
+        }
+        let before = before.unwrap_or_default();
         let (old, new) = (texts(&before), texts(&now));
         new.iter().filter(|text| !old.contains(text)).for_each(|text| tracing::warn!("{text}"));
         if new.is_empty() && !old.is_empty() {

@@ -18,6 +18,8 @@ pub enum Shade {
     Gateway,
     /// The lease of an `--aux-address`.
     Auxiliary,
+    /// In quarantine: a machine that gipam does not know has the address.
+    Stranger,
     /// Released, and not given to others yet.
     Cooling,
     /// Free, but once requested by number, or pinned by hand: given last.
@@ -123,7 +125,8 @@ impl Plan {
         match (record.leased, record.kind) {
             (true, Kind::Gateway) => Some(Shade::Gateway),
             (true, Kind::Auxiliary) => Some(Shade::Auxiliary),
-            (true, Kind::Endpoint | Kind::Stranger | Kind::Unknown) => Some(Shade::Used),
+            (true, Kind::Stranger) => Some(Shade::Stranger),
+            (true, Kind::Endpoint | Kind::Unknown) => Some(Shade::Used),
             (false, _) if subnet.is_held() && cools => Some(Shade::Cooling),
             (false, _) => record.asked_by_number.then_some(Shade::Pinned),
         }

@@ -156,6 +156,10 @@ impl ProbeKeeper {
         let due = self.stock.due(now);
         for address in due.send {
             self.send(address);
+            // The kernel does not send this host's own packets back to it.
+            if let Some(mac) = self.own(address) {
+                self.heard(address, mac).await;
+            }
         }
         let is_news = !due.silent.is_empty();
         if is_news {
@@ -193,6 +197,10 @@ impl ProbeKeeper {
         let now = steady();
         for address in candidates.iter().flat_map(|network| &network.next) {
             if self.place_of(*address).is_some() {
+                // This host may have got the address after it was silent.
+                if self.own(*address).is_some() {
+                    self.stock.forget(*address);
+                }
                 self.stock.begin(*address, now, generation, false);
             }
         }
@@ -228,9 +236,12 @@ impl ProbeKeeper {
                 self.lans.insert(name.clone(), lan);
                 Ok(name)
             }
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::PERM) => Err(format!(
-                "gipam may not send packets on {name}: it needs CAP_NET_RAW (install the drop-in lan-probes.conf)"
-            )),
+            // The second one is what the address families of the unit make of it.
+            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::PERM | Errno::AFNOSUPPORT)) => {
+                Err(format!(
+                    "gipam may not send packets on {name}: it needs CAP_NET_RAW; install the drop-in lan-probes.conf (see docs/install.md)"
+                ))
+            }
             Err(error) => Err(format!("{name} cannot be opened: {error}")),
         }
     }
@@ -245,20 +256,22 @@ impl ProbeKeeper {
         if self.place_of(address).is_none() {
             self.refresh().await;
         }
-        let Some(lan) = self.place_of(address) else {
+        if self.place_of(address).is_none() {
             let _ = answer.send(ProbeOutcome::Unable);
             return;
-        };
-        let own = lan.link.addresses.iter().any(|(own, _)| *own == address).then_some(lan.link.mac);
+        }
         self.waiting.entry(address).or_default().push(answer);
         self.stock.begin(address, steady(), self.generation, true);
         if !self.stock.is_underway(address) {
             return self.tell(address, ProbeOutcome::Known);
         }
         self.work().await;
-        if let Some(mac) = own {
-            self.heard(address, mac).await;
-        }
+    }
+
+    /// The MAC of the interface if this host itself has the address there.
+    fn own(&self, address: IpAddr) -> Option<Mac> {
+        let link = &self.place_of(address)?.link;
+        link.addresses.iter().any(|(own, _)| *own == address).then_some(link.mac)
     }
 
     fn send(&mut self, address: IpAddr) {
@@ -301,11 +314,13 @@ impl ProbeKeeper {
         let Some(began) = self.stock.answered(address) else { return };
         let result = ProbeResult::Answered { address, mac, began };
         // If the disk is full, the address stays out of the stock, and is probed again.
+        let mut is_quarantined = false;
         if self.ledger.ask(Request::Probed(result)).await.is_ok() {
             let all = self.ledger.look(Plan::quarantined).await.unwrap_or_default();
             let stranger = all.into_iter().find(|stranger| stranger.ip == address);
             let known = self.strangers.iter().position(|(known, _)| known.ip == address);
             if let Some(stranger) = stranger {
+                is_quarantined = true;
                 match known {
                     Some(at) => self.strangers[at] = (stranger, 0),
                     None => {
@@ -323,7 +338,9 @@ impl ProbeKeeper {
         }
         self.publish();
         self.tell(address, ProbeOutcome::Known);
-        self.refresh = Some(steady());
+        // An address that cannot be quarantined now would be probed again at once, without end.
+        let soon = if is_quarantined { steady() } else { steady() + LATER };
+        self.refresh = Some(self.refresh.unwrap_or(Millis::MAX).min(soon));
     }
 
     /// An address was silent; if a stranger had it, this counts.

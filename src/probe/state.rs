@@ -6,11 +6,17 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::watch;
+
 use crate::view::rows::{ProbedPool, ProbesRow};
 
 /// The state of the probes, which the daemon shows.
 #[derive(Clone, Debug, Default)]
-pub struct ProbeState(Arc<Mutex<Probes>>);
+pub struct ProbeState {
+    probes: Arc<Mutex<Probes>>,
+    /// Counts the changes of what is probed and of what was found.
+    changes: watch::Sender<u64>,
+}
 
 #[derive(Debug, Default)]
 struct Probes {
@@ -21,7 +27,16 @@ struct Probes {
 
 impl ProbeState {
     fn with<T>(&self, change: impl FnOnce(&mut Probes) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.probes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Counts the changes of what is probed and of what was found.
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
     }
 
     /// The row for the status; `None` if no pool is probed.
@@ -44,6 +59,7 @@ impl ProbeState {
         if before.as_ref() == Some(&found) {
             return;
         }
+        self.changed();
         match found {
             Ok(interface) => tracing::info!("pool {pool} is probed on {interface}"),
             Err(why) => tracing::warn!("the addresses of pool {pool} are given without a probe: {why}"),
@@ -64,7 +80,11 @@ impl ProbeState {
     }
 
     pub(super) fn quarantined(&self, number: usize) {
-        self.with(|probes| probes.counts.quarantined = number as u64);
+        let number = number as u64;
+        let before = self.with(|probes| std::mem::replace(&mut probes.counts.quarantined, number));
+        if before != number {
+            self.changed();
+        }
     }
 
     /// Counts an address that is given without a probe.

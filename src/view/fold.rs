@@ -52,6 +52,8 @@ pub struct Piece {
     pub name: Option<String>,
     /// A description in words.
     pub text: Option<String>,
+    /// Whether it contains a subnet that lies outside the current base of its pool.
+    pub stale: bool,
 }
 
 impl Piece {
@@ -71,6 +73,7 @@ impl Piece {
             whose: None,
             name: None,
             text: None,
+            stale: false,
         }
     }
 
@@ -84,6 +87,7 @@ impl Piece {
             things: self.things + other.things,
             counts: [0, 1].map(|at| self.counts[at] + other.counts[at]),
             taken: self.taken.saturating_add(other.taken),
+            stale: self.stale || other.stale,
             ..Self::new(self.shade.min(other.shade))
         };
     }

@@ -235,10 +235,15 @@ impl Drawing {
         if let (Some(record), Drawn::Subnet(serial)) = (stretch.record, self.drawn) {
             piece.whose = Some((serial, record.generation, Some(piece.first)));
             piece.name = record.name.as_deref().map(str::to_owned);
+            let stranger = record.mac.filter(|_| shade == Shade::Stranger);
+            piece.text = stranger
+                .map(|mac| format!("in quarantine: {mac}, which is not a container of this host, has it"));
         }
-        if shade <= Shade::Auxiliary {
+        if shade <= Shade::Stranger {
             piece.counts[0] = 1;
             piece.taken = size.saturating_add(1);
+        }
+        if shade <= Shade::Auxiliary {
             piece.share = piece.share.or(Some(Fullness(1.0)));
         }
         piece.counts[1] = u64::from(shade == Shade::Cooling);
@@ -315,11 +320,15 @@ fn of_subnet(plan: &Plan, subnet: &Subnet, piece: Piece) -> Piece {
         leased if all > COUNTABLE => format!("used, {} used", counted(leased, "address")),
         leased => format!("used, {leased} of {all} addresses used"),
     };
+    let earlier = plan.stale(subnet).and(state.pool.as_deref());
+    let text =
+        text + &earlier.map(|pool| format!(", on an earlier prefix of pool {pool}")).unwrap_or_default();
     Piece {
         share: Some(Fullness::of_subnet(&counts)),
         prefix: Some(state.prefix),
         whose: Some((state.serial, state.generation, None)),
         text: Some(text),
+        stale: earlier.is_some(),
         ..piece
     }
 }

@@ -57,11 +57,12 @@ const KEPT: &[(&str, &str)] = fields!("cache-control": "no-cache");
 const ONLY_GET: &[(&str, &str)] = fields!("cache-control": "no-store", "allow": "GET, HEAD");
 
 /// Files that are embedded in the program: path, content type, text.
-const ASSETS: [(&str, &str, &str); 12] = [
+const ASSETS: [(&str, &str, &str); 13] = [
     ("/", "text/html; charset=utf-8", include_str!("assets/page.html")),
     ("/page.css", "text/css; charset=utf-8", include_str!("assets/page.css")),
     ("/page.js", SCRIPT, include_str!("assets/page.js")),
     ("/dom.js", SCRIPT, include_str!("assets/dom.js")),
+    ("/edge.js", SCRIPT, include_str!("assets/edge.js")),
     ("/history.js", SCRIPT, include_str!("assets/history.js")),
     ("/map.js", SCRIPT, include_str!("assets/map.js")),
     ("/rows.js", SCRIPT, include_str!("assets/rows.js")),

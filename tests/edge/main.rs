@@ -19,6 +19,7 @@ mod changes;
 mod delegated;
 mod discards;
 mod hosts;
+mod metrics;
 mod proxies;
 mod router;
 mod routes;

@@ -45,6 +45,12 @@ fn probes(daemon: &Daemon) -> Value {
     daemon.view("/v1/status")["probes"].clone()
 }
 
+/// The addresses in quarantine that this host does not have itself.
+fn strangers(daemon: &Daemon) -> Vec<String> {
+    let all = quarantined(daemon).into_iter().map(|(address, _)| address);
+    all.filter(|address| !["192.0.2.11", "2001:db8::11"].contains(&address.as_str())).collect()
+}
+
 /// The addresses in quarantine, with their MACs.
 fn quarantined(daemon: &Daemon) -> Vec<(String, String)> {
     let rows = daemon.view("/v1/leases?state=quarantined");
@@ -169,13 +175,36 @@ fn an_address_of_a_container_is_never_taken_for_a_strangers() {
         let sent = probes(&daemon)["sent"].as_u64().unwrap();
         assert_eq!(wire.address(&id, "192.0.2.200", container(2)), "192.0.2.200/24");
         until("other addresses are probed", || (probes(&daemon)["sent"].as_u64() > Some(sent)).then_some(()));
-        assert_eq!(quarantined(&daemon), []);
+        assert_eq!(strangers(&daemon), [""; 0]);
         // It stops, still answers for a moment, and starts again.
         wire.release(&id, "192.0.2.2");
         assert_eq!(wire.address(&id, "", container(1)), "192.0.2.2/24");
         wire.release(&id, "192.0.2.2");
         assert_eq!(wire.address(&id, "192.0.2.2", container(1)), "192.0.2.2/24");
-        assert_eq!(quarantined(&daemon), []);
+        assert_eq!(strangers(&daemon), [""; 0]);
+    });
+}
+
+#[test]
+fn the_hosts_own_addresses_are_quarantined_in_advance_and_no_container_gets_them() {
+    inside(|| {
+        let links: Value = serde_json::from_str(&ip("-j link show eth7")).unwrap();
+        let mac = links[0]["address"].as_str().unwrap().to_owned();
+        let house = house("true");
+        let daemon = house.start();
+        let mut wire = daemon.wire();
+        let (v4, v6) = (network(&mut wire, "192.0.2.0/24"), network(&mut wire, "2001:db8::/64"));
+        // Nobody has asked for them, but they are among the next ones.
+        let own = ["192.0.2.11", "2001:db8::11"].map(|address| (address.to_owned(), mac.clone()));
+        until("both are in quarantine", || {
+            own.iter().all(|it| quarantined(&daemon).contains(it)).then_some(())
+        });
+        for id in [&v4, &v6] {
+            for number in 1..=20 {
+                let given = wire.address(id, "", container(number));
+                assert!(!own.iter().any(|(own, _)| given.starts_with(&format!("{own}/"))), "{given}");
+            }
+        }
     });
 }
 
@@ -247,7 +276,7 @@ fn without_the_right_to_send_packets_addresses_are_given_without_a_probe_and_sta
         let mut wire = daemon.wire();
         let id = network(&mut wire, "192.0.2.0/24");
         assert_eq!(wire.address(&id, "", container(1)), "192.0.2.2/24");
-        let missing = "it needs CAP_NET_RAW (install the drop-in lan-probes.conf)";
+        let missing = "it needs CAP_NET_RAW; install the drop-in lan-probes.conf (see docs/install.md)";
         let row = probes(&daemon);
         assert!(row["pools"][0]["error"].as_str().unwrap().contains(missing), "{row}");
         assert_eq!(row["unprobed"], 1, "{row}");

@@ -1,10 +1,10 @@
 //! The appearance of the page: contrast, names for screen readers, widths; and screenshots for people.
 
-use super::browser::Browser;
+use super::browser::{Browser, Tab};
 use super::site::{Site, TOML};
 
 /// Every text whose contrast with its background is below 4.5 (3 for large text), by WCAG 2's formula.
-const FAINT: &str = r"(() => {
+pub const FAINT: &str = r"(() => {
   const parse = (text) => (text.match(/[\d.]+/g) ?? []).map(Number);
   const light = ([r, g, b]) => [r, g, b].map((v) => v / 255).map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
     .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
@@ -37,7 +37,7 @@ const FAINT: &str = r"(() => {
 })()";
 
 /// Controls and images that a screen reader could not name; headings that skip a level; ids used twice.
-const NAMELESS: &str = r"(() => {
+pub const NAMELESS: &str = r"(() => {
   const bad = [];
   const named = (element) => (element.getAttribute('aria-label') ?? element.labels?.[0]?.textContent ?? element.alt ?? element.textContent ?? '').trim();
   for (const element of document.querySelectorAll('button, a, input, select, [role=button], [role=img], [role=region]')) {
@@ -97,7 +97,7 @@ pub fn readable(browser: &mut Browser) {
 }
 
 /// Elements that extend beyond the right edge, or are cut off without a way to scroll to them.
-const BEYOND: &str = r"(() => {
+pub const BEYOND: &str = r"(() => {
   const bad = document.documentElement.scrollWidth > innerWidth ? [`the page is ${document.documentElement.scrollWidth} wide`] : [];
   for (const element of document.querySelectorAll('main *, header *')) {
     const box = element.getBoundingClientRect();
@@ -157,9 +157,8 @@ pub fn screens(browser: &mut Browser) {
     }
 }
 
-/// Takes a screenshot of every view, which must not be blank; saves them to a directory if one is given.
+/// A screenshot of every view.
 pub fn pictures(browser: &mut Browser) {
-    let directory = std::env::var_os("GIPAM_SCREENSHOTS").map(std::path::PathBuf::from);
     let (site, bare, troubled) = (Site::with_names(), Site::new(TOML), Site::troubled());
     let (many, (hosts, _plan)) = (Site::with_six_hundred_subnets(), Site::among_hosts());
     for (name, site, width, dark, at, part, most) in [
@@ -200,11 +199,16 @@ pub fn pictures(browser: &mut Browser) {
             tab.value(&format!("location.hash = '{at}'"));
             tab.until("document.querySelectorAll('#crumbs li').length > 1 || document.querySelector('#story tbody tr')");
         }
-        tab.value("window.scrollTo(0, 0); document.querySelector('#main').focus({preventScroll: true}); new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))");
-        let picture = tab.picture(part, most);
-        assert!(picture.starts_with(b"\x89PNG") && picture.len() > 5_000, "{name}");
-        if let Some(directory) = &directory {
-            std::fs::write(directory.join(format!("{name}.png")), picture).unwrap();
-        }
+        save(&mut tab, name, part, most);
+    }
+}
+
+/// Takes a screenshot of a part of the page, which must not be blank; saves it to a directory if one is given.
+pub fn save(tab: &mut Tab<'_>, name: &str, part: &str, most: u32) {
+    tab.value("window.scrollTo(0, 0); document.querySelector('#main').focus({preventScroll: true}); new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))");
+    let picture = tab.picture(part, most);
+    assert!(picture.starts_with(b"\x89PNG") && picture.len() > 5_000, "{name}");
+    if let Some(directory) = std::env::var_os("GIPAM_SCREENSHOTS").map(std::path::PathBuf::from) {
+        std::fs::write(directory.join(format!("{name}.png")), picture).unwrap();
     }
 }

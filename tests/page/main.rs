@@ -15,9 +15,11 @@
 mod browser;
 #[path = "../support/daemon.rs"]
 mod daemon;
+mod edge;
 mod engine;
 #[path = "../support/http.rs"]
 mod http;
+mod inside;
 mod looks;
 mod prometheus;
 mod scenarios;
@@ -34,6 +36,13 @@ use stage::{End, Words};
 
 /// A name, and what to do in a browser.
 type Scenario = (&'static str, fn(&mut Browser));
+
+/// Scenarios that run in a network namespace.
+const INSIDE: [Scenario; 3] = [
+    ("the_kernel_strangers_and_earlier_prefixes_are_shown", edge::all),
+    ("missing_rights_are_shown", edge::forbidden),
+    ("the_edge_is_readable_at_any_width", edge::looks),
+];
 
 const SCENARIOS: [Scenario; 20] = [
     // runs for a minute while the others run
@@ -61,10 +70,13 @@ const SCENARIOS: [Scenario; 20] = [
 
 fn main() -> ExitCode {
     let words = Words::parse();
-    let scenario = |(name, play): Scenario| {
+    let scenario = |(name, play): Scenario, needs_namespace: bool| {
         stage::scenario(name, "", move || {
             if let Err(reason) = browser::prepare() {
                 return stage::unavailable("in a browser", &reason);
+            }
+            if needs_namespace && !inside::is_inside() {
+                return inside::play(name);
             }
             match stage::played(|| play(&mut Browser::start())) {
                 Some(why) => End::Failed(why, String::new()),
@@ -72,5 +84,9 @@ fn main() -> ExitCode {
             }
         })
     };
-    stage::play("page", &words, 2, SCENARIOS.map(scenario).into())
+    // A program in a namespace must not remove what the outer one has reported.
+    let report = if inside::is_inside() { "page-inside" } else { "page" };
+    let outside = SCENARIOS.map(|it| scenario(it, false)).into_iter();
+    let all = outside.chain(INSIDE.map(|it| scenario(it, true))).collect();
+    stage::play(report, &words, 2, all)
 }

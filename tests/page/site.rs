@@ -73,6 +73,11 @@ impl Site {
 
     pub fn of(house: House) -> Site {
         let daemon = house.start();
+        Site::serving(house, daemon)
+    }
+
+    /// The page of a daemon that already runs.
+    pub fn serving(house: House, daemon: Daemon) -> Site {
         let address = until("the log names the page's address", || {
             let log = house.log();
             let rest = log.split("are at ").nth(1)?;

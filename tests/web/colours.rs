@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 const SHEET: &str = include_str!("../../src/web/assets/page.css");
 
 /// Text colours and their backgrounds: a contrast of 4.5.
-const TEXTS: [(&str, &[&str]); 13] = [
+const TEXTS: [(&str, &[&str]); 14] = [
     ("ink", &["back", "panel", "faint", "bad-back", "warn-back", "hatch", "hatch-line"]),
     ("soft", &["back", "panel", "faint"]),
     ("accent", &["back", "panel", "faint", "bad-back", "warn-back"]),
@@ -19,16 +19,18 @@ const TEXTS: [(&str, &[&str]); 13] = [
     ("u4-ink", &["u4"]),
     ("u5-ink", &["u5"]),
     ("cool-ink", &["cool"]),
+    ("alien-ink", &["alien", "alien-line"]),
 ];
 
 /// Shapes and their surroundings: a contrast of 3. The light cells of the map have an edge of u3.
-const SHAPES: [(&str, &[&str]); 7] = [
+const SHAPES: [(&str, &[&str]); 8] = [
     ("focus", &["back", "panel"]),
     ("edge", &["back", "panel"]),
     ("u3", &["panel"]),
     ("u4", &["panel"]),
     ("u5", &["panel"]),
     ("cool-edge", &["panel"]),
+    ("alien-edge", &["panel", "alien"]),
     ("soft", &["faint"]),
 ];
 

@@ -68,6 +68,7 @@ impl Cells<'_> {
             text: self.text(piece),
             of: prefix.filter(|prefix| *prefix != self.region).map(|prefix| prefix.to_string()),
             share: piece.share.or(folded),
+            stale: piece.stale,
         }
     }
 
@@ -89,10 +90,11 @@ impl Cells<'_> {
             return text.clone();
         }
         let noun = if matches!(self.drawn, Drawn::Subnet(_)) { "address" } else { "subnet" };
+        let word = if piece.shade == Shade::Stranger { "in quarantine" } else { "used" };
         match (piece.things, piece.counts) {
             (1, _) | (_, [0, 0]) => {}
-            (_, [used, 0]) => return format!("{} used", counted(used, noun)),
-            (_, [used, cooling]) => return format!("{} used, {cooling} cooling", counted(used, noun)),
+            (_, [used, 0]) => return format!("{} {word}", counted(used, noun)),
+            (_, [used, cooling]) => return format!("{} {word}, {cooling} cooling", counted(used, noun)),
         }
         let words = match piece.shade {
             Shade::Reserved => "reserved: never given dynamically",

@@ -10,10 +10,11 @@ use crate::plan::stretch::Shade;
 use crate::view::{Count, Fullness};
 
 /// Every state: its name in rows, its sign on a terminal, and its description.
-pub(super) const STATES: [(Shade, &str, char, &str); 11] = [
+pub(super) const STATES: [(Shade, &str, char, &str); 12] = [
     (Shade::Used, "used", '#', "used"),
     (Shade::Gateway, "gateway", 'G', "gateway"),
     (Shade::Auxiliary, "auxiliary", 'A', "auxiliary"),
+    (Shade::Stranger, "quarantined", '!', "in quarantine"),
     (Shade::Cooling, "cooling", '~', "cooling"),
     (Shade::Pinned, "pinned", 'p', "pinned"),
     (Shade::Slot, "slot", 'o', "kept for the gateway"),
@@ -69,7 +70,7 @@ pub struct MapRow {
 pub struct SegmentRow {
     pub first: IpAddr,
     pub last: IpAddr,
-    /// `used`, `gateway`, `auxiliary`, `cooling`, `pinned`, `slot`, `reserved`, `others` (of another host), `never` or `unclaimed` (of no host yet).
+    /// `used`, `gateway`, `auxiliary`, `quarantined` (a machine that gipam does not know has it), `cooling`, `pinned`, `slot`, `reserved`, `others` (of another host), `never` or `unclaimed` (of no host yet).
     pub state: String,
     /// The other host to which it belongs, if that is known.
     #[serde(default)]
@@ -107,6 +108,9 @@ pub struct CellRow {
     /// The prefix that can be shown in more detail, if any.
     pub of: Option<String>,
     pub share: Option<Fullness>,
+    /// Whether it shows a subnet that lies outside the current base of its pool.
+    #[serde(default)]
+    pub stale: bool,
 }
 
 /// A state and how often it occurs.

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::plan::prefix::AddressRange;
-use crate::plan::request::{AddressRequest, InUse, InUseKind, Reply, Request, Space, SubnetRequest, Wanted};
+use crate::plan::quarantine::ProbeResult;
+use crate::plan::request::{
+    AddressRequest, InUse, InUseKind, Mac, Reply, Request, Space, SubnetRequest, Wanted,
+};
 use crate::plan::settings::{AddressOrder, Settings};
 
 const SIZE: Size = Size { columns: 64, lines: 40 };
@@ -271,4 +274,51 @@ fn a_pool_that_the_host_uses_has_no_free_space() {
     let rows = maps(&plan, None, Some(SIZE), &[used].into_iter().collect());
     assert_eq!(drawn(&rows[0]), ["x".repeat(16)]);
     assert!(rows[0].unusable.is_some() && legend(&rows[0]) == "never given 16");
+}
+
+/// A stranger answers for this address.
+fn answer(plan: &mut Plan, address: &str) {
+    let mac = Mac::parse("02:00:00:00:00:77").unwrap();
+    let answered = ProbeResult::Answered { address: address.parse().unwrap(), mac, began: plan.counters().0 };
+    ask(plan, Request::Probed(answered), 0);
+}
+
+#[test]
+fn an_address_in_quarantine_has_its_own_sign_and_the_mac_of_the_stranger() {
+    let mut settings = plan("192.0.2.0/24", 28, &[]).settings().clone();
+    settings.pools[0].v4.as_mut().unwrap().probe = true;
+    let mut plan = Plan::new(settings);
+    exact(&mut plan, "192.0.2.0/28");
+    ["192.0.2.3", "192.0.2.8", "192.0.2.9"].iter().for_each(|address| answer(&mut plan, address));
+    let whole = map(&plan, "192.0.2.0/28", Some(SIZE));
+    assert_eq!(drawn(&whole), ["xo.!....!!.....x"]);
+    assert_eq!(legend(&whole), "in quarantine 3, kept for the gateway 1, never given 2, free 10");
+    let cell = whole.lines[0].cells.iter().find(|cell| cell.state == "quarantined").unwrap();
+    let text = "in quarantine: 02:00:00:00:00:77, which is not a container of this host, has it";
+    assert_eq!((cell.text.as_str(), cell.label.as_str(), cell.share), (text, "192.0.2.3", None));
+    let small = map(&plan, "192.0.2.0/28", Some(Size { columns: 8, lines: 1 }));
+    let texts: Vec<&str> = small.lines[0].cells.iter().map(|cell| cell.text.as_str()).collect();
+    assert!(texts.contains(&"2 addresses in quarantine"), "{texts:?}");
+}
+
+#[test]
+fn a_subnet_on_an_earlier_prefix_of_its_pool_says_so_outside_all_pools() {
+    let mut plan = plan("2001:db8:a::/56", 64, &[]);
+    for at in ["2001:db8:a:1::/64", "2001:db8:a:2::/64", "2001:db8:9::/64"] {
+        exact(&mut plan, at);
+    }
+    let mut settings = plan.settings().clone();
+    let before = settings.pools[0].clone();
+    settings.pools[0].v6.as_mut().unwrap().base = prefix("2001:db8:b::/56");
+    settings.pools[0].remember_former(&before);
+    plan.configure(settings);
+    let rows = maps(&plan, None, Some(SIZE), &HostUse::default());
+    let [pool, outside] = rows.as_slice() else { panic!("{rows:?}") };
+    assert_eq!(legend(pool), "free 256");
+    let cells = &outside.lines[0].cells;
+    let shown: Vec<(&str, bool)> = cells.iter().map(|cell| (cell.label.as_str(), cell.stale)).collect();
+    let expected = [("2001:db8:9::/64", false), ("2001:db8:a:1::/64", true), ("2001:db8:a:2::/64", true)];
+    assert_eq!(shown, expected);
+    assert!(cells[1].text.ends_with(", on an earlier prefix of pool lan"), "{}", cells[1].text);
+    assert!(!cells[0].text.contains("earlier"), "{}", cells[0].text);
 }

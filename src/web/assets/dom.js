@@ -78,6 +78,11 @@ export function count(value) {
   return `${Number(rest) / 10} × 10${[...String(power + 1n)].map((digit) => digits[digit]).join("")}`;
 }
 
+// Parts of lists: a word that says how something is, a list, and its last entry if there are more than are shown.
+export const word = (kind, text) => h("b", { class: `word ${kind}` }, text);
+export const list = (...rows) => h("ul", { class: "rows" }, ...rows.flat());
+export const more = (all, shown, command) => (all > shown ? h("li", { class: "hint" }, `and ${count(all - shown)} more: `, h("code", {}, command)) : null);
+
 export const plural = (value, one, many) => `${count(value)} ${BigInt(value) === 1n ? one : many}`;
 
 // Format: 2026-01-31 13:05:09, in the reader's local time.

@@ -44,7 +44,11 @@ function brief(label, area) {
 const isUsed = (cell) => ["used", "gateway", "auxiliary"].includes(cell.state);
 // Only a subnet can become scarce: an address is used or not, and subnets that share a place are expected to fill it.
 const scarcity = (cell) => (cell.first === cell.last ? 4 : Math.min(level(cell.share), cell.things > 1 ? 4 : 5));
-const classes = (cell) => `${cell.state} ${cell.share === null ? "" : `l${scarcity(cell)}`}`;
+const classes = (cell) => `${cell.state} ${cell.share === null ? "" : `l${scarcity(cell)}`} ${cell.stale ? "stale" : ""}`;
+
+// Marks, so that colour is not the only sign: a machine that is not a container has the address; a subnet is on an earlier prefix.
+const warning = (x, y) => s("path", { class: "mark quarantined", d: `M${x} ${y}v4m0 1.6v1.4` });
+const back = (x, y) => s("path", { class: "mark stale", d: `M${x + 3.5} ${y - 3}l-3.5 3 3.5 3` });
 
 // The description of a cell, with the address at the pointer if the cell has several.
 function describe(cell, at) {
@@ -66,6 +70,8 @@ function drawCell(cell, area, [x, y, w, tall], at, folded) {
   if (text) group.append(s("text", { x: x + w / 2, y: y + tall / 2, "font-size": 11.5 }, text));
   if (cell.things > 1 && w > 9) group.append(s("path", { class: "mark", d: `M${x + w - 8} ${y + 6}h5m-2.5 -2.5v5` }));
   if (["gateway", "slot"].includes(cell.state) && w > 9) group.append(s("circle", { class: "mark", cx: x + w - 6, cy: y + 6, r: 2.2 }));
+  if (cell.state === "quarantined" && w > 9) group.append(warning(x + w - 6, y + 3.5));
+  if (cell.stale && w > 9) group.append(back(x + 6, y + 7));
   return group;
 }
 
@@ -139,7 +145,7 @@ function wire(picture, cells, area) {
 }
 
 function heading(area) {
-  if (area.of === "outside") return [h("h3", {}, "Outside all pools"), h("span", { class: "hint" }, "subnets requested with --subnet")];
+  if (area.of === "outside") return [h("h3", {}, "Outside all pools"), h("span", { class: "hint" }, "subnets requested with --subnet, or on an earlier prefix of their pool")];
   const what = area.of === "subnet" ? (area.network ?? "Subnet") : area.pool;
   const each = area.scale === (area.family === "v4" ? 32 : 128) ? "an address" : `a /${area.scale}`;
   return [h("h3", {}, what, " ", h("span", { class: "mono" }, area.prefix)), h("span", { class: "hint" }, `one cell is ${each}`),
@@ -157,9 +163,11 @@ function legend() {
   const items = [...found.values()].map(({ state, words, count: often }) => {
     const scale = state === "used" ? [1, 2, 3, 4, 5].map((step) => box(15 * (step - 1), `used l${step}`)) : [box(0, `${state} ${isUsed({ state }) ? "l4" : ""}`)];
     if (["gateway", "slot"].includes(state)) scale.push(s("circle", { class: `mark ${state}`, cx: 9.5, cy: 4.5, r: 2 }));
+    if (state === "quarantined") scale.push(warning(7, 3.5));
     return item(15 * (scale.length > 3 ? 5 : 1), scale, `${state === "used" ? "used: to ¼, ½, ¾, 90\u00a0%, fuller" : words} ${wanted() ? count(often) : ""}`);
   });
   if (shown.some((area) => area.lines.some((line) => line.cells.some((cell) => cell.things > 1)))) items.push(item(14, [box(0, "used l2"), s("path", { class: "mark used", d: "M6 4.5h5m-2.5 -2.5v5" })], "several in one cell"));
+  if (shown.some((area) => area.lines.some((line) => line.cells.some((cell) => cell.stale)))) items.push(item(14, [box(0, "used l1 stale"), back(5, 7)], "on an earlier prefix of its pool"));
   return items;
 }
 

@@ -35,12 +35,18 @@ function notes() {
   return [...list, ...state.troubles(status)];
 }
 
+function showLeases(change) {
+  leases.ask({ search: "", ...change });
+  $("#leases").scrollIntoView({ block: "start" });
+  leases.search.focus({ preventScroll: true });
+}
+
 const tag = (text) => [" ", h("span", { class: "tag warn" }, text)];
 
 function poolName(row) {
   const full = status.filling.find((found) => !found.subnet && found.pool === row.pool && found.family === row.family);
   const moved = status.sources.find((found) => found.pool === row.pool && found.family === row.family);
-  return [h("b", {}, row.pool), h("span", { class: "sub" }, map.onMap(row.base)), row.closed ? tag("closed") : null, row.unusable ? tag(`unusable: ${row.unusable}`) : null, moved?.stale ? tag(`${moved.stale} on an earlier prefix`) : null, full ? tag(`${full.percent}\u00a0% full`) : null];
+  return [h("b", {}, row.pool), h("span", { class: "sub" }, map.onMap(row.base)), row.closed ? tag("closed") : null, row.unusable ? tag(`unusable: ${row.unusable}`) : null, moved?.stale ? tag(`${plural(moved.stale, "subnet", "subnets")} on an earlier prefix`) : null, full ? tag(`${full.percent}\u00a0% full`) : null];
 }
 
 function trend(row) {
@@ -71,7 +77,7 @@ async function head() {
   status = await state.look();
   $("#summary").replaceChildren(...summary());
   redraw($("#notes"), [status.writable, status.stalled, status.last_error_at, status.last_error, status.findings, state.troubles(status).map((note) => note.textContent)], notes);
-  state.draw(status);
+  state.draw(status, () => showLeases({ state: "quarantined", subnet: "", label: "" }));
   document.title = `${status.names.join(", ")} – ${plural(status.leases, "lease", "leases")}`;
   $("#foot").textContent = `gipam ${status.version}, serving ${status.names.join(", ")} since ${stamp(status.started)}; books: ${status.books}`;
 }
@@ -149,9 +155,5 @@ document.addEventListener("visibilitychange", () => {
 });
 usage.start();
 story.start();
-map.start((change) => {
-  leases.ask({ search: "", ...change });
-  $("#leases").scrollIntoView({ block: "start" });
-  leases.search.focus({ preventScroll: true });
-});
+map.start(showLeases);
 refresh().then(follow);

@@ -1,25 +1,25 @@
-// What a person should check: the Engine and repair, what is filling up, hooks, and reservations and pins made by hand.
+// What a person should check: the Engine and repair, what is filling up, hooks, reservations and pins made by hand, and what is at
+// the edge (the kernel, LANs, prefixes).
 
-import { $, ask, count, h, meter, plural, redraw, stamp } from "./dom.js";
+import { $, ask, count, h, list, meter, more, plural, redraw, stamp, word } from "./dom.js";
+import * as edge from "./edge.js";
 import { onMap } from "./map.js";
 
 const at = (text) => h("time", { datetime: text }, stamp(text));
 const since = (text) => text ? [" since ", at(text)] : [];
-const word = (kind, text) => h("b", { class: `word ${kind}` }, text);
-const more = (all, shown, command) => all > shown ? h("li", { class: "hint" }, `and ${count(all - shown)} more: `, h("code", {}, command)) : null;
-const list = (...rows) => h("ul", { class: "rows" }, ...rows.flat());
 
 // The maximum number of entries of one kind that are shown.
 const SHOWN = 20;
 
-// The status, with reservations and pins made by hand; the most important entries come first, at most SHOWN of each kind.
+// The status, with reservations and pins made by hand, and addresses in quarantine; the most important entries come first, at most SHOWN of each kind.
 export async function look() {
   const [status, reserved, pins] = await Promise.all([ask("status"), ask("reserved"), ask("leases", { by_hand: true, all: true, limit: SHOWN })]);
+  const strangers = status.probes?.quarantined ? (await ask("leases", { state: "quarantined", all: true, limit: edge.SHOWN })).rows : [];
   const byHand = reserved.filter(({ origin }) => origin === "by hand");
   const failingFirst = status.hooks.toSorted((a, b) => !a.failing_since - !b.failing_since);
   const fullestFirst = status.filling.toSorted((a, b) => !!a.subnet - !!b.subnet || b.percent - a.percent);
   return {
-    ...status,
+    ...status, strangers: strangers.map(({ address, mac }) => ({ address, mac })),
     hooks: failingFirst.slice(0, SHOWN), hooks_all: status.hooks.length,
     filling: fullestFirst.slice(0, SHOWN), filling_all: status.filling.length,
     by_hand: {
@@ -123,13 +123,15 @@ export function troubles(status) {
     const worst = Math.max(...status.filling.map((row) => row.percent));
     notes.push(h("p", { class: `note ${worst >= 95 ? "bad" : "warn"}` }, h("strong", {}, "Filling up: "), [first, second].filter(Boolean).join(", "), rest > 0 ? ` and ${count(rest)} more. ` : ". ", link.cloneNode(true)));
   }
+  notes.push(...edge.troubles(status, link));
   if (status.log_held) notes.push(h("p", { class: "note warn" }, h("strong", {}, "The WAL of the books is growing"), ...since(status.log_held_since), ": a long-running reader keeps it from being reset."));
   return notes;
 }
 
-const KEYS = ["repair", "engine", "engine_since", "engine_error", "looked", "next_look", "findings", "suspects", "filling", "filling_all", "hooks", "hooks_all", "by_hand", "plan"];
+const KEYS = ["repair", "engine", "engine_since", "engine_error", "looked", "next_look", "findings", "suspects", "filling", "filling_all", "hooks", "hooks_all", "by_hand", "plan", "kernel", "probes", "strangers", "sources"];
 
-export function draw(status) {
+// `show` shows the addresses in quarantine in the table of leases.
+export function draw(status, show) {
   const grid = $("#state-grid");
   const focus = grid.contains(document.activeElement) ? document.activeElement.dataset.key : null;
   const changed = redraw(grid, KEYS.map((key) => status[key]), () => {
@@ -140,6 +142,9 @@ export function draw(status) {
       card("Hooks", sick ? `${count(sick)} of ${count(status.hooks_all)} failing` : null, hooks(status)),
       card("By hand", null, byHand(status)),
       ...(status.plan ? [card("Several hosts", planTag(status.plan), plan(status))] : []),
+      ...(status.kernel.length ? [card("In the kernel", edge.kernelTag(status), edge.kernel(status))] : []),
+      ...(status.sources.length ? [card("Prefixes that change", edge.sourcesTag(status), edge.sources(status))] : []),
+      ...(status.probes ? [card("Probes of LANs", status.probes.quarantined ? `${count(status.probes.quarantined)} in quarantine` : null, edge.probes(status, show))] : []),
     ];
   });
   if (changed && focus) [...grid.querySelectorAll("[data-key]")].find((element) => element.dataset.key === focus)?.focus({ preventScroll: true });

@@ -7,9 +7,12 @@ import { Sheet, below, line } from "./rows.js";
 const [ROWS, FILE, MOST] = [25, 500, 100_000]; // rows on the page, in one answer for a file, and in a file
 const swatch = (state) => s("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, s("rect", { class: `c ${state} ${state === "used" ? "l3" : ""}`, x: .5, y: .5, width: 11, height: 11, rx: 3 }));
 
+// A subnet outside the current base of its pool.
+const stale = ({ base, same_number }) => h("span", { class: "tag warn", title: `The prefix of its pool is ${base} now. gipam renumber moves it${same_number ? ` to ${same_number}` : ""}.` }, "on an earlier prefix");
+
 // A column has a sort key as its last element if the daemon can sort by it.
 const SUBNETS = [
-  ["Subnet", "mono", (row) => [onMap(row.prefix), below(row.network, row.pool ? `pool ${row.pool}` : "outside all pools", row.gateway && `gateway ${row.gateway}`, row.stale && "on an earlier prefix of its pool")], "address"],
+  ["Subnet", "mono", (row) => [onMap(row.prefix), below(row.network, row.pool ? `pool ${row.pool}` : "outside all pools", row.gateway && `gateway ${row.gateway}`), row.stale ? stale(row.stale) : null], "address"],
   ["Network", "wide", (row) => about(row.network), "network"],
   ["Pool", "wide", (row) => [row.pool ?? dash(), row.space === "local" ? "" : h("span", { class: "tag" }, row.space)], "pool"],
   ["Gateway", "mono wide", (row) => about(row.gateway)],
@@ -21,8 +24,8 @@ const SUBNETS = [
 ];
 
 const LEASES = [
-  ["Address", "mono", (row) => [tale(row.address), below(row.network ?? row.subnet, row.kind, row.mac)], "address"],
-  ["Holder", "", (row) => about(row.holder), "holder"],
+  ["Address", "mono", (row) => [tale(row.address), below(row.network ?? row.subnet, row.state === "quarantined" ? null : row.kind, row.mac)], "address"],
+  ["Holder", "", (row) => (row.state === "quarantined" ? h("span", { class: "none" }, "a machine on the LAN") : about(row.holder)), "holder"],
   ["Network", "wide", (row) => about(row.network), "network"],
   ["Subnet", "mono wide", (row) => onMap(row.subnet)],
   ["Kind", "wide", (row) => row.kind ?? h("span", { class: "none" }, "unknown"), "kind"],
@@ -51,7 +54,7 @@ class Listing extends Sheet {
     });
     super(section, { name, title, level, tools: [chip, state, search], heads: columns.map((column) => head(column, sort)), all: () => this.all(),
       pages: [["Previous", () => this.ask({ offset: Math.max(0, this.query.offset - ROWS) }, true)], ["Next", () => this.ask({ offset: this.query.offset + ROWS }, true)]] });
-    Object.assign(this, { section, fixed, path, columns, empty, noun, search, chip, asked: 0, last: "", keys: null });
+    Object.assign(this, { section, fixed, path, columns, empty, noun, search, state, chip, asked: 0, last: "", keys: null });
     this.query = { search: "", sort: "address", offset: 0, state: "", subnet: "", label: "", ...fixed };
   }
 
@@ -59,6 +62,7 @@ class Listing extends Sheet {
   ask(change, paging = false) {
     this.query = { ...this.query, ...(paging ? {} : { offset: 0 }), ...change };
     if ("search" in change && this.search.value !== change.search) this.search.value = change.search;
+    if ("state" in change && this.state) this.state.value = change.state;
     this.keys = null;
     return this.draw();
   }
@@ -118,7 +122,7 @@ class Listing extends Sheet {
 
 const nothingFound = (what) => [h("strong", {}, `No ${what} match`), "Try another word: an address, a name, a network, a MAC."];
 
-const STATES = [["leased", "leased"], ["", "leased, cooling and pinned"], ["cooling", "cooling"], ["pinned", "pinned"]];
+const STATES = [["leased", "leased"], ["", "in any state"], ["cooling", "cooling"], ["pinned", "pinned"], ["quarantined", "quarantined"]];
 let driver = () => "gipam";
 
 export class Subnets extends Listing {
