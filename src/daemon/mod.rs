@@ -136,7 +136,7 @@ async fn serve(config: &Config, doors: doors::Doors, core: Core) -> Result<(), D
     let Claims { plan, handle, answering, compares } = slices(&ledger, config, kept).await?;
     let (edge, edge_thread) = edge::start(ledger.clone(), &plan, hooks.clone(), first(config), at_edge)
         .map_err(DaemonError::start)?;
-    let prober = probe::start(ledger.clone(), probe_settings(config)).map_err(DaemonError::start)?;
+    let prober = probe::start(ledger.clone(), probe_settings(config)).await.map_err(DaemonError::start)?;
     let reloader = Reloader {
         started,
         in_force: publish,

@@ -119,7 +119,9 @@ impl Reloader {
         if !rehearsal {
             self.plan.set(hosts);
             self.edge.steer(course);
-            self.prober.configure(probe_settings(&new));
+            if let Err(error) = self.prober.configure(probe_settings(&new)) {
+                lines.push(format!("no thread for probes could be started, so addresses are given without: {error}"));
+            }
             self.watch.configure(new.warn_at.clone());
             if let Err(error) = self.hooks.configure(new.hooks.clone()).await {
                 lines.push(format!("hooks stay unchanged: {error}"));

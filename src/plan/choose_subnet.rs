@@ -170,18 +170,18 @@ impl<'a> SubnetSearch<'a> {
     }
 
     /// The pools to search that have room of this kind, in order. Pools without room are skipped.
-    fn with_room(&self, kind: Vacancy) -> Box<dyn Iterator<Item = PoolPlace<'a>> + '_> {
-        let hopeful = |place: &PoolPlace<'_>| place.hopeless().is_none();
-        if self.open.is_none() {
-            let (spaces, family, size) = (&self.plan.spaces, self.request.family, self.size);
+    fn with_room(&self, kind: Vacancy) -> impl Iterator<Item = PoolPlace<'a>> {
+        let (spaces, family, size) = (&self.plan.spaces, self.request.family, self.size);
+        let any = self.open.is_none().then(|| {
             let next = move |from: usize| spaces.next(kind, family, from, size);
-            let at = std::iter::successors(next(0), move |at| next(at + 1));
-            return Box::new(at.filter_map(|at| self.place(at)).filter(hopeful));
-        }
+            std::iter::successors(next(0), move |at| next(at + 1)).filter_map(|at| self.place(at))
+        });
         let room = move |place: &PoolPlace<'_>| {
             place.space.part(kind).shortest().is_some_and(|length| length <= place.length)
         };
-        Box::new(self.places().filter(room).filter(hopeful))
+        let named = self.open.is_some().then(|| self.places().filter(room));
+        let all = any.into_iter().flatten().chain(named.into_iter().flatten());
+        all.filter(|place| place.hopeless().is_none())
     }
 
     /// The first sliced pool in which this host may claim another slice for this request.
@@ -267,6 +267,9 @@ pub(super) fn free_in(place: &PoolPlace<'_>, search: &SubnetSearch<'_>) -> Optio
 
 /// When nothing else is left: a number that a stale subnet would get.
 fn number_of_stale(search: &SubnetSearch<'_>) -> Option<Offer> {
+    if !search.plan.spaces.renumbered() {
+        return None;
+    }
     let stale = search.with_room(Vacancy::Free).filter(|place| !place.pool.provenance.former.is_empty());
     stale.filter(|place| search.request.in_use.knows(place.base)).find_map(|place| {
         let prefix = place.space.part(Vacancy::Free).best_fit(place.length, |it| place.blocked_by(it))?;

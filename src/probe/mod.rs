@@ -1,7 +1,7 @@
 //! PROBES: asks a LAN whether a machine that gipam does not know already has an address, before gipam gives it to a container.
 //!
 //! A thread looks at the plan for the next few addresses of each network in a pool with `probe`, and probes them in advance
-//! (`keeper`); a request for any other address waits for its probe, at most [`LONGEST`]. What answers is quarantined through
+//! (`keeper`); it is started when there is such a pool. A request for any other address waits for its probe, at most [`LONGEST`]. What answers is quarantined through
 //! the ledger.
 //!
 //! Promises: off the ledger's thread; a request is never delayed by more than [`LONGEST`], and not at all if probes are not
@@ -22,7 +22,7 @@ mod stock;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -31,6 +31,7 @@ use tokio::time::{Instant, timeout_at};
 pub use self::router::{RouterAnswer, RouterProbeError, RouterQuestion, ask_router};
 pub use self::state::ProbeState;
 use crate::ledger::{Granted, Ledger, Refusal};
+use crate::plan::Plan;
 use crate::plan::quarantine::Probed;
 use crate::plan::request::{AddressRequest, Reply, Request};
 use crate::plan::settings::Millis;
@@ -70,21 +71,24 @@ pub struct Prober {
     known: Arc<RwLock<Arc<Probed>>>,
     settings: Arc<watch::Sender<ProbeSettings>>,
     pub state: ProbeState,
+    /// What the thread needs, until it is started.
+    unstarted: Arc<Mutex<Option<keeper::Parts>>>,
 }
 
-/// Starts the thread. It ends when all handles are gone.
-pub fn start(ledger: Ledger, settings: ProbeSettings) -> io::Result<Prober> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+/// Prepares the thread, and starts it if something is probed, or quarantined since an earlier run.
+pub async fn start(ledger: Ledger, settings: ProbeSettings) -> io::Result<Prober> {
     let (questions, asked) = mpsc::unbounded_channel();
+    let is_needed = !settings.pools.is_empty()
+        || ledger.look(Plan::quarantined).await.is_ok_and(|strangers| !strangers.is_empty());
     let (settings, followed) = watch::channel(settings);
     let (known, state) = (Arc::<RwLock<Arc<Probed>>>::default(), ProbeState::default());
     let parts = (ledger, followed, asked, known.clone(), state.clone());
-    let run = move || {
-        let local = tokio::task::LocalSet::new();
-        local.block_on(&runtime, keeper::run(parts));
-    };
-    std::thread::Builder::new().name("probe".to_owned()).spawn(run)?;
-    Ok(Prober { questions, known, settings: Arc::new(settings), state })
+    let unstarted = Arc::new(Mutex::new(Some(parts)));
+    let prober = Prober { questions, known, settings: Arc::new(settings), state, unstarted };
+    if is_needed {
+        prober.begin()?;
+    }
+    Ok(prober)
 }
 
 /// What a request carries that no longer waits for probes; shared, so that it costs a request nothing.
@@ -93,8 +97,24 @@ static OVER: LazyLock<Arc<Probed>> =
 
 impl Prober {
     /// Probes other pools from now on.
-    pub fn configure(&self, settings: ProbeSettings) {
+    pub fn configure(&self, settings: ProbeSettings) -> io::Result<()> {
+        let is_needed = !settings.pools.is_empty();
         self.settings.send_replace(settings);
+        if is_needed { self.begin() } else { Ok(()) }
+    }
+
+    /// Starts the thread, once. It ends when all handles are gone.
+    fn begin(&self) -> io::Result<()> {
+        let mut unstarted = self.unstarted.lock().unwrap_or_else(PoisonError::into_inner);
+        if unstarted.is_none() {
+            return Ok(());
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        if let Some(parts) = unstarted.take() {
+            let run = move || tokio::task::LocalSet::new().block_on(&runtime, keeper::run(parts));
+            std::thread::Builder::new().name("probe".to_owned()).spawn(run)?;
+        }
+        Ok(())
     }
 
     /// What is known from probes.
