@@ -162,3 +162,45 @@ fn plan_behaves_as_the_naive_model() {
     }
     println!("{} operations in {} trials", done.get(), trials.get());
 }
+
+/// Two networks shared a subnet, each with its own range. One is released, the other one is dead and in the way of a network that
+/// wants the whole subnet: that inherits the memory of the one that it replaces, also if both ended in the same millisecond.
+#[test]
+fn a_network_inherits_the_memory_of_the_dead_one_that_it_replaces() {
+    use gipam::plan::prefix::Family;
+    use gipam::plan::request::Space;
+    let any = |driver| Op::Any {
+        space: Space::Local,
+        family: Family::V4,
+        size: None,
+        options: Vec::new(),
+        host: 0,
+        driver,
+    };
+    let exact = |pool, range| Op::Exact { space: Space::Local, pool, range, overlap: false };
+    let again = |subnet| Op::Again { subnet, overlap: false };
+    let released = |subnet| Op::ReleaseSubnet { subnet };
+    let address =
+        Op::Address { subnet: 0, number: None, gateway: false, name: None, mac: None, serial: false };
+    let operations = [
+        exact(0, None),
+        exact(8, Some(6)),
+        any(0),
+        any(0),
+        address,
+        exact(1, None),
+        any(1),
+        again(1),
+        released(2),
+        any(0),
+        Op::Proven(1),
+        released(2),
+        released(2),
+        released(3),
+        again(6),
+    ];
+    let mut trial = Trial::new();
+    for (number, operation) in operations.iter().enumerate() {
+        trial.step(operation).unwrap_or_else(|why| panic!("operation {number}, {operation:?}: {why}"));
+    }
+}

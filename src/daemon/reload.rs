@@ -120,7 +120,9 @@ impl Reloader {
             self.plan.set(hosts);
             self.edge.steer(course);
             if let Err(error) = self.prober.configure(probe_settings(&new)) {
-                lines.push(format!("no thread for probes could be started, so addresses are given without: {error}"));
+                lines.push(format!(
+                    "no thread for probes could be started, so addresses are given without: {error}"
+                ));
             }
             self.watch.configure(new.warn_at.clone());
             if let Err(error) = self.hooks.configure(new.hooks.clone()).await {

@@ -219,13 +219,6 @@ impl Model {
         self.subnets.iter().position(|entry| entry.held() && entry.state.id == id)
     }
 
-    /// The newest remembered subnet with this prefix.
-    fn memory(&self, space: Space, prefix: Prefix) -> Option<usize> {
-        let is = |entry: &Entry| !entry.held() && entry.state.space == space && entry.state.prefix == prefix;
-        let found = self.subnets.iter().enumerate().filter(|(_, entry)| is(entry));
-        found.max_by_key(|(_, entry)| (entry.state.released_at, entry.state.serial)).map(|(at, _)| at)
-    }
-
     fn by_serial(&self, serial: Serial) -> Option<usize> {
         self.subnets.iter().position(|entry| entry.state.serial == serial)
     }

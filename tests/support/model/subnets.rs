@@ -106,11 +106,12 @@ impl Model {
         if !way.is_empty() && !dead {
             return self.expect(seen, &refused("PoolOverlap"), false, false);
         }
+        let heir = in_the_way.iter().filter(|it| it.prefix == prefix).map(|it| it.serial).min();
         self.clear_the_way(&way);
         let inside = |base: Option<&Base>| base.is_some_and(|base| base.base.contains(prefix));
         let pool = self.settings.pools.iter().find(|pool| inside(pool.base(request.family)));
         let pool = pool.map(|pool| pool.name.clone());
-        self.granted(request, prefix, pool, false, seen, !way.is_empty())
+        self.granted(request, prefix, pool, heir, seen, !way.is_empty())
     }
 
     /// Releases the dead subnets in the way; of several copies of one prefix, the memory of the first one
@@ -163,13 +164,13 @@ impl Model {
             Err(variant) => return self.expect(seen, &Expected::Refused(variant), false, false),
         };
         if let Some((prefix, pool)) = self.keyed(request, &places) {
-            return self.granted(request, prefix, Some(pool), true, seen, false);
+            return self.granted(request, prefix, Some(pool), None, seen, false);
         }
         match self.search(request, &places) {
             Found::Nothing => self.expect(seen, &Expected::Refused("NoAvailablePool"), false, false),
             Found::Claim(want) => self.expect(seen, &Expected::Reply(Reply::Claim(want)), false, false),
             Found::Wait(until) => self.expect(seen, &Expected::Reply(Reply::Wait(until)), false, false),
-            Found::Free(prefix, pool, warns) => self.granted(request, prefix, Some(pool), true, seen, warns),
+            Found::Free(prefix, pool, warns) => self.granted(request, prefix, Some(pool), None, seen, warns),
         }
     }
 
@@ -302,12 +303,13 @@ impl Model {
         open.min_by_key(|candidate| (u8::MAX - block(*candidate), candidate.first()))
     }
 
+    /// `heir` is the dead subnet that the new one replaces: its serial and its memory go to the new one.
     fn granted(
         &mut self,
         request: &SubnetRequest,
         prefix: Prefix,
         pool: Option<String>,
-        dynamic: bool,
+        heir: Option<u64>,
         seen: &Decision,
         warns: bool,
     ) -> Result<(), String> {
@@ -327,10 +329,10 @@ impl Model {
             return Err(format!("PoolID {id} was used before"));
         }
         let (now, generation) = (self.now, self.generation());
-        let memory = match seen.undo {
-            Some(_) => self.memory_for(request.space, prefix, asked(request)),
-            // The new subnet inherits the memory of the one that it replaces.
-            None => self.memory(request.space, prefix),
+        let dynamic = matches!(request.wanted, Wanted::Any { .. });
+        let memory = match heir {
+            Some(serial) => self.by_serial(serial),
+            None => self.memory_for(request.space, prefix, asked(request)),
         };
         let state_before = memory.map(|at| self.subnets[at].state.clone());
         let serial = state_before.as_ref().map_or(self.next_serial, |state| state.serial);
