@@ -9,23 +9,15 @@
 # succeeded. Either way only caches stay: the Engine's root file system, and etcd's programs if this machine has none. Needs
 # root and Debian's apt.
 set -euo pipefail
-cd "$(dirname "$(readlink -f "$0")")/.."
-MODE=${1:-run}
-case $MODE in run | demo) ;; *) echo "usage: cluster.sh run|demo" >&2; exit 2 ;; esac
+# shellcheck source=scripts/hosts.sh
+. "$(dirname "$(readlink -f "$0")")/hosts.sh"
 
 HOSTS=(a b c)
-SUITE=forky # Engine 28.5 or later
 TAG=cluster-$$
-BASE=${GIPAM_ENGINES:-${XDG_CACHE_HOME:-$HOME/.cache}/gipam-engines}
-GIPAM=${GIPAM_BINARY:-}
-unset GIPAM_BINARY # gipam warns about GIPAM_ variables that it does not know
-STATE='' SWITCH='' OURS=() STARTING=() MEMBERS=() FREE=''
+SWITCH='' STARTING=() MEMBERS=() FREE=''
 ENDPOINTS=http://198.51.100.21:2379,http://198.51.100.22:2379,http://198.51.100.23:2379
 # Engine 28 and later let other hosts in only if the network says so.
 ROUTED="-o com.docker.network.bridge.gateway_mode_ipv4=routed -o com.docker.network.bridge.gateway_mode_ipv6=routed"
-
-say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
-fail() { echo "cluster.sh: $*" >&2; exit 1; }
 
 # Runs a command on a host.
 on() { scripts/engine.sh exec "$TAG-$1" "${@:2}"; } # HOST COMMAND...
@@ -50,42 +42,10 @@ everywhere() { # FUNCTION
 
 # --- before ---------------------------------------------------------------------------------------------------------
 
-build() {
-  local tool
-  [ "$(id -u)" = 0 ] || command -v sudo >/dev/null || fail "only root can create namespaces: run this as root"
-  for tool in ip nsenter unshare setpriv; do
-    command -v $tool >/dev/null || fail "$tool is needed: apt-get install iproute2 util-linux"
-  done
-  if [ -z "$GIPAM" ]; then
-    say "building target/package/gipam, the same program that make build and the packages use"
-    [ -e target/package/gipam ] || echo "The first build takes some minutes of processor time."
-    scripts/package.sh program
-    GIPAM=${GIPAM_OUT:-$PWD/target/package}/gipam
-  fi
-  [ "$(id -u)" = 0 ] || exec sudo "GIPAM_BINARY=$GIPAM" "$0" "$MODE"
-}
-
-# Starts a process that ends with this script, even if the script is killed.
-ours() { # COMMAND...
-  setpriv --pdeathsig KILL -- "$@" </dev/null &
-  OURS+=($!)
-}
-
 # Connects a namespace to the LAN: its link is called lan0.
 connect() { # PORT PID ADDRESS4 ADDRESS6
   nsenter -n -t "$SWITCH" sh -euc "ip link add $1 type veth peer name lan0 netns $2; ip link set $1 master lan up"
   nsenter -n -t "$2" sh -euc "ip link set lo up; ip link set lan0 up; ip addr add $3/24 dev lan0; ip addr add $4/64 dev lan0 nodad"
-}
-
-# Starts a process that only holds a new network namespace.
-namespace() {
-  ours unshare -n sleep infinity
-  local i
-  for ((i = 0; i < 200; i++)); do
-    [ "$(readlink "/proc/$!/ns/net")" = "$(readlink /proc/self/ns/net)" ] || return 0
-    sleep 0.05
-  done
-  fail "cannot create a network namespace"
 }
 
 start_lan() {
@@ -151,20 +111,7 @@ start_engines() {
   say "three hosts with Docker Engine $(on a docker version --format '{{.Server.Version}}')"
 }
 
-start_gipam() { # HOST
-  local root
-  root=/proc/$(cat "$BASE/e/$TAG-$1/pid1")/root
-  install -m 755 "$GIPAM" "$root/usr/local/bin/gipam"
-  mkdir -p "$root/etc/gipam" "$root/var/lib/gipam"
-  configuration "$1" >"$root/etc/gipam/gipam.toml"
-  on "$1" setsid sh -c 'exec >>/var/log/gipam.log 2>&1 </dev/null; gipam &'
-  for _ in $(seq 100); do
-    ! on "$1" gipam status >/dev/null 2>&1 || return 0
-    sleep 0.1
-  done
-  on "$1" tail -n 15 /var/log/gipam.log
-  return 1
-}
+start_gipam() { configuration "$1" | run_gipam "$TAG-$1"; } # HOST
 
 configuration() { # HOST
   local number
@@ -193,21 +140,19 @@ clean_up() {
   local code=$? host
   trap '' INT TERM
   set +e
-  [ "$MODE$code" != run130 ] || { code=0; echo; }
+  code=$(outcome $code)
   [ -n "$STATE" ] || exit "$code"
   if [ "$code" != 0 ]; then
     for host in "${HOSTS[@]}"; do
       echo "--- the log of gipam on host $host" >&2
-      on "$host" tail -n 15 /var/log/gipam.log >&2
+      log_of "$TAG-$host" >&2
     done
   fi
   [ "${#STARTING[@]}" = 0 ] || kill "${STARTING[@]}" 2>/dev/null
   [ "${#STARTING[@]}" = 0 ] || wait "${STARTING[@]}" 2>/dev/null
   for host in "${HOSTS[@]}"; do scripts/engine.sh stop "$TAG-$host" & done
   # a member of etcd that is cut off from the others does not end on SIGTERM
-  [ "${#OURS[@]}" = 0 ] || kill -KILL "${OURS[@]}" 2>/dev/null
-  wait 2>/dev/null
-  rm -rf "$STATE"
+  end_all
   exit "$code"
 }
 
@@ -296,17 +241,9 @@ ${root}nsenter -n -t $SWITCH sh -c 'for n in 1 2 3; do ip link set port-etcd\$n 
 LINES
 }
 
-# Checks without a terminal that these commands work.
-lines_work() {
-  local line
-  while read -r line; do sh -c "$line" </dev/null >/dev/null || fail "this line does not work: $line"; done < <(lines)
-}
-
 main() {
   build
-  trap clean_up EXIT
-  trap 'exit 130' INT TERM
-  STATE=$(mktemp -d "${TMPDIR:-/tmp}/gipam-cluster.XXXXXX")
+  begin cluster
   start_lan
   start_engines
   start_etcd
@@ -341,15 +278,7 @@ main() {
   done
   members
   show a docker network create --ipam-driver gipam --subnet "$FREE" other
-  if [ "$MODE" = run ]; then
-    say "serving until Ctrl-C, which removes everything. In another shell, with a, b or c as last letter of the host:"
-    lines
-    sleep infinity &
-    OURS+=($!)
-    wait $!
-  fi
-  lines_work
-  echo "every step succeeded"
+  finish "serving until Ctrl-C, which removes everything. In another shell, with a, b or c as last letter of the host:"
 }
 
 main

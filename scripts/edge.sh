@@ -8,21 +8,13 @@
 # until Ctrl-C; "demo" exits by itself, with code 0 only if every step succeeded. Either way only the Engine's root file
 # system stays, in the cache. Needs root and Debian's apt.
 set -euo pipefail
-cd "$(dirname "$(readlink -f "$0")")/.."
-MODE=${1:-run}
-case $MODE in run | demo) ;; *) echo "usage: edge.sh run|demo" >&2; exit 2 ;; esac
+# shellcheck source=scripts/hosts.sh
+. "$(dirname "$(readlink -f "$0")")/hosts.sh"
 
-SUITE=forky # Engine 28.5 or later
 HOST=edge-$$
-BASE=${GIPAM_ENGINES:-${XDG_CACHE_HOME:-$HOME/.cache}/gipam-engines}
 BUSYBOX=$BASE/roots/$SUITE/usr/bin/busybox
-GIPAM=${GIPAM_BINARY:-}
-unset GIPAM_BINARY # gipam warns about GIPAM_ variables that it does not know
-STATE='' PROVIDER='' OURS=() LAST='' ADDRESS=''
+PROVIDER='' LAST='' ADDRESS=''
 INTERNET=2001:db8:ffff::1
-
-say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
-fail() { echo "edge.sh: $*" >&2; exit 1; }
 
 # Runs a command on the host.
 on() { scripts/engine.sh exec "$HOST" "$@"; }
@@ -35,38 +27,12 @@ provider() { printf 'provider$ %s\n' "$*"; nsenter -n -t "$PROVIDER" "$@"; }
 
 # --- before ---------------------------------------------------------------------------------------------------------
 
-build() {
-  local tool
-  [ "$(id -u)" = 0 ] || command -v sudo >/dev/null || fail "only root can create namespaces: run this as root"
-  for tool in ip nsenter unshare setpriv; do
-    command -v $tool >/dev/null || fail "$tool is needed: apt-get install iproute2 util-linux"
-  done
-  if [ -z "$GIPAM" ]; then
-    say "building target/package/gipam, the same program that make build and the packages use"
-    [ -e target/package/gipam ] || echo "The first build takes some minutes of processor time."
-    scripts/package.sh program
-    GIPAM=${GIPAM_OUT:-$PWD/target/package}/gipam
-  fi
-  [ "$(id -u)" = 0 ] || exec sudo "GIPAM_BINARY=$GIPAM" "$0" "$MODE"
-}
-
-# Starts a process that ends with this script, even if the script is killed.
-ours() { # COMMAND...
-  setpriv --pdeathsig KILL -- "$@" </dev/null &
-  OURS+=($!)
-  disown # the shell does not report how it ends
-}
-
 # The provider's router: the host is on its link eth0, and the rest of the Internet is a web server on it.
 start_provider() {
-  local pid1 i
+  local pid1
   pid1=$(cat "$BASE/e/$HOST/pid1")
-  ours unshare -n sleep infinity
+  namespace
   PROVIDER=$!
-  for ((i = 0; i < 200; i++)); do
-    [ "$(readlink "/proc/$PROVIDER/ns/net")" = "$(readlink /proc/self/ns/net)" ] || break
-    sleep 0.05
-  done
   nsenter -n -t "$PROVIDER" sh -euc "ip link set lo up; ip addr add $INTERNET/128 dev lo
     ip link add to-host type veth peer name eth0 netns $pid1; ip link set to-host up
     ip addr add 2001:db8:b::1/64 dev to-host nodad"
@@ -84,17 +50,9 @@ start_engine() {
 }
 
 start_gipam() {
-  local root
-  root=/proc/$(cat "$BASE/e/$HOST/pid1")/root
-  install -m 755 "$GIPAM" "$root/usr/local/bin/gipam"
-  mkdir -p "$root/etc/gipam" "$root/var/lib/gipam" "$root/run/prefix"
-  configuration | tee "$root/etc/gipam/gipam.toml"
-  on setsid sh -c 'exec >>/var/log/gipam.log 2>&1 </dev/null; gipam &'
-  for _ in $(seq 100); do
-    ! on gipam status >/dev/null 2>&1 || return 0
-    sleep 0.1
-  done
-  fail "gipam does not answer"
+  mkdir -p "$(root_of "$HOST")/run/prefix"
+  configuration
+  configuration | run_gipam "$HOST" || fail "gipam does not answer"
 }
 
 configuration() {
@@ -120,16 +78,14 @@ clean_up() {
   local code=$?
   trap '' INT TERM
   set +e
-  [ "$MODE$code" != run130 ] || { code=0; echo; }
+  code=$(outcome $code)
   [ -n "$STATE" ] || exit "$code"
   if [ "$code" != 0 ]; then
     echo "--- the log of gipam" >&2
-    on tail -n 15 /var/log/gipam.log >&2
+    log_of "$HOST" >&2
   fi
   scripts/engine.sh stop "$HOST"
-  [ "${#OURS[@]}" = 0 ] || kill -KILL "${OURS[@]}" 2>/dev/null
-  wait 2>/dev/null
-  rm -rf "$STATE"
+  end_all
   exit "$code"
 }
 
@@ -227,32 +183,16 @@ ${root}nsenter -n -t $PROVIDER $BUSYBOX wget -q -O - http://[$(outer)]/
 LINES
 }
 
-# Checks without a terminal that these commands work.
-lines_work() {
-  local line
-  while read -r line; do sh -c "$line" </dev/null >/dev/null || fail "this line does not work: $line"; done < <(lines)
-}
-
 main() {
   build
-  trap clean_up EXIT
-  trap 'exit 130' INT TERM
-  STATE=$(mktemp -d "${TMPDIR:-/tmp}/gipam-edge.XXXXXX")
+  begin edge
   start_engine
   start_provider
   say "gipam, with one pool for each part"
   start_gipam
   on_link
   changing
-  if [ "$MODE" = run ]; then
-    say "serving until Ctrl-C, which removes everything. In another shell:"
-    lines
-    sleep infinity &
-    OURS+=($!)
-    wait $!
-  fi
-  lines_work
-  echo "every step succeeded"
+  finish "serving until Ctrl-C, which removes everything. In another shell:"
 }
 
 main
