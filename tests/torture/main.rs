@@ -24,6 +24,7 @@ mod http;
 #[path = "../support/invariants.rs"]
 mod invariants;
 mod journal;
+mod kernel;
 mod kills;
 mod load;
 #[allow(dead_code, reason = "only the invariants refer to it")]
@@ -63,7 +64,7 @@ struct Row {
     run: fn(long: bool) -> Counts,
 }
 
-const ROWS: [Row; 30] = [
+const ROWS: [Row; 31] = [
     Row { name: "durable_and_unique_after_kill_9", run: kills::run },
     Row { name: "durable_when_the_nth_write_kills", run: writes::kill },
     Row { name: "durable_when_the_nth_write_fails", run: writes::fail },
@@ -85,6 +86,7 @@ const ROWS: [Row; 30] = [
     Row { name: "bounded_untaken_answers", run: load::untaken },
     Row { name: "bounded_10000_idle_connections", run: load::idle },
     Row { name: "bounded_abandoned_readers", run: readers::run },
+    Row { name: "edge_equals_books_after_kill_at_every_step", run: kernel::run_all },
     Row { name: "prefix_change_after_kill_at_every_step", run: prefixes::kill },
     Row { name: "renumber_after_kill_at_every_step", run: renumbers::kill },
     Row { name: "store_answers_as_its_model_or_in_time", run: cluster::contract },

@@ -45,11 +45,25 @@ pub struct Tracer {
 
 /// Injects faults into a running daemon: the calls of every thread are counted from now on.
 pub fn attach(house: &House, daemon: &Daemon, words: &[&str]) -> Tracer {
+    attach_to(house, daemon.child.id(), &[&["-f"][..], words].concat())
+}
+
+/// Injects faults into one thread of a running daemon.
+pub fn attach_to_thread(house: &House, daemon: &Daemon, name: &str, words: &[&str]) -> Tracer {
+    let tasks = PathBuf::from(format!("/proc/{}/task", daemon.child.id()));
+    let is_named =
+        |task: &PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|text| text.trim() == name);
+    let mut tasks = fs::read_dir(tasks).unwrap().map(|task| task.unwrap().path());
+    let thread = tasks.find(is_named).unwrap_or_else(|| panic!("the daemon has no thread {name}"));
+    attach_to(house, thread.file_name().unwrap().to_string_lossy().parse().unwrap(), words)
+}
+
+fn attach_to(house: &House, id: u32, words: &[&str]) -> Tracer {
     let mut child = Command::new("strace")
-        .args(["-f", "-o"])
+        .arg("-o")
         .arg(output(house))
         .args(words)
-        .args(["-p", &daemon.child.id().to_string()])
+        .args(["-p", &id.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -60,6 +74,19 @@ pub fn attach(house: &House, daemon: &Daemon, words: &[&str]) -> Tracer {
     said.read_line(&mut first).unwrap();
     assert!(first.contains("attached"), "strace: {first}");
     Tracer { child, _said: said }
+}
+
+impl Tracer {
+    /// Ends the tracer; returns how often the only thread that was traced made this call.
+    pub fn stop(mut self, house: &House, call: &str) -> u64 {
+        // The tracer may have ended with the daemon.
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        self.child.wait().unwrap();
+        let begin = format!("{call}(");
+        let text = fs::read_to_string(output(house)).unwrap();
+        text.lines().filter(|line| line.starts_with(&begin)).count() as u64
+    }
 }
 
 impl Drop for Tracer {

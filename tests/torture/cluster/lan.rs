@@ -9,10 +9,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
 /// Keeps a network namespace.
-struct Holder(Child);
+pub struct Holder(Child);
 
 impl Holder {
-    fn new(script: &str) -> Holder {
+    /// A new namespace, prepared by this script of a shell, which prints nothing.
+    pub fn new(script: &str) -> Holder {
         let ready = format!("ip link set lo up\n{script}\necho ready\nexec cat");
         let mut child = Command::new("unshare")
             .args(["--net", "sh", "-euc", &ready])
@@ -36,6 +37,20 @@ impl Holder {
 
     fn path(&self) -> String {
         format!("/proc/{}/ns/net", self.0.id())
+    }
+
+    /// Works in the namespace, on a thread of its own.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let namespace = File::open(self.path()).unwrap();
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(move || {
+                use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+                let kind = Some(LinkNameSpaceType::Network);
+                move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), kind).unwrap();
+                work()
+            });
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     fn run(&self, script: &str) {
@@ -66,16 +81,7 @@ impl Lan {
 
     /// Works in the bridge's namespace, on a thread of its own.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let namespace = File::open(self.0.path()).unwrap();
-        std::thread::scope(|scope| {
-            let inside = scope.spawn(move || {
-                use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-                let kind = Some(LinkNameSpaceType::Network);
-                move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), kind).unwrap();
-                work()
-            });
-            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        self.0.inside(work)
     }
 
     /// A machine on this LAN.

@@ -7,7 +7,7 @@
 
 pub mod history;
 mod host;
-mod lan;
+pub mod lan;
 mod load;
 mod member;
 mod rows;
