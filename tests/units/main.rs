@@ -17,6 +17,7 @@
 mod boot;
 #[path = "../support/certificates.rs"]
 mod certificates;
+mod edge;
 mod install;
 mod machine;
 mod old;
@@ -44,7 +45,7 @@ use std::process::ExitCode;
 /// A name, and what to do on a fresh machine.
 type Scenario = (&'static str, fn(&mut Machine));
 
-const SCENARIOS: [Scenario; 16] = [
+const SCENARIOS: [Scenario; 17] = [
     ("transport_unix_tcp_tls_unix", transport::switch),
     ("boot_shutdown_boot", boot::shutdown),
     ("install_use_upgrade_remove", install::install_use_remove),
@@ -59,6 +60,7 @@ const SCENARIOS: [Scenario; 16] = [
     ("reload_applies_a_changed_pool", reload::changed_pool),
     ("hooks_run_within_the_service", reload::hook),
     ("kernel_routes_need_the_drop_in", reload::kernel_routes),
+    ("drop_ins_for_the_edge", edge::drop_ins),
     ("old_binary_replaced", old::replaced),
     ("old_installation_gets_these_units", old::units),
 ];
