@@ -55,10 +55,13 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// The largest lease file that can be imported over the admin socket.
 const ADMIN_BODY: usize = 64 << 20;
 
+/// Threads that read books and files: one for each view that is prepared at a time. Other work of this kind waits for one of them.
+const READING: usize = 4;
+
 /// Serves until a signal stops it.
 pub fn run(config: Config) -> Result<(), DaemonError> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DaemonError::start)?;
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().max_blocking_threads(READING).build().map_err(DaemonError::start)?;
     // A signal that arrives during startup waits: an early SIGTERM leaves no sockets or plugin files behind,
     // and an early SIGHUP does not abort the startup.
     let inside = runtime.enter();
