@@ -75,21 +75,21 @@ impl PoolSettings {
     pub fn renumbered(&self, prefix: Prefix) -> Option<Prefix> {
         let current = self.base(prefix.family())?.base;
         let former = self.provenance.former.iter().find(|former| former.contains(prefix))?;
-        translated(prefix, *former, current)
+        same_place(prefix, *former, current)
     }
 
     /// The prefixes with the same number in the earlier bases, the latest first.
     fn earlier(&self, prefix: Prefix) -> impl Iterator<Item = Prefix> {
         let current = self.base(prefix.family()).map(|base| base.base).filter(|base| base.contains(prefix));
         let former = current.into_iter().flat_map(move |current| {
-            self.provenance.former.iter().filter_map(move |former| translated(prefix, current, *former))
+            self.provenance.former.iter().filter_map(move |former| same_place(prefix, current, *former))
         });
         former.filter(move |earlier| !current.is_some_and(|current| current.contains(*earlier)))
     }
 }
 
 /// The prefix at the same place in another base of the family; `None` if the other base ends before that place.
-fn translated(prefix: Prefix, from: Prefix, to: Prefix) -> Option<Prefix> {
+pub fn same_place(prefix: Prefix, from: Prefix, to: Prefix) -> Option<Prefix> {
     if from.family() != to.family() {
         return None;
     }

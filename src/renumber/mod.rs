@@ -5,11 +5,15 @@
 //! connects the containers again. Containers keep running; they are without this network meanwhile.
 //!
 //! Promises: nothing is removed before everything that is needed to make it again is on disk; a run that was cut off at any
-//! step is finished by the next one; what Docker cannot do is refused before anything changes.
+//! step is finished by the next one, also if the prefix has changed again; what Docker cannot do is refused before anything
+//! changes.
 //!
-//! `moves` is pure and decides; `state` is the file; `run` calls the Engine.
+//! `moves`, `containers`, `host_parts` and `obstacles` are pure and decide; `state` is the file; `run` calls the Engine.
 
+pub mod containers;
+mod host_parts;
 pub mod moves;
+mod obstacles;
 pub mod run;
 pub mod state;
 

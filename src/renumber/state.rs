@@ -41,6 +41,11 @@ impl RunState {
         Ok(Self { path, _lock: lock })
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The move that an earlier run did not finish.
     pub fn unfinished(&self) -> Result<Option<NetworkMove>, RenumberError> {
         unfinished(&self.path)

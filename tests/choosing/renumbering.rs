@@ -3,6 +3,7 @@
 use gipam::plan::Plan;
 use gipam::plan::pins::{Holder, PinRequest};
 use gipam::plan::prefix::Prefix;
+use gipam::plan::request::{AddressRequest, Mac};
 use gipam::plan::settings::Settings;
 use proptest::prelude::{ProptestConfig, prop};
 use proptest::{prop_assert, prop_assert_eq, proptest};
@@ -83,6 +84,24 @@ fn a_smaller_base_keeps_the_numbers_that_it_has_and_pins_move_along() {
     let id = desk.subnet(exact("2001:db8:b:1::/64"));
     assert_eq!(desk.host(named(&id, "db")), "2001:db8:b:1::77");
     assert_eq!(desk.host(named(&id, "web")), "2001:db8:b:1::2");
+}
+
+/// On Engines that send no names, `gipam renumber` keeps the host parts of containers with a fixed MAC.
+#[test]
+fn a_container_with_the_same_mac_keeps_its_host_part_in_a_network_that_moves() {
+    let mut desk = Desk::new(home());
+    let of = |id: &str, n: u8| AddressRequest { mac: Some(Mac([0, 0x16, 0x3e, 0, 0, n])), ..address(id) };
+    let id = desk.subnet(any(V6));
+    let given: Vec<String> = (0..3).map(|n| desk.host(of(&id, n))).collect();
+    let settings = moved(desk.plan.settings(), "2001:db8:b::/60");
+    desk.plan.configure(settings);
+    given.iter().for_each(|address| desk.free(&id, address));
+    desk.release(&id);
+    let id = desk.subnet(exact("2001:db8:b::/64"));
+    for n in [2, 0, 1] {
+        let expected = given[n].replace("2001:db8:a:", "2001:db8:b:");
+        assert_eq!(desk.host(of(&id, u8::try_from(n).unwrap())), expected);
+    }
 }
 
 proptest! {

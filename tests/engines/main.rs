@@ -48,6 +48,7 @@ mod proxy;
 #[path = "../support/pty.rs"]
 mod pty;
 mod renumber;
+mod renumber_kinds;
 mod repair;
 mod restarts;
 mod scenario;

@@ -5,8 +5,8 @@ use crate::engine::Engine;
 use crate::world::World;
 use crate::{
     adoption, at_edge, boots, choosing, compose, containers, covering, doors, down, faults, forgotten, guide,
-    hidden, ipv6, leaks, many_hosts, mixed, networks, plan_file, renumber, repair, restarts, strangers,
-    swarm, takeover, three_hosts,
+    hidden, ipv6, leaks, many_hosts, mixed, networks, plan_file, renumber, renumber_kinds, repair, restarts,
+    strangers, swarm, takeover, three_hosts,
 };
 
 #[derive(Clone, Copy)]
@@ -59,6 +59,7 @@ fn all() -> Vec<Scenario> {
     [
         networks::scenarios(),
         renumber::scenarios(),
+        renumber_kinds::scenarios(),
         containers::scenarios(),
         choosing::scenarios(),
         covering::scenarios(),
