@@ -21,7 +21,7 @@ use crate::writes::{CALLS, WORKERS, settle};
 const PREFIXES: [&str; 4] =
     ["2001:db8:a:100::/56", "2001:db8:b:200::/56", "2001:db8:a:100::/56", "2001:db8:c:300::/56"];
 /// How many kills the short run has.
-const SHORT: usize = 7;
+const SHORT: usize = 4;
 
 /// What a kill must not change.
 #[derive(Clone, Debug, PartialEq)]

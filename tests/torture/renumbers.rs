@@ -23,7 +23,7 @@ const CALLS: [&str; 11] = [
     "flock",
 ];
 /// How many kills the short run has.
-const SHORT: usize = 5;
+const SHORT: usize = 4;
 const A: &str = "fd77:a::/56";
 const B: &str = "fd77:b::/56";
 
