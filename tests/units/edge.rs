@@ -117,6 +117,9 @@ fn needs(m: &Machine) {
 
 /// A container on the LAN does not get the addresses of the host and of the stranger.
 fn probed(m: &Machine) {
+    // A request waits for a probe for a short time only.
+    let known = "test $(gipam leases --state quarantined | grep -c -E '192.0.2.(1|2) ') = 2";
+    until("both are known", SOON, || m.try_sh(known).ok);
     m.sh("docker run -d --init --name four --network lan bb sleep 3600");
     assert_eq!(m.address("four"), "192.0.2.3");
     let strangers = m.view("leases --state quarantined");
