@@ -32,8 +32,8 @@ const CASES: [Case; 17] = [
     Case { name: "books", standing: [100, 10_000], budget: 54_000, growth: 1.7 },
     // Refused requests, and requests with very many pools: the cost is flat and far below 100 us.
     Case { name: "full", standing: [256, 65_536], budget: 6_680, growth: 1.3 },
-    Case { name: "full-cooling", standing: [256, 65_536], budget: 6_990, growth: 1.3 },
-    Case { name: "full-used", standing: [256, 16_384], budget: 18_700, growth: 1.3 },
+    Case { name: "full-cooling", standing: [256, 65_536], budget: 6_300, growth: 1.3 },
+    Case { name: "full-used", standing: [256, 16_384], budget: 16_800, growth: 1.3 },
     Case { name: "exact", standing: [256, 65_536], budget: 10_900, growth: 1.8 },
     Case { name: "addresses", standing: [256, 65_536], budget: 6_400, growth: 1.3 },
     Case { name: "gateway", standing: [256, 65_536], budget: 6_100, growth: 1.3 },

@@ -199,6 +199,17 @@ fn a_network_inherits_the_memory_of_the_dead_one_that_it_replaces() {
         released(3),
         again(6),
     ];
+    take(&operations);
+}
+
+/// A stranger answers at the gateway's address of one of two networks that share a prefix.
+#[test]
+fn an_address_that_another_network_of_the_prefix_leases_is_not_a_strangers() {
+    let pair = Op::AdoptSubnet { pool: 15, range: None, leases: 34_722, ago: 0, id: None, pair: true };
+    take(&[pair, Op::Heard { subnet: 0, number: 1, mac: 0, ago: 0 }]);
+}
+
+fn take(operations: &[Op]) {
     let mut trial = Trial::new();
     for (number, operation) in operations.iter().enumerate() {
         trial.step(operation).unwrap_or_else(|why| panic!("operation {number}, {operation:?}: {why}"));

@@ -3,7 +3,7 @@
 //! Promises: reads a source only when something about it has changed, never by the clock; a change counts once it has been
 //! quiet for a moment, so that one that comes in several steps is read once. Changes no settings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::io;
 use std::os::fd::AsFd;
@@ -30,13 +30,16 @@ const LONGEST: Duration = Duration::from_secs(2);
 pub(super) struct SourcesRead {
     pub(super) prefixes: SourcedPrefixes,
     pub(super) errors: BTreeMap<String, String>,
+    /// The sources that certainly have no prefix, because their interface does not exist.
+    absent: BTreeSet<String>,
 }
 
 impl SourcesRead {
     /// The outer prefix of translated pools that this source gives.
     pub(super) fn outer(&self, source: &PrefixSource) -> OuterNow {
         let Some(SourcedPrefix { prefixes, stays }) = self.prefixes.get(&source.to_string()) else {
-            return OuterNow::Unknown;
+            let is_absent = self.absent.contains(&source.to_string());
+            return if is_absent { OuterNow::OneOf(Vec::new()) } else { OuterNow::Unknown };
         };
         let all = prefixes.iter().copied().filter(|prefix| prefix.family() == Family::V6);
         // Of a file the first prefix counts; the kernel may show the last one and the next one for some time.
@@ -50,7 +53,12 @@ pub(super) fn read(sources: &[PrefixSource]) -> SourcesRead {
     for source in sources {
         let found = match source {
             PrefixSource::File(path) => prefix_file::read(path),
-            PrefixSource::Delegated { interface, length } => delegated::prefixes(interface, *length),
+            PrefixSource::Delegated { interface, length } => {
+                let found = delegated::prefixes(interface, *length);
+                all.absent.extend(matches!(found, Ok(None)).then(|| source.to_string()));
+                let absent = || format!("interface {interface} does not exist on this host");
+                found.and_then(|found| found.ok_or_else(absent))
+            }
         };
         let stays = matches!(source, PrefixSource::Delegated { .. });
         match found {

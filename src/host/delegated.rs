@@ -59,16 +59,14 @@ struct CurrentAddress {
     preferred: u32,
 }
 
-/// The prefixes of this length that may be the delegated one, the most likely first; empty if there are none.
-pub fn prefixes(interface: &str, length: u8) -> Result<Vec<Prefix>, String> {
+/// The prefixes of this length that may be the delegated one, the most likely first; `None` if the interface does not exist.
+pub fn prefixes(interface: &str, length: u8) -> Result<Option<Vec<Prefix>>, String> {
     let failed = |what: &str| {
         let what = what.to_owned();
         move |error: io::Error| format!("the kernel does not show {what}: {error}")
     };
     let mut netlink = Netlink::open().map_err(failed("anything"))?;
-    let index = netlink
-        .index_of(interface)
-        .ok_or_else(|| format!("interface {interface} does not exist on this host"))?;
+    let Some(index) = netlink.index_of(interface) else { return Ok(None) };
     let (mut routes, mut addresses) = (Vec::new(), Vec::new());
     let family = AddressFamily::Inet6.into();
     netlink
@@ -78,7 +76,7 @@ pub fn prefixes(interface: &str, length: u8) -> Result<Vec<Prefix>, String> {
         .dump(RTM_GETADDR, RTM_NEWADDR, family, &mut |payload| addresses.extend(address(payload)))
         .map_err(failed("IPv6 addresses"))?;
     addresses.retain(|address| address.interface == index);
-    Ok(likely(&routes, &addresses, length))
+    Ok(Some(likely(&routes, &addresses, length)))
 }
 
 fn likely(routes: &[RejectRoute], addresses: &[CurrentAddress], length: u8) -> Vec<Prefix> {

@@ -135,18 +135,18 @@ impl Plan {
 
     fn answered(&self, asked: IpAddr, mac: Mac, began: u64) -> Vec<Change> {
         let address = number(asked);
-        let probed: Vec<&Subnet> = self
-            .held_around(asked)
-            .filter(|subnet| subnet.is_held_locally() && subnet.probes() && subnet.slot() != address)
-            .collect();
+        // Another network of the prefix may have a lease of the address, even one that is not probed.
+        let around: Vec<&Subnet> =
+            self.held_around(asked).filter(|subnet| subnet.is_held_locally()).collect();
+        let probed = || around.iter().filter(|subnet| subnet.probes() && subnet.slot() != address);
         let ours = |record: &Record| {
             record.kind != Kind::Stranger
                 && (record.leased || record.generation >= began || record.mac == Some(mac))
         };
-        let records = || probed.iter().filter_map(|subnet| Some((*subnet, subnet.addresses.get(address)?)));
+        let records = || around.iter().filter_map(|subnet| Some((*subnet, subnet.addresses.get(address)?)));
         let stranger = records().find(|(_, record)| record.leased && record.kind == Kind::Stranger);
         let known = stranger.is_some_and(|(_, record)| record.mac == Some(mac));
-        let home = stranger.map(|(subnet, _)| subnet).or_else(|| probed.first().copied());
+        let home = stranger.map(|(subnet, _)| subnet).or_else(|| probed().next().copied());
         let Some(subnet) = home.filter(|_| !known && !records().any(|(_, record)| ours(record))) else {
             return Vec::new();
         };

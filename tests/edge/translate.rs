@@ -295,3 +295,20 @@ fn a_table_that_a_crash_left_is_removed_at_the_next_start_without_translate_but_
         daemon.stop();
     });
 }
+
+#[test]
+fn a_pool_whose_interface_does_not_exist_does_not_keep_another_pool_from_being_translated() {
+    inside(|| {
+        world();
+        let other = "[[pool]]\nname = \"line\"\nv6 = { base = \"fd00:9::/56\", size = 64 }\ntranslate = \"nptv6\"\nouter = \"pd:gone0/56\"\n";
+        let house = House::with_toml("");
+        house.configure(&(pool(ONE) + other));
+        let daemon = house.start();
+        assert!(!until_translated(&house, ONE).contains("fd00:9:"));
+        until("the status says which pool is not translated", || {
+            let status = house.json(&["status"]).to_string();
+            status.contains("pd:gone0/56 has no prefix now").then_some(())
+        });
+        daemon.stop();
+    });
+}

@@ -43,25 +43,26 @@ impl Model {
             }
             ProbeResult::Answered { address, mac, began } => {
                 let asked = number(*address);
-                let mut probed: Vec<usize> = (0..self.subnets.len())
-                    .filter(|at| {
-                        let entry = &self.subnets[*at];
-                        let inside = entry.state.prefix.contains_address(*address);
-                        entry.held()
-                            && inside
-                            && self.probes(&entry.state)
-                            && self.slot(&entry.state) != asked
-                    })
-                    .collect();
-                probed.sort_by_key(|at| self.subnets[*at].state.serial);
+                let is_around = |at: &usize| {
+                    let entry = &self.subnets[*at];
+                    let local = entry.state.space == Space::Local;
+                    entry.held() && local && entry.state.prefix.contains_address(*address)
+                };
+                let mut around: Vec<usize> = (0..self.subnets.len()).filter(is_around).collect();
+                around.sort_by_key(|at| self.subnets[*at].state.serial);
+                let open = |at: &&usize| {
+                    let state = &self.subnets[**at].state;
+                    self.probes(state) && self.slot(state) != asked
+                };
+                let probed: Vec<usize> = around.iter().filter(open).copied().collect();
                 let record = |at: &usize| self.subnets[*at].records.get(&asked);
                 let ours = |record: &Record| {
                     record.kind != Kind::Stranger
                         && (record.leased || record.generation >= *began || record.mac == Some(*mac))
                 };
-                let stranger = probed.iter().find(|at| record(at).is_some_and(is_strangers)).copied();
+                let stranger = around.iter().find(|at| record(at).is_some_and(is_strangers)).copied();
                 let known = stranger.is_some_and(|at| record(&at).is_some_and(|it| it.mac == Some(*mac)));
-                let is_ours = probed.iter().any(|at| record(at).is_some_and(ours));
+                let is_ours = around.iter().any(|at| record(at).is_some_and(ours));
                 match stranger.or(probed.first().copied()).filter(|_| !known && !is_ours) {
                     None => false,
                     Some(at) => {
