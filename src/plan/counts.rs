@@ -191,7 +191,14 @@ impl Plan {
 
     /// The subnet of this host's network in a base that is one subnet of several hosts.
     pub fn shared_subnet(&self, base: &Base) -> Option<&Subnet> {
-        base.shared?;
+        self.only_subnet(base).filter(|_| base.shared.is_some())
+    }
+
+    /// The subnet that is a whole base: the base is as full as this subnet.
+    pub fn only_subnet(&self, base: &Base) -> Option<&Subnet> {
+        if base.shared.is_none() && base.size != base.base.length() {
+            return None;
+        }
         self.index(Space::Local).at(base.base).first().and_then(|serial| self.subnet(*serial))
     }
 

@@ -116,8 +116,13 @@ fn refused_whole(base: Prefix, in_use: &HostUse) -> Option<String> {
 }
 
 impl Plan {
-    /// Why no part of this base can be given on a host with these prefixes in use; `None` if some part can.
-    pub fn unusable(base: Prefix, in_use: &HostUse) -> Option<String> {
+    /// Why no part of this base can be given on a host with these prefixes in use; `None` if some part can, and on a LAN, which
+    /// may be the host's own: Docker's macvlan and ipvlan do not mind that.
+    pub fn unusable(base: &Base, in_use: &HostUse) -> Option<String> {
+        if base.is_of_a_lan() {
+            return None;
+        }
+        let base = base.base;
         let refused = refused_whole(base, in_use);
         if refused.is_some() {
             return refused;
@@ -130,6 +135,7 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
+    use super::super::settings::AddressOrder;
     use super::*;
 
     fn used(prefix: &str, kind: InUseKind) -> InUse {
@@ -138,8 +144,8 @@ mod tests {
 
     #[test]
     fn a_base_is_unusable_only_if_no_part_of_it_is_left() {
-        let base = Prefix::parse("198.51.100.0/24").unwrap();
-        let why = |in_use: &[InUse]| Plan::unusable(base, &in_use.iter().cloned().collect());
+        let base = Base::new(Prefix::parse("198.51.100.0/24").unwrap(), 28, AddressOrder::Sequential);
+        let why = |in_use: &[InUse]| Plan::unusable(&base, &in_use.iter().cloned().collect());
         let (route, link) = (InUseKind::Route, InUseKind::OnLinkV4Route);
         let address = InUseKind::InterfaceAddress;
         for in_use in [
@@ -157,6 +163,8 @@ mod tests {
             vec![used("198.51.100.0/25", link), used("198.51.100.128/25", route)],
         ] {
             assert!(why(&in_use).is_some_and(|why| why.contains("dev x")), "{in_use:?}");
+            let lan = Base { probe: true, ..base };
+            assert_eq!(Plan::unusable(&lan, &in_use.into_iter().collect()), None, "macvlan is on it");
         }
     }
 }

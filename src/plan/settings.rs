@@ -99,6 +99,11 @@ impl Base {
         Self { base, size, addresses, slice: None, gateway: None, probe: false, shared: None }
     }
 
+    /// Whether its networks are on a LAN (macvlan, ipvlan), where the host may have an address, too.
+    pub const fn is_of_a_lan(&self) -> bool {
+        self.probe || self.gateway.is_some() || self.shared.is_some()
+    }
+
     /// Why no subnet can have the gateway.
     pub fn wrong_gateway(&self) -> Option<String> {
         let Self { base, size, gateway, .. } = *self;

@@ -122,7 +122,7 @@ impl Drawing {
             family: family.name().to_owned(),
             prefix: part.to_string(),
             unit: if base.size > part.length() { base.size } else { cut },
-            unusable: Plan::unusable(base.base, in_use),
+            unusable: Plan::unusable(base, in_use),
             closed: pool.closed,
             within: around(&[base.base, part]),
             ..MapRow::default()

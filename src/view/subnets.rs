@@ -23,12 +23,12 @@ pub(super) fn pool_row(plan: &Plan, (pool, family): (usize, Family), in_use: &Ho
     let pool = plan.settings().pools.get(pool)?;
     let base = pool.base(family)?;
     let counts = plan.count_subnets(base);
-    let share = match plan.shared_subnet(base) {
+    let share = match plan.only_subnet(base) {
         Some(subnet) => Fullness::of_subnet(&plan.count_addresses(subnet)),
         None if base.shared.is_some() => Fullness::default(),
         None => Fullness::of_pool(base, &counts),
     };
-    let unusable = Plan::unusable(base.base, in_use);
+    let unusable = Plan::unusable(base, in_use);
     Some(PoolRow {
         pool: pool.name.clone(),
         family: family.name().to_owned(),

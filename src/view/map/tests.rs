@@ -322,3 +322,15 @@ fn a_subnet_on_an_earlier_prefix_of_its_pool_says_so_outside_all_pools() {
     assert!(cells[1].text.ends_with(", on an earlier prefix of pool lan"), "{}", cells[1].text);
     assert!(!cells[0].text.contains("earlier"), "{}", cells[0].text);
 }
+
+#[test]
+fn a_pool_that_is_one_subnet_is_as_full_as_that_subnet() {
+    let mut plan = plan("192.0.2.0/24", 24, &[]);
+    let row = |plan: &Plan| {
+        crate::view::subnets::pool_row(plan, (0, Family::V4), &HostUse::default()).unwrap().share.percent()
+    };
+    assert_eq!(row(&plan), 0);
+    let id = exact(&mut plan, "192.0.2.0/24");
+    (0..20).for_each(|_| address(&mut plan, &id, false));
+    assert_eq!(row(&plan), 7, "20 of 253 addresses, and not all space for subnets");
+}
