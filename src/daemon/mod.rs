@@ -54,7 +54,6 @@ use crate::web::{self, Web};
 const DRAIN: Duration = Duration::from_secs(10);
 /// The largest lease file that can be imported over the admin socket.
 const ADMIN_BODY: usize = 64 << 20;
-
 /// Threads that read books and files: one for each view that is prepared at a time. Other work of this kind waits for one of them.
 const READING: usize = 4;
 

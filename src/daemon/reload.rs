@@ -121,7 +121,7 @@ impl Reloader {
             self.edge.steer(course);
             if let Err(error) = self.prober.configure(probe_settings(&new)) {
                 lines.push(format!(
-                    "no thread for probes could be started, so addresses are given without: {error}"
+                    "the thread for probes could not be started, so addresses are given without a probe: {error}"
                 ));
             }
             self.watch.configure(new.warn_at.clone());

@@ -66,7 +66,7 @@ pub async fn attached(socket: &Path, name: &str, id: &str) -> Result<Vec<Value>,
         call(socket, "GET", &format!("/containers/json?all=1&filters={filters}"), &Value::Null).await?;
     let mut containers = Vec::new();
     for listed in listed.as_array().into_iter().flatten() {
-        // A container that was removed in the meantime is no longer attached.
+        // A container may have been removed since the list was read.
         containers.extend(container(socket, listed["Id"].as_str().unwrap_or_default()).await?);
     }
     Ok(containers)

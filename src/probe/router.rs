@@ -6,7 +6,7 @@
 //! in vain does, until the router gives up.
 //!
 //! Promises: ends after [`TIMES`] tries of [`APART`] ms, or as soon as everything is known; never answers a router that looks for
-//! the address; only for a person who asks, never in the daemon. Needs CAP_NET_RAW.
+//! the address. Only `gipam doctor` uses this, never the daemon. Needs CAP_NET_RAW.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddrV6};

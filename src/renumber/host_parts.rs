@@ -43,13 +43,13 @@ impl HostParts {
         Some(to.address(to.first() + (number(address) - from.first())))
     }
 
-    /// The same for an address as text, with or without a length.
+    /// Like [`HostParts::address`], for text; a prefix length after the address is dropped.
     pub(super) fn text(&self, text: &str) -> Option<String> {
         let alone = text.split('/').next().unwrap_or(text);
         Some(self.address(alone.parse().ok()?)?.to_string())
     }
 
-    /// The same for a prefix inside one of these.
+    /// Moves a prefix that lies inside one of the network's prefixes.
     pub(super) fn prefix(&self, prefix: Prefix) -> Option<Prefix> {
         let (from, to) = self.0.iter().find(|(from, _)| from.contains(prefix))?;
         Some(Prefix::new(to.family(), to.first() + (prefix.first() - from.first()), prefix.length()))
