@@ -26,10 +26,14 @@ fn stranger(addresses: &[&str]) -> String {
 
 /// A house whose pool `lan` is probed.
 fn house(probe: &str) -> House {
-    House::with_toml(&format!(
+    House::with_toml(&configuration(probe))
+}
+
+fn configuration(probe: &str) -> String {
+    format!(
         "quarantine = \"300ms\"\ncooling = \"0\"\n[gc]\nengine = \"\"\n[[pool]]\nname = \"lan\"\nprobe = {probe}\n\
          v4 = {{ base = \"192.0.2.0/24\", gateway = \"192.0.2.1\" }}\nv6 = {{ base = \"2001:db8::/64\", gateway = \"2001:db8::1\" }}\n"
-    ))
+    )
 }
 
 fn network(wire: &mut Wire, subnet: &str) -> String {
@@ -99,6 +103,22 @@ fn an_address_that_a_stranger_has_is_quarantined_and_a_container_gets_another_on
         let mut wire = daemon.wire();
         assert_eq!(wire.address(&v4, "192.0.2.2", container(4)), "192.0.2.2/24");
         assert_eq!(wire.address(&v6, "", container(4)), "2001:db8::2/64");
+    });
+}
+
+#[test]
+fn a_quarantine_ends_at_a_start_that_no_longer_probes_the_pool() {
+    inside(|| {
+        stranger(&["192.0.2.2/32"]);
+        let house = house("true");
+        let daemon = house.start();
+        let id = network(&mut daemon.wire(), "192.0.2.0/24");
+        until("a stranger is found", || strangers(&daemon).contains(&"192.0.2.2".to_owned()).then_some(()));
+        daemon.stop();
+        house.configure(&configuration("false"));
+        let daemon = house.start();
+        until("nothing is in quarantine", || quarantined(&daemon).is_empty().then_some(()));
+        assert_eq!(daemon.wire().address(&id, "192.0.2.2", container(1)), "192.0.2.2/24");
     });
 }
 
